@@ -1,0 +1,113 @@
+"""One look at a host: each needed fact is read once, within a time limit, then judged."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+
+from nodeward.host import Host, HostError
+from nodeward.model import (
+    Absent,
+    Broken,
+    Check,
+    Fact,
+    Finding,
+    Need,
+    Params,
+    Reading,
+    Seen,
+    Unreadable,
+    decide,
+    finding,
+)
+from nodeward.probes.registry import look, probes
+
+PROBE_LIMIT_S = 20.0
+
+
+class ProbeTimeoutError(HostError):
+    """A probe took longer than it may."""
+
+
+@dataclass(slots=True)
+class Looker:
+    """Reads facts of one host, each once, in the order in which they are needed.
+
+    `readings` starts with what the caller already knows (the clock, the operator's settings).
+    """
+
+    host: Host
+    readings: dict[type[Fact], Reading[Fact]] = field(default_factory=dict)
+    limit_s: float = PROBE_LIMIT_S
+    _open: list[type[Fact]] = field(default_factory=list)
+
+    def look(self, wanted: type[Fact]) -> Reading[Fact]:
+        """The reading of one fact, and before it of those its probe starts from."""
+        if wanted not in self.readings:
+            self.readings[wanted] = self._read(wanted)
+        return self.readings[wanted]
+
+    def _read(self, wanted: type[Fact]) -> Reading[Fact]:
+        if issubclass(wanted, Params):
+            return Seen(wanted())
+        reader = probes().get(wanted)
+        if reader is None:
+            return Broken(wanted.__name__, "no probe reads it")
+        if wanted in self._open:
+            return Broken(wanted.__name__, "its probe needs itself")
+        self._open.append(wanted)
+        try:
+            given: list[object] = []
+            for need in reader.needs:
+                match self.look(need.fact):
+                    case Seen(fact):
+                        given.append(fact)
+                    case (Absent() | Unreadable()) as failed if _handled(need, failed):
+                        given.append(failed)
+                    case failed:
+                        return failed
+            with _time_limit(wanted.__name__, self.limit_s):
+                return look(self.host, reader, given)
+        finally:
+            self._open.pop()
+
+
+def _handled(need: Need, failed: Absent | Unreadable) -> bool:
+    if isinstance(failed, Absent):
+        return need.absent
+    return need.unreadable and not isinstance(failed, Broken)
+
+
+def examine(looker: Looker, checks: Iterable[Check[...]]) -> tuple[Finding, ...]:
+    """Judge each check; exactly one finding for each, in their order."""
+    found = []
+    for rule in checks:
+        readings: Mapping[type[Fact], Reading[Fact]] = {
+            need.fact: looker.look(need.fact) for need in rule.needs
+        }
+        found.append(finding(rule, decide(rule, readings)))
+    return tuple(found)
+
+
+@contextmanager
+def _time_limit(what: str, seconds: float) -> Iterator[None]:
+    """Raise ProbeTimeoutError inside the block. Only the main thread can be interrupted; the
+    resident agent kills a worker that is stuck in the kernel."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(signum: int, frame: FrameType | None) -> None:
+        raise ProbeTimeoutError(what, f"took longer than {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

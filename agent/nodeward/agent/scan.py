@@ -1,0 +1,87 @@
+"""One whole scan: a host and a selection of checks in, a report out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from importlib import metadata
+
+from nodeward.agent.runner import Looker, examine
+from nodeward.checks import catalog, catalog_digest
+from nodeward.facts.clock import Now
+from nodeward.facts.system import System
+from nodeward.host import Host
+from nodeward.model import JSON, Check, Fact, Reading, Report, Seen
+
+
+class NoSuchCheckError(ValueError):
+    """A glob that matches no check: wrong usage."""
+
+
+def select(globs: Sequence[str]) -> list[Check[...]]:
+    """The checks whose id matches one of the globs (all, when there are none), by id."""
+    rules = list(catalog().values())
+    if not globs:
+        return rules
+    for glob in globs:
+        if not any(fnmatchcase(rule.id, glob) for rule in rules):
+            raise NoSuchCheckError(f"no check matches {glob!r}")
+    return [rule for rule in rules if any(fnmatchcase(rule.id, glob) for glob in globs)]
+
+
+def scan(
+    host: Host,
+    checks: Sequence[Check[...]],
+    *,
+    at: float,
+    node: str | None = None,
+    given: Mapping[type[Fact], Reading[Fact]] | None = None,
+) -> Report:
+    """Look at the host once. `at` is the clock in seconds since 1970; `given` are readings that
+    are already known: the operator's settings."""
+    looker = Looker(host, {Now: Seen(Now(at)), **(given or {})})
+    findings = examine(looker, checks)
+    system = looker.look(System)
+    name = (
+        system.fact.hostname
+        if isinstance(system, Seen) and isinstance(system.fact, System)
+        else None
+    )
+    return Report(
+        node=node or name or "unknown",
+        taken_at=rfc3339(at),
+        root=host.root,
+        live=host.live,
+        version=version(),
+        catalog=catalog_digest(),
+        inventory=inventory(looker),
+        findings=findings,
+    )
+
+
+def inventory(looker: Looker) -> Mapping[str, JSON]:
+    """The report's inventory: what kind of node this is."""
+    system = looker.look(System)
+    if not (isinstance(system, Seen) and isinstance(system.fact, System)):
+        return {}
+    known = system.fact
+    return {
+        "os": {"id": known.os_id, "version": known.os_version},
+        "kernel": known.kernel,
+        "machine_id": known.machine_id,
+    }
+
+
+def rfc3339(at: float) -> str:
+    """Seconds since 1970 as RFC 3339 in UTC, to the millisecond."""
+    text = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+def version() -> str:
+    """The installed version; "0" in a bare checkout."""
+    try:
+        return metadata.version("nodeward")
+    except metadata.PackageNotFoundError:
+        return "0"

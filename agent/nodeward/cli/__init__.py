@@ -1,0 +1,1 @@
+"""The program `nodeward`: one module a verb, imported when it is used."""

@@ -1,0 +1,5 @@
+"""`python -m nodeward.cli`."""
+
+from nodeward.cli.main import main
+
+main()

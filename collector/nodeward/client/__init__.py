@@ -1,0 +1,1 @@
+"""Asks a collector, for the verbs get, query, diff and watch. Imports only the model."""

@@ -1,0 +1,1 @@
+"""The centre: ingests reports, stores them, answers questions."""

@@ -1,0 +1,85 @@
+"""TCP sockets that wait for connections, and whose they are."""
+
+from __future__ import annotations
+
+import ipaddress
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from nodeward.facts.errors import ParseError
+from nodeward.model import Fact
+
+LISTEN = 0x0A  # TCP_LISTEN of include/net/tcp_states.h, as /proc/net/tcp prints it
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One listening TCP socket in the host's own network namespace.
+
+    `address` is "0.0.0.0", "::", or an address; `pid` and `program` are None where the owner could
+    not be told (the socket is held by the kernel, or /proc/PID/fd may not be read).
+    """
+
+    address: str
+    port: int
+    inode: int
+    uid: int
+    pid: int | None = None
+    program: str | None = None
+
+    @property
+    def loopback(self) -> bool:
+        return ipaddress.ip_address(self.address).is_loopback
+
+    @property
+    def wildcard(self) -> bool:
+        return ipaddress.ip_address(self.address).is_unspecified
+
+    def __str__(self) -> str:
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Listeners(Fact):
+    """All of them, by port and address. `source` says where they were read."""
+
+    events: ClassVar[tuple[str, ...]] = ("listener",)
+
+    rows: tuple[Listener, ...]
+    source: str
+
+    def on(self, port: int) -> tuple[Listener, ...]:
+        return tuple(row for row in self.rows if row.port == port)
+
+    def of(self, pid: int) -> tuple[Listener, ...]:
+        return tuple(row for row in self.rows if row.pid == pid)
+
+
+def parse_proc_net_tcp(raw: bytes) -> tuple[Listener, ...]:
+    """Listening rows of /proc/net/tcp or tcp6, proc_pid_net(5). Addresses are hex words, each in
+    the byte order of the machine that wrote them (little-endian on all that Kubernetes runs on)."""
+    return tuple(_rows(raw))
+
+
+def _rows(raw: bytes) -> Iterator[Listener]:
+    for number, line in enumerate(raw.split(b"\n")[1:], 2):
+        fields = line.split()
+        if not fields:
+            continue
+        try:
+            if int(fields[3], 16) != LISTEN:
+                continue
+            address, port = fields[1].split(b":")
+            yield Listener(_address(address), int(port, 16), int(fields[9]), int(fields[7]))
+        except (ValueError, IndexError, struct.error):
+            raise ParseError("/proc/net/tcp", number, line.decode("utf-8", "replace")) from None
+
+
+def _address(text: bytes) -> str:
+    words = bytes.fromhex(text.decode("ascii"))
+    count = len(words) // 4
+    packed = struct.pack(f">{count}I", *struct.unpack(f"<{count}I", words))
+    return str(ipaddress.ip_address(packed))

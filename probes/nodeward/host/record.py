@@ -1,0 +1,184 @@
+"""A host that remembers every question and answer, and one that answers from that memory."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+from nodeward.host.base import ERRORS, LIMIT, Host, HostError, Stat, TooBigError
+from nodeward.host.query import Query, from_plain, to_plain
+
+A = TypeVar("A")
+T = TypeVar("T")
+
+SCHEMA = "nodeward.recording/v1"
+
+
+class Recorder:
+    """Asks another host and keeps question and answer, errors included."""
+
+    def __init__(self, inner: Host) -> None:
+        self._inner = inner
+        self.log: dict[str, object] = {}
+
+    @property
+    def live(self) -> bool:
+        return self._inner.live
+
+    @property
+    def root(self) -> str:
+        return self._inner.root
+
+    def _keep(self, key: str, ask: Callable[[], T], plain: Callable[[T], object]) -> T:
+        try:
+            answer = ask()
+        except HostError as exc:
+            self.log[key] = {"error": type(exc).__name__, "path": exc.path, "why": exc.why}
+            raise
+        self.log[key] = plain(answer)
+        return answer
+
+    def read(self, path: str, *, limit: int = LIMIT) -> bytes:
+        return self._keep(f"read {path}", lambda: self._inner.read(path, limit=limit), to_plain)
+
+    def stat(self, path: str) -> Stat:
+        return self._keep(f"stat {path}", lambda: self._inner.stat(path), asdict)
+
+    def lstat(self, path: str) -> Stat:
+        return self._keep(f"lstat {path}", lambda: self._inner.lstat(path), asdict)
+
+    def link(self, path: str) -> str:
+        return self._keep(f"link {path}", lambda: self._inner.link(path), to_plain)
+
+    def real(self, path: str) -> str:
+        return self._keep(f"real {path}", lambda: self._inner.real(path), to_plain)
+
+    def names(self, path: str) -> tuple[str, ...]:
+        return self._keep(f"names {path}", lambda: self._inner.names(path), to_plain)
+
+    def xattr(self, path: str, name: str) -> bytes:
+        return self._keep(f"xattr {name} {path}", lambda: self._inner.xattr(path, name), to_plain)
+
+    def ask(self, query: Query[A]) -> A:
+        return self._keep(f"ask {query.key()}", lambda: self._inner.ask(query), to_plain)
+
+
+class Replay:
+    """Answers from a recording. A question that was never asked is a HostError that says so."""
+
+    def __init__(self, log: Mapping[str, object], *, live: bool, root: str = "/") -> None:
+        self._log = log
+        self._live = live
+        self._root = root
+
+    @property
+    def live(self) -> bool:
+        return self._live
+
+    @property
+    def root(self) -> str:
+        return self._root
+
+    def _answer(self, key: str, path: str) -> Any:  # noqa: ANN401  JSON of the recording
+        if key not in self._log:
+            raise HostError(path, "not in this recording")
+        answer = self._log[key]
+        if isinstance(answer, dict) and "error" in answer and "why" in answer:
+            raise ERRORS.get(answer["error"], HostError)(answer["path"], answer["why"])
+        return answer
+
+    def read(self, path: str, *, limit: int = LIMIT) -> bytes:
+        data: bytes = from_plain(bytes, self._answer(f"read {path}", path))
+        if len(data) > limit:
+            raise TooBigError(path, f"more than {limit} bytes")
+        return data
+
+    def stat(self, path: str) -> Stat:
+        return Stat(**self._answer(f"stat {path}", path))
+
+    def lstat(self, path: str) -> Stat:
+        return Stat(**self._answer(f"lstat {path}", path))
+
+    def link(self, path: str) -> str:
+        return str(self._answer(f"link {path}", path))
+
+    def real(self, path: str) -> str:
+        return str(self._answer(f"real {path}", path))
+
+    def names(self, path: str) -> tuple[str, ...]:
+        return tuple(self._answer(f"names {path}", path))
+
+    def xattr(self, path: str, name: str) -> bytes:
+        data: bytes = from_plain(bytes, self._answer(f"xattr {name} {path}", path))
+        return data
+
+    def ask(self, query: Query[A]) -> A:
+        key = query.key()
+        answer: A = from_plain(query.answer_type, self._answer(f"ask {key}", key))
+        return answer
+
+
+# What a recording must never hold. Shapes first, then names of settings whose value is one.
+_PRIVATE_KEY = re.compile(
+    r"-----BEGIN (?P<kind>[A-Z0-9 ]*PRIVATE KEY)-----.*?(?:-----END (?P=kind)-----|\Z)", re.DOTALL
+)
+_SHAPES = (
+    re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"),  # JSON web token
+    re.compile(r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b"),  # bootstrap token
+    re.compile(r"\bAKIA[0-9A-Z]{16}\b"),  # AWS access key id
+)
+_NAMED = re.compile(
+    r"(?i)(?P<name>[\w.-]*(?:password|passwd|secret|token|api-?key|key-data|credential)[\w.-]*"
+    r"[\"']?\s*[:=]\s*)(?P<quote>[\"']?)(?P<value>[^\s\"',}\0]+)"
+)
+REDACTED = "REDACTED"
+
+
+def redact(text: str) -> str:
+    """The text without private keys, tokens and what is named like a secret.
+
+    Paths and switches stay (`--token-auth-file=/etc/x`, `serviceAccountTokens: true`): a value
+    that starts with "/" or is a boolean or a number is no secret.
+    """
+    text = _PRIVATE_KEY.sub(
+        lambda m: f"-----BEGIN {m['kind']}-----\n{REDACTED}\n-----END {m['kind']}-----", text
+    )
+    for shape in _SHAPES:
+        text = shape.sub(REDACTED, text)
+    return _NAMED.sub(_redact_named, text)
+
+
+def _redact_named(match: re.Match[str]) -> str:
+    value = match["value"]
+    if value.startswith("/") or value.lower() in ("true", "false", "null", "~") or value.isdigit():
+        return match[0]
+    return f"{match['name']}{match['quote']}{REDACTED}"
+
+
+def redacted(value: object) -> object:
+    """The same for every text inside a JSON value."""
+    match value:
+        case str():
+            return redact(value)
+        case list():
+            return [redacted(v) for v in value]
+        case dict():
+            return {k: redacted(v) for k, v in value.items()}
+        case _:
+            return value
+
+
+def dump(recorder: Recorder, *, node: str, taken_at: str) -> str:
+    """The recording as a file's text, redacted."""
+    body = {
+        "schema": SCHEMA,
+        "node": node,
+        "taken_at": taken_at,
+        "live": recorder.live,
+        "root": recorder.root,
+        "log": redacted(recorder.log),
+    }
+    return json.dumps(body, indent=1, sort_keys=True) + "\n"

@@ -1,0 +1,232 @@
+"""A file tree as a host: "/" live, "/host" in a pod, an unpacked image, a test's tmp_path.
+
+Every step of a path is taken by directory descriptor without following, and links are walked by
+us, so that an absolute link, a `..` or a link swapped between two steps stays inside the root.
+What is no regular file is recognised by an O_PATH descriptor, which opens no device and waits
+for no FIFO.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat as statmod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from nodeward.host.base import (
+    LIMIT,
+    MOST_NAMES,
+    HostError,
+    MissingError,
+    NotRegularError,
+    OfflineError,
+    Stat,
+    TooBigError,
+    translate,
+)
+
+if TYPE_CHECKING:
+    from nodeward.host.query import Query
+
+T = TypeVar("T")
+A = TypeVar("A")
+
+MAX_LINKS = 40  # Linux's own limit, path_resolution(7)
+_STEP = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(slots=True)
+class _Walk:
+    """Where a path resolution stands: the directories entered, and what is still to do."""
+
+    todo: list[str]
+    fds: list[int]  # fds[0] is the root; the rest are ours to close
+    names: list[str] = field(default_factory=list)
+    links: int = 0
+    prefix: str = ""  # "/proc/7/root" once another process's root has been entered
+
+    def up(self) -> None:
+        if self.names:
+            self.names.pop()
+            os.close(self.fds.pop())
+
+    def to_root(self) -> None:
+        while self.names:
+            self.up()
+
+
+class TreeHost:
+    """See nodeward.host.base.Host. `live` says that the tree is a running machine's own."""
+
+    def __init__(self, root: str | os.PathLike[str], *, live: bool = False) -> None:
+        self._root = os.path.abspath(os.fspath(root))
+        self._live = live
+
+    @property
+    def live(self) -> bool:
+        return self._live
+
+    @property
+    def root(self) -> str:
+        return self._root
+
+    def read(self, path: str, *, limit: int = LIMIT) -> bytes:
+        def ask(fd: int) -> bytes:
+            if not statmod.S_ISREG(os.fstat(fd).st_mode):
+                raise NotRegularError(path, _kind(os.fstat(fd).st_mode))
+            return _read_all(path, fd, limit)
+
+        return self._at(path, ask)
+
+    def stat(self, path: str) -> Stat:
+        return self._at(path, _stat)
+
+    def lstat(self, path: str) -> Stat:
+        return self._at(path, _stat, follow=False)
+
+    def link(self, path: str) -> str:
+        return self._at(path, lambda fd: os.readlink("", dir_fd=fd), follow=False)
+
+    def real(self, path: str) -> str:
+        with self._walked(path, follow=True) as walk:
+            return walk.prefix + "/" + "/".join(walk.names)
+
+    def names(self, path: str) -> tuple[str, ...]:
+        def ask(fd: int) -> tuple[str, ...]:
+            inside = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)
+            try:
+                found = _entries(path, inside)
+            finally:
+                os.close(inside)
+            return tuple(sorted(found))
+
+        return self._at(path, ask)
+
+    def xattr(self, path: str, name: str) -> bytes:
+        def ask(fd: int) -> bytes:
+            try:
+                return os.getxattr(f"/proc/self/fd/{fd}", name)
+            except OSError as exc:
+                if exc.errno in (errno.ENODATA, errno.EOPNOTSUPP):
+                    raise MissingError(path, name) from exc
+                raise
+
+        return self._at(path, ask)
+
+    def ask(self, query: Query[A]) -> A:
+        if not self._live and not query.at_rest:
+            raise OfflineError(type(query).__name__, "offline")
+        return query.answer(self)
+
+    def _at(self, path: str, ask: Callable[[int], T], *, follow: bool = True) -> T:
+        with self._walked(path, follow=follow) as walk:
+            try:
+                return ask(walk.fds[-1])
+            except OSError as exc:
+                raise translate(path, exc) from exc
+
+    @contextmanager
+    def _walked(self, path: str, *, follow: bool) -> Iterator[_Walk]:
+        if not path.startswith("/") or "\0" in path:
+            raise HostError(path, "not an absolute path")
+        try:
+            root = os.open(self._root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as exc:
+            raise translate(path, exc) from exc
+        walk = _Walk(_parts(path), [root])
+        try:
+            try:
+                self._resolve(walk, follow=follow)
+            except OSError as exc:
+                raise translate(path, exc) from exc
+            yield walk
+        finally:
+            for fd in walk.fds:
+                os.close(fd)
+
+    def _resolve(self, walk: _Walk, *, follow: bool) -> None:
+        while walk.todo:
+            part = walk.todo.pop(0)
+            if part == "..":
+                walk.up()
+                continue
+            if self._live and part == "root" and _is_process(walk.names):
+                # Another process's root is no text to be walked: only the kernel's own link
+                # leads into its mount namespace. What it holds is then resolved inside it.
+                self._enter(walk, part)
+                continue
+            fd = os.open(part, _STEP, dir_fd=walk.fds[-1])
+            if (follow or walk.todo) and statmod.S_ISLNK(os.fstat(fd).st_mode):
+                self._follow(walk, fd)
+            else:
+                walk.fds.append(fd)
+                walk.names.append(part)
+
+    def _follow(self, walk: _Walk, fd: int) -> None:
+        walk.links += 1
+        try:
+            if walk.links > MAX_LINKS:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+            target = os.readlink("", dir_fd=fd)
+        finally:
+            os.close(fd)
+        if target.startswith("/"):
+            walk.to_root()
+        walk.todo = _parts(target) + walk.todo
+
+    def _enter(self, walk: _Walk, part: str) -> None:
+        fd = os.open(part, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=walk.fds[-1])
+        walk.prefix = "/" + "/".join([*walk.names, part])
+        for old in walk.fds:
+            os.close(old)
+        walk.fds[:] = [fd]
+        walk.names.clear()
+
+
+def _parts(path: str) -> list[str]:
+    return [p for p in path.split("/") if p not in ("", ".")]
+
+
+def _is_process(names: list[str]) -> bool:
+    return len(names) == 2 and names[0] == "proc" and names[1].isdigit()
+
+
+def _kind(mode: int) -> str:
+    if statmod.S_ISDIR(mode):
+        return "a directory"
+    if statmod.S_ISFIFO(mode):
+        return "a FIFO"
+    if statmod.S_ISSOCK(mode):
+        return "a socket"
+    return "a device"
+
+
+def _stat(fd: int) -> Stat:
+    st = os.fstat(fd)
+    return Stat(st.st_mode, st.st_uid, st.st_gid, st.st_size, st.st_mtime, st.st_ino, st.st_dev)
+
+
+def _read_all(path: str, fd: int, limit: int) -> bytes:
+    # The O_PATH descriptor names one inode for good, so what was seen to be regular is opened.
+    real = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(real, "rb", buffering=0) as file:
+        chunks, size = [], 0
+        while chunk := file.read(min(limit + 1 - size, 1 << 16)):
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > limit:
+                raise TooBigError(path, f"more than {limit} bytes")
+    return b"".join(chunks)
+
+
+def _entries(path: str, fd: int) -> list[str]:
+    found = []
+    with os.scandir(fd) as entries:
+        for entry in entries:
+            found.append(entry.name)
+            if len(found) > MOST_NAMES:
+                raise TooBigError(path, f"more than {MOST_NAMES} entries")
+    return found

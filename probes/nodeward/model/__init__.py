@@ -1,0 +1,53 @@
+"""The nouns of nodeward: pure values, standard library only, no input or output."""
+
+from nodeward.model.reading import (
+    Absent,
+    Broken,
+    Fact,
+    Params,
+    Reading,
+    Readings,
+    Seen,
+    Unreadable,
+)
+from nodeward.model.report import JSON, Report
+from nodeward.model.rule import Check, Example, Need, Source, check, decide, finding, place
+from nodeward.model.verdict import (
+    CheckId,
+    Evidence,
+    Finding,
+    Remedy,
+    Severity,
+    Status,
+    Verdict,
+    most,
+)
+
+__all__ = [
+    "JSON",
+    "Absent",
+    "Broken",
+    "Check",
+    "CheckId",
+    "Evidence",
+    "Example",
+    "Fact",
+    "Finding",
+    "Need",
+    "Params",
+    "Reading",
+    "Readings",
+    "Remedy",
+    "Report",
+    "Seen",
+    "Severity",
+    "Source",
+    "Status",
+    "Unreadable",
+    "Verdict",
+    "check",
+    "decide",
+    "finding",
+    "most",
+    "place",
+]

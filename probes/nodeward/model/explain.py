@@ -1,0 +1,28 @@
+"""A check as a page: one definition, one text, for terminal, docs and the collector."""
+
+from __future__ import annotations
+
+from nodeward.model.rule import Check, Example
+
+
+def page(rule: Check[...]) -> str:
+    """Markdown for docs/checks/<id>.md and for `nodeward explain <id>`."""
+    lines = [f"# {rule.id}", "", f"**{rule.title}** (severity: {rule.severity})", "", rule.why, ""]
+    lines += ["## Mend it", "", rule.remedy.text, ""]
+    if rule.remedy.steps:
+        lines += ["```sh", *rule.remedy.steps, "```", ""]
+    if rule.remedy.breaks:
+        lines += [f"What may break: {rule.remedy.breaks}", ""]
+    lines += ["## How it is judged", "", "| verdict | when |", "| --- | --- |"]
+    lines += [f"| {e.expect} | {_row(e)} |" for e in rule.examples]
+    lines += ["", "## Who says so", "", *(f"- [{s.name}]({s.url})" for s in rule.sources), ""]
+    ids = [
+        f"- {name}: {', '.join(found)}" for name, found in sorted(rule.mappings.items()) if found
+    ]
+    if ids:
+        lines += ["## Mappings", "", *ids, ""]
+    return "\n".join(lines)
+
+
+def _row(example: Example) -> str:
+    return (example.note or f"`{example.given}`").replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,126 @@
+"""What a check says of one host, and what that is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NewType
+
+CheckId = NewType("CheckId", str)
+
+MOST_EVIDENCE = 50
+"""A check about many things names at most this many, worst first, and the count of all."""
+
+
+class Status(StrEnum):
+    """One of five. `unknown` and `error` are never folded into `pass`."""
+
+    PASS = "pass"  # noqa: S105
+    FAIL = "fail"
+    NOT_APPLICABLE = "not-applicable"
+    UNKNOWN = "unknown"
+    ERROR = "error"
+
+
+class Severity(StrEnum):
+    """How bad a failure is. Compare with `rank`: a StrEnum would compare by letters."""
+
+    CRITICAL = "critical"
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+    INFO = "info"
+
+    @property
+    def rank(self) -> int:
+        """4 for critical down to 0 for info."""
+        return 4 - list(Severity).index(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One value seen, and where: `source` is a path with line, a flag, a port, a kernel interface.
+
+    `value` is safe to show to anyone who may read the posture: never a key, token, password,
+    environment value or request body. A value that could be one is shown as its sha256.
+    """
+
+    what: str
+    value: str
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """How to mend it by hand. Text for people: nodeward never runs it."""
+
+    text: str
+    steps: tuple[str, ...] = ()
+    breaks: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a check says of one host now; `because` is one sentence that shows the value seen.
+
+    `severity` overrides the check's default for this one verdict; `because` then says why.
+    `remedy` overrides the check's own, where the fix for this very node is known.
+    """
+
+    status: Status
+    because: str
+    evidence: tuple[Evidence, ...] = ()
+    severity: Severity | None = None
+    remedy: Remedy | None = None
+
+    def __post_init__(self) -> None:
+        if not self.because:
+            raise ValueError("a verdict says why")
+
+    @classmethod
+    def passed(cls, because: str, *evidence: Evidence) -> Verdict:
+        return cls(Status.PASS, because, evidence)
+
+    @classmethod
+    def failed(
+        cls,
+        because: str,
+        *evidence: Evidence,
+        severity: Severity | None = None,
+        remedy: Remedy | None = None,
+    ) -> Verdict:
+        return cls(Status.FAIL, because, evidence, severity, remedy)
+
+    @classmethod
+    def not_applicable(cls, because: str, *evidence: Evidence) -> Verdict:
+        return cls(Status.NOT_APPLICABLE, because, evidence)
+
+    @classmethod
+    def unknown(cls, because: str, *evidence: Evidence, remedy: Remedy | None = None) -> Verdict:
+        return cls(Status.UNKNOWN, because, evidence, None, remedy)
+
+    @classmethod
+    def defect(cls, because: str, *evidence: Evidence) -> Verdict:
+        return cls(Status.ERROR, because, evidence)
+
+
+def most(offenders: Sequence[Evidence]) -> tuple[Evidence, ...]:
+    """The first MOST_EVIDENCE of them (worst first is the caller's order), and the count of all."""
+    if len(offenders) <= MOST_EVIDENCE:
+        return tuple(offenders)
+    rest = Evidence("in all", str(len(offenders)))
+    return (*offenders[: MOST_EVIDENCE - 1], rest)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A verdict with its check id, severity and evidence, as it travels."""
+
+    check: CheckId
+    status: Status
+    severity: Severity
+    because: str
+    evidence: tuple[Evidence, ...] = ()
+    remedy: Remedy | None = None
+    mappings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -10,9 +10,10 @@ from importlib import metadata
 from nodeward.agent.runner import Looker, examine
 from nodeward.checks import catalog, catalog_digest
 from nodeward.facts.clock import Now
+from nodeward.facts.node import Node
 from nodeward.facts.system import System
 from nodeward.host import Host
-from nodeward.model import JSON, Check, Fact, Reading, Report, Seen
+from nodeward.model import JSON, Absent, Check, Fact, Reading, Report, Seen
 
 
 class NoSuchCheckError(ValueError):
@@ -61,16 +62,24 @@ def scan(
 
 
 def inventory(looker: Looker) -> Mapping[str, JSON]:
-    """The report's inventory: what kind of node this is."""
-    system = looker.look(System)
-    if not (isinstance(system, Seen) and isinstance(system.fact, System)):
-        return {}
-    known = system.fact
-    return {
-        "os": {"id": known.os_id, "version": known.os_version},
-        "kernel": known.kernel,
-        "machine_id": known.machine_id,
-    }
+    """The report's inventory: what kind of node this is. What could not be read is null."""
+    out: dict[str, JSON] = {}
+    match looker.look(System):
+        case Seen(System() as system):
+            out["os"] = {"id": system.os_id, "version": system.os_version}
+            out["kernel"] = system.kernel
+            out["machine_id"] = system.machine_id
+        case _:
+            pass
+    match looker.look(Node):
+        case Seen(Node() as node):
+            out["roles"] = [role.value for role in node.roles]
+            out["distribution"] = node.distribution.value
+        case Absent():
+            out["roles"] = []
+        case _:
+            out["roles"] = None
+    return out
 
 
 def rfc3339(at: float) -> str:

@@ -2,9 +2,12 @@
 
 import os
 import socket
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+import kubeadm_tree
 
 settings.register_profile(
     "nodeward",
@@ -32,3 +35,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="long: script/test --long"))
         if "root" in item.keywords and os.geteuid() != 0 and os.environ.get("CI") != "true":
             item.add_marker(pytest.mark.skip(reason="needs root; under CI this is a failure"))
+
+
+@pytest.fixture
+def kubeadm_root(tmp_path: Path) -> Path:
+    """A recorded kubeadm control-plane node as a fresh file tree; judge it at kubeadm_tree.NOW."""
+    return kubeadm_tree.build(tmp_path / "kubeadm")

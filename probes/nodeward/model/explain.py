@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from nodeward.model.rule import Check, Example
+
+
+def pages(rules: Sequence[Check[...]]) -> dict[str, str]:
+    """The folder docs/checks: a page a check and an index of them, by file name."""
+    return {"README.md": _index(rules)} | {f"{rule.id}.md": page(rule) for rule in rules}
+
+
+def _index(rules: Sequence[Check[...]]) -> str:
+    lines = ["# What is judged", "", "| check | severity | the good state |", "| --- | --- | --- |"]
+    lines += [f"| [{r.id}]({r.id}.md) | {r.severity} | {_cell(r.title)} |" for r in rules]
+    return "\n".join([*lines, ""])
 
 
 def page(rule: Check[...]) -> str:
@@ -25,4 +38,8 @@ def page(rule: Check[...]) -> str:
 
 
 def _row(example: Example) -> str:
-    return (example.note or f"`{example.given}`").replace("|", "\\|").replace("\n", " ")
+    return _cell(example.note or f"`{example.given}`")
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,91 @@
+# shellcheck shell=bash
+# What script/setup and its callers share. Source it from the top of the checkout.
+
+VENV=${NODEWARD_VENV:-.venv}
+
+say() { printf '%s\n' "$*" >&2; }
+
+die() {
+  say "$*"
+  exit 1
+}
+
+# Names in package lists: the first word of each line that is no comment.
+names_in() { sed -e 's/#.*//' -e 's/[[:space:]]//g' -e '/^$/d' "$@"; }
+
+missing_packages() {
+  names_in "$@" | while read -r name; do
+    dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null | grep -q '^installed' || echo "$name"
+  done
+}
+
+# Installs what is missing from the given lists; without root or sudo says the one line to run.
+install_packages() {
+  command -v dpkg-query >/dev/null || {
+    say "not a Debian or Ubuntu: going on with the programs that are here"
+    return 0
+  }
+  local missing as_root=()
+  missing=$(missing_packages "$@" | tr '\n' ' ')
+  [ -n "$missing" ] || return 0
+  if [ "$(id -u)" != 0 ]; then
+    if ! sudo -n true 2>/dev/null && ! { [ -t 0 ] && command -v sudo >/dev/null; }; then
+      die "packages are missing; run this line as root, then try again:
+  apt-get update && apt-get install -y --no-install-recommends $missing"
+    fi
+    as_root=(sudo)
+  fi
+  say "installing $missing"
+  # An unrelated source that does not answer must not stop us: what counts is the installation.
+  try 3 "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 \
+    -o Acquire::Retries=3 update >&2 || say "apt-get update failed; trying with what it knew"
+  # shellcheck disable=SC2086 # the list is words
+  try 3 "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends \
+    -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 install $missing </dev/null >&2
+}
+
+# try N COMMAND...: up to N times, a little longer apart each time.
+try() {
+  local times=$1 turn
+  shift
+  for ((turn = 1; turn <= times; turn++)); do
+    "$@" && return 0
+    [ "$turn" = "$times" ] || sleep $((turn * 5))
+  done
+  return 1
+}
+
+# The first Python that is new enough and can make a virtual environment with headers to build for.
+find_python() {
+  local python
+  for python in "${NODEWARD_PYTHON:-python3}" /usr/bin/python3 python3.13 python3.12 python3.11; do
+    "$python" - 2>/dev/null <<'PY' && command -v "$python" && return 0
+import ensurepip, os, sys, sysconfig, venv
+assert sys.version_info >= (3, 11)
+assert os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h"))
+PY
+  done
+  die "no Python 3.11 or newer with venv and headers (Debian: python3-venv python3-dev)"
+}
+
+# make_venv EXTRAS: .venv with this checkout installed in place. Made anew only when pyproject.toml,
+# the extras or the Python changed.
+make_venv() {
+  local python stamp
+  if [ -x "$VENV/bin/python" ]; then
+    stamp=$(venv_stamp "$1")
+    [ "$(cat "$VENV/stamp" 2>/dev/null)" != "$stamp" ] || return 0
+  else
+    python=$(find_python)
+    rm -rf "$VENV"
+    "$python" -m venv "$VENV"
+  fi
+  say "installing the Python packages into $VENV"
+  try 3 "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-input \
+    --retries 5 -e ".[$1]" </dev/null >&2
+  venv_stamp "$1" >"$VENV/stamp"
+}
+
+venv_stamp() {
+  { "$VENV/bin/python" --version && echo "$1" && cat pyproject.toml && pwd; } 2>&1 | sha256sum
+}

@@ -6,15 +6,18 @@ import json
 import os
 import sys
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
+from nodeward.agent.config import ConfigError, load
 from nodeward.agent.scan import NoSuchCheckError, scan, select
+from nodeward.agent.settings import settings
 from nodeward.cli import exits, table
 from nodeward.host import Host, LiveHost, Replay, TreeHost
-from nodeward.model import Report, Severity, Status
+from nodeward.model import Fact, Reading, Report, Severity, Status
 from nodeward.model.report import report_to_json
 
 ENVIRONMENT_ROOT = "NODEWARD_HOST_ROOT"
@@ -47,9 +50,17 @@ def command(
         raise click.UsageError(str(exc)) from None
     host, recorded_at, node = open_host(root, replay)
     moment = parse_time(at) if at else recorded_at if recorded_at is not None else time.time()
-    report = scan(host, checks, at=moment, node=node)
+    report = scan(host, checks, at=moment, node=node, given=operator_settings())
     show(report, output)
     return exit_code(report, fail_on=Severity(fail_on) if fail_on else None, strict=strict)
+
+
+def operator_settings() -> Mapping[type[Fact], Reading[Fact]]:
+    """What agent.yaml (or the file that NODEWARD_CONFIG names) and NODEWARD_* set for checks."""
+    try:
+        return settings(load())
+    except ConfigError as exc:
+        raise click.UsageError(str(exc)) from None
 
 
 def open_host(root: str | None, replay: str | None) -> tuple[Host, float | None, str | None]:

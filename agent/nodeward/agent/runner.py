@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 
-from nodeward.host import Host, HostError
+from nodeward.host import Host
 from nodeward.model import (
     Absent,
     Broken,
@@ -29,8 +29,9 @@ from nodeward.probes.registry import look, probes
 PROBE_LIMIT_S = 20.0
 
 
-class ProbeTimeoutError(HostError):
-    """A probe took longer than it may."""
+class _ProbeTimeout(BaseException):
+    """A probe took longer than it may. No Exception: a probe that goes on after a HostError must
+    not go on after this."""
 
 
 @dataclass(slots=True)
@@ -70,8 +71,10 @@ class Looker:
                         given.append(failed)
                     case failed:
                         return failed
-            with _time_limit(wanted.__name__, self.limit_s):
+            with _time_limit(self.limit_s):
                 return look(self.host, reader, given)
+        except _ProbeTimeout:
+            return Unreadable(wanted.__name__, f"took longer than {self.limit_s:g} s")
         finally:
             self._open.pop()
 
@@ -94,20 +97,27 @@ def examine(looker: Looker, checks: Iterable[Check[...]]) -> tuple[Finding, ...]
 
 
 @contextmanager
-def _time_limit(what: str, seconds: float) -> Iterator[None]:
-    """Raise ProbeTimeoutError inside the block. Only the main thread can be interrupted; the
-    resident agent kills a worker that is stuck in the kernel."""
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Raise _ProbeTimeout inside the block. Only the main thread can be interrupted; the resident
+    agent kills a worker that is stuck in the kernel."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
+    armed = True
+
     def ring(signum: int, frame: FrameType | None) -> None:
-        raise ProbeTimeoutError(what, f"took longer than {seconds:g} s")
+        if armed:
+            raise _ProbeTimeout
 
     before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    # Again and again: an exception raised inside a finaliser is lost.
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        try:
+            armed = False
+        finally:  # the last ring may come right here
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)

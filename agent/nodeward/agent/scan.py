@@ -13,7 +13,7 @@ from nodeward.facts.clock import Now
 from nodeward.facts.node import Node
 from nodeward.facts.system import System
 from nodeward.host import Host
-from nodeward.model import JSON, Absent, Check, Fact, Reading, Report, Seen
+from nodeward.model import JSON, Absent, Check, Fact, Reading, Report, Seen, legible
 
 
 class NoSuchCheckError(ValueError):
@@ -52,7 +52,7 @@ def scan(
     return Report(
         node=node or name or "unknown",
         taken_at=rfc3339(at),
-        root=host.root,
+        root=legible(host.root),
         live=host.live,
         version=version(),
         catalog=catalog_digest(),

@@ -10,7 +10,13 @@ from nodeward.host.base import HostError, MissingError
 from nodeward.host.query import Query
 
 if TYPE_CHECKING:
+    import psutil
+
     from nodeward.host.tree import TreeHost
+
+
+TICKS = 100
+"""Clock ticks a second in /proc/PID/stat: USER_HZ, the same on all that Kubernetes runs on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,44 +54,51 @@ def _live(host: TreeHost) -> tuple[ProcessRow, ...]:
     for process in psutil.process_iter():
         try:
             with process.oneshot():
-                rows.append(_row(process))
+                rows.append(_row(host, process))
         except psutil.NoSuchProcess:  # gone while we looked
+            continue
+        except psutil.AccessDenied:  # hidepid=1 shows the number and nothing else
             continue
     return tuple(sorted(rows, key=lambda r: r.pid))
 
 
-def _row(process: object) -> ProcessRow:
-    import psutil
+def _row(host: TreeHost, process: psutil.Process) -> ProcessRow:
+    # Not process.exe(): where the link may not be read psutil guesses from the arguments, and
+    # those are the process's own to write.
+    return ProcessRow(
+        process.pid,
+        process.ppid(),
+        process.name(),
+        _exe(host, process.pid),
+        process.create_time(),
+        process.uids().real,
+    )
 
-    assert isinstance(process, psutil.Process)
+
+def _exe(host: TreeHost, pid: int) -> str | None:
     try:
-        exe = process.exe() or None
-    except psutil.AccessDenied:
-        exe = None
-    try:
-        uid: int | None = process.uids().real
-    except psutil.AccessDenied:
-        uid = None
-    return ProcessRow(process.pid, process.ppid(), process.name(), exe, process.create_time(), uid)
+        return host.link(f"/proc/{pid}/exe").removesuffix(" (deleted)")
+    except HostError:
+        return None
 
 
 def _at_rest(host: TreeHost) -> tuple[ProcessRow, ...]:
-    pids = sorted(int(n) for n in host.names("/proc") if n.isdigit())
+    pids = sorted(int(n) for n in host.names("/proc") if n.isascii() and n.isdigit())
     if not pids:
         raise MissingError("/proc", "this tree holds no process")
     boot = _boot_time(host)
     return tuple(_row_at_rest(host, pid, boot) for pid in pids)
 
 
-def _boot_time(host: TreeHost) -> float | None:
+def _boot_time(host: TreeHost) -> int | None:
     try:
         lines = host.read("/proc/stat").split(b"\n")
-        return next((float(line.split()[1]) for line in lines if line.startswith(b"btime ")), None)
+        return next((int(line.split()[1]) for line in lines if line.startswith(b"btime ")), None)
     except (HostError, ValueError, IndexError):
         return None
 
 
-def _row_at_rest(host: TreeHost, pid: int, boot: float | None) -> ProcessRow:
+def _row_at_rest(host: TreeHost, pid: int, boot: int | None) -> ProcessRow:
     comm, ppid, started_at = "", 0, None
     try:
         raw = host.read(f"/proc/{pid}/stat")
@@ -93,14 +106,10 @@ def _row_at_rest(host: TreeHost, pid: int, boot: float | None) -> ProcessRow:
         fields = raw[raw.rindex(b")") + 1 :].split()
         ppid = int(fields[1])
         if boot is not None:
-            started_at = boot + int(fields[19]) / os.sysconf("SC_CLK_TCK")
-    except (HostError, ValueError, IndexError):
+            started_at = (boot * TICKS + int(fields[19])) / TICKS
+    except (HostError, ValueError, IndexError, OverflowError):
         pass  # a tree may hold no more than the arguments
-    try:
-        exe: str | None = host.link(f"/proc/{pid}/exe").removesuffix(" (deleted)")
-    except HostError:
-        exe = None
-    return ProcessRow(pid, ppid, comm, exe, started_at, _uid(host, pid))
+    return ProcessRow(pid, ppid, comm, _exe(host, pid), started_at, _uid(host, pid))
 
 
 def _uid(host: TreeHost, pid: int) -> int | None:

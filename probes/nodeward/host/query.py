@@ -58,26 +58,43 @@ def to_plain(value: object) -> object:
 
 
 def from_plain(kind: object, raw: object) -> typing.Any:  # noqa: ANN401  driven by `kind`
-    """The inverse of `to_plain` for one type: the recording is data, the type is ours."""
+    """The inverse of `to_plain` for one type: the recording is data, the type is ours.
+
+    Raises ValueError, TypeError or KeyError where the data is not of that type. Members that the
+    type does not know are left out: they are of a newer version.
+    """
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):
         if raw is None:
             return None
         return from_plain(next(a for a in args if a is not type(None)), raw)
-    if origin is tuple:
-        assert isinstance(raw, list)
-        if args[1:] == (...,):
-            return tuple(from_plain(args[0], v) for v in raw)
-        return tuple(from_plain(a, v) for a, v in zip(args, raw, strict=True))
+    if origin in (tuple, list, frozenset):
+        values = _expect(list, raw)
+        if origin is not tuple or args[1:] == (...,):
+            return origin(from_plain(args[0], v) for v in values)
+        return tuple(from_plain(a, v) for a, v in zip(args, values, strict=True))
     if origin is dict:
-        assert isinstance(raw, dict)
-        return {k: from_plain(args[1], v) for k, v in raw.items()}
+        return {
+            from_plain(args[0], k): from_plain(args[1], v) for k, v in _expect(dict, raw).items()
+        }
+    if not isinstance(kind, type):
+        return raw
     if kind is bytes:
-        return str(raw).encode("utf-8", "surrogateescape")
-    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-        assert isinstance(raw, dict)
-        hints = typing.get_type_hints(kind)
-        return kind(**{k: from_plain(hints[k], v) for k, v in raw.items()})
-    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return _expect(str, raw).encode("utf-8", "surrogateescape")
+    if dataclasses.is_dataclass(kind):
+        hints, data = typing.get_type_hints(kind), _expect(dict, raw)
+        known = [f.name for f in dataclasses.fields(kind) if f.init and f.name in data]
+        return kind(**{name: from_plain(hints[name], data[name]) for name in known})
+    if issubclass(kind, enum.Enum):
         return kind(raw)
+    if kind is int and isinstance(raw, str):  # the key of a dict
+        return int(raw)
+    if kind is float and isinstance(raw, int) and not isinstance(raw, bool):
+        return float(raw)
+    return _expect(kind, raw) if kind in (str, int, float, bool) else raw
+
+
+def _expect(kind: type[A], raw: object) -> A:
+    if not isinstance(raw, kind) or (kind is int and isinstance(raw, bool)):
+        raise TypeError(f"{kind.__name__} expected, not {type(raw).__name__}")
     return raw

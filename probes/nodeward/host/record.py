@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from nodeward.host.base import ERRORS, LIMIT, Host, HostError, Stat, TooBigError
 from nodeward.host.query import Query, from_plain, to_plain
@@ -15,13 +15,20 @@ A = TypeVar("A")
 T = TypeVar("T")
 
 SCHEMA = "nodeward.recording/v1"
+RAISED = "!"
+"""The member that marks an error in a recording: no field of an answer can have this name."""
 
 
 class Recorder:
-    """Asks another host and keeps question and answer, errors included."""
+    """Asks another host and keeps question and answer, errors included.
+
+    A question that is put again is answered from memory: the machine goes on changing, and a
+    replay can give one answer only.
+    """
 
     def __init__(self, inner: Host) -> None:
         self._inner = inner
+        self._given: dict[str, object] = {}
         self.log: dict[str, object] = {}
 
     @property
@@ -33,16 +40,26 @@ class Recorder:
         return self._inner.root
 
     def _keep(self, key: str, ask: Callable[[], T], plain: Callable[[T], object]) -> T:
-        try:
-            answer = ask()
-        except HostError as exc:
-            self.log[key] = {"error": type(exc).__name__, "path": exc.path, "why": exc.why}
-            raise
-        self.log[key] = plain(answer)
-        return answer
+        if key not in self._given:
+            try:
+                answer = ask()
+            except HostError as exc:
+                self._given[key] = exc
+                self.log[key] = {RAISED: type(exc).__name__, "path": exc.path, "why": exc.why}
+            else:
+                self._given[key] = answer
+                self.log[key] = plain(answer)
+        given = self._given[key]
+        if isinstance(given, HostError):
+            raise given
+        return cast(T, given)
 
     def read(self, path: str, *, limit: int = LIMIT) -> bytes:
-        return self._keep(f"read {path}", lambda: self._inner.read(path, limit=limit), to_plain)
+        key = f"read {path}"
+        if isinstance(self._given.get(key), TooBigError):
+            del self._given[key]  # this reader may take more
+        data = self._keep(key, lambda: self._inner.read(path, limit=limit), to_plain)
+        return _within(path, data, limit)
 
     def stat(self, path: str) -> Stat:
         return self._keep(f"stat {path}", lambda: self._inner.stat(path), asdict)
@@ -82,43 +99,51 @@ class Replay:
     def root(self) -> str:
         return self._root
 
-    def _answer(self, key: str, path: str) -> Any:  # noqa: ANN401  JSON of the recording
+    def _answer(self, key: str, path: str, kind_of: object) -> Any:  # noqa: ANN401  JSON of the recording
         if key not in self._log:
             raise HostError(path, "not in this recording")
         answer = self._log[key]
-        if isinstance(answer, dict) and "error" in answer and "why" in answer:
-            raise ERRORS.get(answer["error"], HostError)(answer["path"], answer["why"])
-        return answer
+        if isinstance(answer, dict) and RAISED in answer:
+            kind = ERRORS.get(str(answer[RAISED]), HostError)
+            raise kind(str(answer.get("path", path)), str(answer.get("why", "")))
+        try:
+            return from_plain(kind_of, answer)
+        except (ValueError, TypeError, KeyError):
+            raise HostError(path, "the recording holds no answer of this kind") from None
 
     def read(self, path: str, *, limit: int = LIMIT) -> bytes:
-        data: bytes = from_plain(bytes, self._answer(f"read {path}", path))
-        if len(data) > limit:
-            raise TooBigError(path, f"more than {limit} bytes")
-        return data
+        return _within(path, self._answer(f"read {path}", path, bytes), limit)
 
     def stat(self, path: str) -> Stat:
-        return Stat(**self._answer(f"stat {path}", path))
+        answer: Stat = self._answer(f"stat {path}", path, Stat)
+        return answer
 
     def lstat(self, path: str) -> Stat:
-        return Stat(**self._answer(f"lstat {path}", path))
+        answer: Stat = self._answer(f"lstat {path}", path, Stat)
+        return answer
 
     def link(self, path: str) -> str:
-        return str(self._answer(f"link {path}", path))
+        return str(self._answer(f"link {path}", path, str))
 
     def real(self, path: str) -> str:
-        return str(self._answer(f"real {path}", path))
+        return str(self._answer(f"real {path}", path, str))
 
     def names(self, path: str) -> tuple[str, ...]:
-        return tuple(self._answer(f"names {path}", path))
+        return tuple(self._answer(f"names {path}", path, tuple[str, ...]))
 
     def xattr(self, path: str, name: str) -> bytes:
-        data: bytes = from_plain(bytes, self._answer(f"xattr {name} {path}", path))
-        return data
+        return bytes(self._answer(f"xattr {name} {path}", path, bytes))
 
     def ask(self, query: Query[A]) -> A:
         key = query.key()
-        answer: A = from_plain(query.answer_type, self._answer(f"ask {key}", key))
+        answer: A = self._answer(f"ask {key}", key, query.answer_type)
         return answer
+
+
+def _within(path: str, data: bytes, limit: int) -> bytes:
+    if len(data) > limit:
+        raise TooBigError(path, f"more than {limit} bytes")
+    return data
 
 
 # What a recording must never hold. Shapes first, then names of settings whose value is one.

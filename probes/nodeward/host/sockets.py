@@ -28,13 +28,14 @@ class SocketRow:
 
 @dataclass(frozen=True, slots=True)
 class ListeningSockets(Query[tuple[SocketRow, ...]]):
-    """sock_diag(7) of our own network namespace: OfflineError when that is not the machine's."""
+    """sock_diag(7) of our own network namespace: OfflineError unless that is the machine's. Where
+    it cannot be told (an ordinary user may not compare), /proc/1/net is the surer source."""
 
     answer_type: ClassVar[object] = tuple[SocketRow, ...]
 
     def answer(self, host: TreeHost) -> tuple[SocketRow, ...]:
-        if not isinstance(host, LiveHost) or host.same_namespace("net") is False:
-            raise OfflineError("sock_diag", "another network namespace than the host's")
+        if not isinstance(host, LiveHost) or not host.same_namespace("net"):
+            raise OfflineError("sock_diag", "not known to be in the host's network namespace")
         from pyroute2 import DiagSocket
 
         rows = []

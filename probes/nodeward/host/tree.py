@@ -112,14 +112,17 @@ class TreeHost:
             except OSError as exc:
                 if exc.errno in (errno.ENODATA, errno.EOPNOTSUPP):
                     raise MissingError(path, name) from exc
-                raise
+                raise _own_proc(path, exc) from exc
 
         return self._at(path, ask)
 
     def ask(self, query: Query[A]) -> A:
         if not self._live and not query.at_rest:
             raise OfflineError(type(query).__name__, "offline")
-        return query.answer(self)
+        try:
+            return query.answer(self)
+        except OSError as exc:
+            raise translate(type(query).__name__, exc) from exc
 
     def _at(self, path: str, ask: Callable[[int], T], *, follow: bool = True) -> T:
         with self._walked(path, follow=follow) as walk:
@@ -130,7 +133,7 @@ class TreeHost:
 
     @contextmanager
     def _walked(self, path: str, *, follow: bool) -> Iterator[_Walk]:
-        if not path.startswith("/") or "\0" in path:
+        if not path.startswith("/") or "\0" in path or not _encodable(path):
             raise HostError(path, "not an absolute path")
         try:
             root = os.open(self._root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -150,20 +153,21 @@ class TreeHost:
     def _resolve(self, walk: _Walk, *, follow: bool) -> None:
         while walk.todo:
             part = walk.todo.pop(0)
-            if part == "..":
-                walk.up()
-                continue
-            if self._live and part == "root" and _is_process(walk.names):
-                # Another process's root is no text to be walked: only the kernel's own link
-                # leads into its mount namespace. What it holds is then resolved inside it.
-                self._enter(walk, part)
+            if part in (".", ".."):
+                if not statmod.S_ISDIR(os.fstat(walk.fds[-1]).st_mode):
+                    raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+                if part == "..":
+                    walk.up()
                 continue
             fd = os.open(part, _STEP, dir_fd=walk.fds[-1])
-            if (follow or walk.todo) and statmod.S_ISLNK(os.fstat(fd).st_mode):
-                self._follow(walk, fd)
-            else:
+            if not (follow or walk.todo) or not statmod.S_ISLNK(os.fstat(fd).st_mode):
                 walk.fds.append(fd)
                 walk.names.append(part)
+            elif self._live and part == "root" and _is_process(walk) and _magic(fd):
+                os.close(fd)
+                self._enter(walk, part)
+            else:
+                self._follow(walk, fd)
 
     def _follow(self, walk: _Walk, fd: int) -> None:
         walk.links += 1
@@ -178,6 +182,8 @@ class TreeHost:
         walk.todo = _parts(target) + walk.todo
 
     def _enter(self, walk: _Walk, part: str) -> None:
+        """Go into another process's root: its link is no text to be walked, only the kernel's own
+        way leads into the mount namespace. What it holds is then resolved inside it."""
         fd = os.open(part, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=walk.fds[-1])
         walk.prefix = "/" + "/".join([*walk.names, part])
         for old in walk.fds:
@@ -187,11 +193,37 @@ class TreeHost:
 
 
 def _parts(path: str) -> list[str]:
-    return [p for p in path.split("/") if p not in ("", ".")]
+    """The steps of a path. A slash or dot at its end demands a directory, as for the kernel."""
+    parts = [p for p in path.split("/") if p not in ("", ".")]
+    return [*parts, "."] if parts and path.endswith(("/", "/.")) else parts
 
 
-def _is_process(names: list[str]) -> bool:
-    return len(names) == 2 and names[0] == "proc" and names[1].isdigit()
+def _encodable(path: str) -> bool:
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:  # a surrogate that stands for no byte: no file has such a name
+        return False
+    return True
+
+
+def _is_process(walk: _Walk) -> bool:
+    """Whether we stand in /proc/PID of the host itself. Inside another process's root anyone may
+    have made a folder that looks like it."""
+    names = walk.names
+    return not walk.prefix and len(names) == 2 and names[0] == "proc" and names[1].isdecimal()
+
+
+def _magic(fd: int) -> bool:
+    """The kernel's own links have no length; a link on a disk is as long as its text."""
+    return os.fstat(fd).st_size == 0
+
+
+def _own_proc(path: str, exc: OSError) -> Exception:
+    """Reopening a descriptor goes through our own /proc. Without it nothing can be read, which
+    must not look like a file that is not there."""
+    if exc.errno in (errno.ENOENT, errno.ENOTDIR) and not os.path.isdir("/proc/self/fd"):
+        return HostError(path, "needs /proc to be mounted for nodeward itself")
+    return exc
 
 
 def _kind(mode: int) -> str:
@@ -211,7 +243,10 @@ def _stat(fd: int) -> Stat:
 
 def _read_all(path: str, fd: int, limit: int) -> bytes:
     # The O_PATH descriptor names one inode for good, so what was seen to be regular is opened.
-    real = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        real = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as exc:
+        raise _own_proc(path, exc) from exc
     with open(real, "rb", buffering=0) as file:
         chunks, size = [], 0
         while chunk := file.read(min(limit + 1 - size, 1 << 16)):

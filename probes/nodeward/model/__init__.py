@@ -20,6 +20,7 @@ from nodeward.model.verdict import (
     Severity,
     Status,
     Verdict,
+    legible,
     most,
 )
 
@@ -48,6 +49,7 @@ __all__ = [
     "check",
     "decide",
     "finding",
+    "legible",
     "most",
     "place",
 ]

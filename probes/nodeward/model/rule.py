@@ -11,7 +11,16 @@ from dataclasses import dataclass
 from typing import Generic, ParamSpec, TypeAlias
 
 from nodeward.model.reading import Absent, Broken, Fact, Params, Readings, Seen, Unreadable
-from nodeward.model.verdict import CheckId, Finding, Remedy, Severity, Status, Verdict
+from nodeward.model.verdict import (
+    CheckId,
+    Evidence,
+    Finding,
+    Remedy,
+    Severity,
+    Status,
+    Verdict,
+    legible,
+)
 
 P = ParamSpec("P")
 
@@ -163,14 +172,18 @@ def place(exc: BaseException) -> str:
 
 
 def finding(rule: Check[...], verdict: Verdict) -> Finding:
-    """A verdict as it travels: the check's severity and remedy where it has none of its own."""
+    """A verdict as it travels: the check's severity and remedy where it has none of its own, and
+    text that every reader can decode."""
     remedy = verdict.remedy or (rule.remedy if verdict.status is Status.FAIL else None)
     return Finding(
         check=rule.id,
         status=verdict.status,
         severity=verdict.severity or rule.severity,
-        because=verdict.because,
-        evidence=verdict.evidence,
-        remedy=remedy,
+        because=legible(verdict.because),
+        evidence=tuple(
+            Evidence(legible(e.what), legible(e.value), legible(e.source)) for e in verdict.evidence
+        ),
+        remedy=remedy
+        and Remedy(legible(remedy.text), tuple(map(legible, remedy.steps)), legible(remedy.breaks)),
         mappings=rule.mappings,
     )

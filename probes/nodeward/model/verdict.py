@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NewType
 
 CheckId = NewType("CheckId", str)
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 MOST_EVIDENCE = 50
 """A check about many things names at most this many, worst first, and the count of all."""
@@ -49,6 +52,26 @@ class Evidence:
     what: str
     value: str
     source: str = ""
+
+
+LONGEST_TEXT = 4000
+"""Characters of one text of a finding. A name on the host may be longer; what is cut says so."""
+
+
+def legible(text: str) -> str:
+    r"""The text as Unicode that every JSON reader takes: a byte that was no UTF-8 as \xNN.
+
+    Names on a host are bytes; in our strings such a byte is a lone surrogate, which strict
+    decoders refuse.
+    """
+    if len(text) > LONGEST_TEXT:
+        text = f"{text[:LONGEST_TEXT]}... ({len(text)} characters)"
+    return _SURROGATE.sub(_escaped, text)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,295 @@
+"""When the certificate of each component ends, against its own lifetime and who renews it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import ClassVar
+
+from nodeward.checks.cert_samples import NOTHING, NOW, certificate, pki
+from nodeward.facts.clock import Now
+from nodeward.facts.pki import Held, Pki
+from nodeward.facts.renewal import AT_START, AT_START_WINDOW_S, Renewer, remedy, renewer
+from nodeward.facts.x509 import Certificate
+from nodeward.model import (
+    Check,
+    Evidence,
+    Example,
+    Params,
+    Remedy,
+    Severity,
+    Source,
+    Status,
+    Unreadable,
+    Verdict,
+    check,
+    most,
+)
+
+DAY = 86400
+YEAR_2000 = 946_684_800
+ROTATION_STARTS, ROTATION_ENDS = 0.7, 0.9  # client-go: jittered between these parts of the life
+
+COMPONENTS: dict[str, str] = {
+    "kubelet-client": "the kubelet's client certificate",
+    "kubelet-server": "the kubelet's serving certificate",
+    "apiserver": "the API server's serving certificate",
+    "apiserver-kubelet-client": "the API server's client certificate for kubelets",
+    "apiserver-etcd-client": "the API server's client certificate for etcd",
+    "front-proxy-client": "the front proxy's client certificate",
+    "etcd-server": "etcd's serving certificate",
+    "etcd-peer": "etcd's peer certificate",
+    "etcd-healthcheck-client": "etcd health check's client certificate",
+    "controller-manager": "the controller manager's client certificate",
+    "scheduler": "the scheduler's client certificate",
+    "admin": "the administrator's client certificate",
+    "super-admin": "the super-administrator's client certificate",
+    "kube-proxy": "kube-proxy's client certificate",
+}
+PEOPLE = frozenset({"admin", "super-admin"})  # no daemon stops when these end
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiryLimits(Params):
+    """When a certificate that nobody renews by itself is reported: at `warn_days` before its end
+    with severity low, at `fail_days` with the check's own. One that lives less than
+    `short_days` is measured in parts of its life instead. `stalled` is the part of its life by
+    which a rotating certificate should long have been replaced."""
+
+    section: ClassVar[tuple[str, ...]] = ("checks", "cert.expiry")
+
+    warn_days: float = 60
+    fail_days: float = 30
+    short_days: float = 300
+    warn_part: float = 0.2
+    fail_part: float = 0.1
+    stalled: float = 0.92
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What is said of one certificate. `status` FAIL has a severity."""
+
+    status: Status
+    text: str
+    held: Held
+    severity: Severity | None = None
+    by: Renewer = Renewer.HAND
+
+    @property
+    def weight(self) -> tuple[int, int]:
+        order = (Status.PASS, Status.UNKNOWN, Status.FAIL)
+        return order.index(self.status), self.severity.rank if self.severity else 0
+
+    def evidence(self) -> Evidence:
+        leaf = self.held.leaf
+        name = f"{leaf.subject}: " if leaf else ""
+        return Evidence(self.held.use.component, f"{name}{self.text}", self.held.pem.where)
+
+
+def day(at: float) -> str:
+    """Seconds since 1970 as a date; years before 1 do not occur, those after 9999 neither."""
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=at)).strftime("%Y-%m-%d")
+
+
+def span(seconds: float) -> str:
+    """A length of time as an operator would say it."""
+    if seconds < 2 * 3600:
+        return f"{max(0, round(seconds / 60))} minutes"
+    return f"{seconds / 3600:.0f} hours" if seconds < 3 * DAY else f"{seconds / DAY:.0f} days"
+
+
+def judge_one(held: Held, now: float, limits: ExpiryLimits, facts: Pki) -> Judged:
+    """One certificate by itself."""
+    leaf, by = held.leaf, renewer(held, facts.distribution)
+    if leaf is None:
+        return _unreadable(held)
+    if now < leaf.not_before:
+        text = f"is not valid before {day(leaf.not_before)}, in {span(leaf.not_before - now)}"
+        return _not_in_time(held, text, by)
+    if now > leaf.not_after:
+        text = f"expired on {day(leaf.not_after)}, {span(now - leaf.not_after)} ago"
+        return _not_in_time(held, text, by)
+    left = f"ends on {day(leaf.not_after)}, in {span(leaf.not_after - now)}"
+    if not held.use.in_use:
+        return Judged(Status.PASS, f"{left}; not in use", held, by=by)
+    if by in (Renewer.KUBELET, Renewer.TALOS):
+        return _rotating(held, leaf, now, left, limits, by)
+    if by in AT_START:
+        return _at_start(held, leaf, now, left, limits, by, facts)
+    return _static(held, leaf, now, left, limits, by)
+
+
+def _unreadable(held: Held) -> Judged:
+    pem = held.pem
+    why = pem.error or "; ".join(pem.broken) or "holds no certificate"
+    return Judged(Status.UNKNOWN, f"could not be read: {why}", held)
+
+
+def _not_in_time(held: Held, text: str, by: Renewer) -> Judged:
+    if held.use.superseded:
+        return Judged(Status.PASS, f"{text}; already replaced", held, by=by)
+    if not held.use.in_use:
+        return Judged(Status.FAIL, f"{text}; nothing uses it", held, Severity.LOW, by)
+    severity = Severity.HIGH if held.use.component in PEOPLE else Severity.CRITICAL
+    return Judged(Status.FAIL, text, held, severity, by)
+
+
+def _rotating(
+    held: Held, leaf: Certificate, now: float, left: str, limits: ExpiryLimits, by: Renewer
+) -> Judged:
+    used = (now - leaf.not_before) / max(1, leaf.lifetime_s)
+    if used > limits.stalled:
+        text = f"{left}: rotation stalled, {used:.0%} of its life are over"
+        return Judged(Status.FAIL, text, held, Severity.HIGH, by)
+    if used >= ROTATION_STARTS:
+        return Judged(Status.PASS, f"{left}; {used:.0%} over, rotation is due", held, by=by)
+    return Judged(Status.PASS, f"{left}; renewed by {by}", held, by=by)
+
+
+def _at_start(
+    held: Held,
+    leaf: Certificate,
+    now: float,
+    left: str,
+    limits: ExpiryLimits,
+    by: Renewer,
+    facts: Pki,
+) -> Judged:
+    """What is renewed when its supervisor starts: within the window a start should have done it."""
+    entered = leaf.not_after - AT_START_WINDOW_S
+    if now < entered:
+        return Judged(Status.PASS, f"{left}; renewed by {by}", held, by=by)
+    if facts.supervisor_started is not None and facts.supervisor_started > entered:
+        text = f"{left}: not renewed by the start on {day(facts.supervisor_started)}"
+        return Judged(Status.FAIL, text, held, Severity.HIGH, by)
+    urgent = leaf.not_after - now < limits.fail_days * DAY
+    severity = Severity.HIGH if urgent else Severity.LOW
+    return Judged(Status.FAIL, f"{left}: a restart would renew it", held, severity, by)
+
+
+def _static(
+    held: Held, leaf: Certificate, now: float, left: str, limits: ExpiryLimits, by: Renewer
+) -> Judged:
+    remaining, life = leaf.not_after - now, leaf.lifetime_s
+    short = life < limits.short_days * DAY
+    fail = limits.fail_part * life if short else limits.fail_days * DAY
+    warn = limits.warn_part * life if short else limits.warn_days * DAY
+    if remaining < warn:
+        severity = Severity.HIGH if remaining < fail else Severity.LOW
+        return Judged(Status.FAIL, f"{left}; renewed by {by}", held, severity, by)
+    return Judged(Status.PASS, f"{left}; renewed by {by}", held, by=by)
+
+
+def judge(
+    component: str, facts: Pki, now: Now, limits: ExpiryLimits, what: str | None = None
+) -> Verdict:
+    """All certificates of one component, the worst first."""
+    what = what or COMPONENTS[component]
+    held = facts.held(component)
+    if not held:
+        return _none(what, facts)
+    if now.at < YEAR_2000:
+        return Verdict.unknown(f"the clock says {day(now.at)}: no expiry can be judged by it")
+    judged = [judge_one(one, now.at, limits, facts) for one in held]
+    return summed(what, judged, facts)
+
+
+def _none(what: str, facts: Pki) -> Verdict:
+    if facts.unseen:
+        return Verdict.unknown(f"could not look for {what}: {facts.unseen[0]}")
+    return Verdict.not_applicable(f"{what} is not on this host")
+
+
+def summed(what: str, judged: Iterable[Judged], facts: Pki) -> Verdict:
+    ordered = sorted(judged, key=lambda j: j.weight, reverse=True)
+    worst = ordered[0]
+    because = f"{what} {worst.text} ({worst.held.pem.where})"
+    evidence = most([j.evidence() for j in ordered])
+    match worst.status:
+        case Status.FAIL:
+            mend = _mend(worst, facts)
+            return Verdict.failed(because, *evidence, severity=worst.severity, remedy=mend)
+        case Status.UNKNOWN:
+            return Verdict.unknown(because, *evidence)
+        case _:
+            return Verdict.passed(because, *evidence)
+
+
+def _mend(worst: Judged, facts: Pki) -> Remedy:
+    if not worst.held.use.in_use:
+        return Remedy(f"Remove {worst.held.use.path}, or renew it if something does use it.")
+    return remedy(worst.held.use.component, worst.by, control_plane=facts.control_plane)
+
+
+_SOURCES = (
+    Source("PKI certificates", "https://kubernetes.io/docs/setup/best-practices/certificates/"),
+    Source(
+        "kubeadm certificate management",
+        "https://kubernetes.io/docs/tasks/administer-cluster/kubeadm/kubeadm-certs/",
+    ),
+    Source(
+        "kubelet certificate rotation",
+        "https://kubernetes.io/docs/reference/access-authn-authz/kubelet-tls-bootstrapping/",
+    ),
+)
+
+
+def _examples(component: str) -> list[Example]:
+    path, rotating = f"/etc/kubernetes/pki/{component}.crt", component == "kubelet-client"
+    if rotating:
+        path = "/var/lib/kubelet/pki/kubelet-client-current.pem"
+
+    def row(expect: Status, note: str, age: float, left: float) -> Example:
+        return Example(expect, (pki(component, path, certificate(age=age, left=left)), NOW), note)
+
+    rows = [
+        row(Status.PASS, "issued a month ago for a year", 30, 335),
+        row(Status.FAIL, "expired a week ago", 372, -7),
+        row(Status.FAIL, "not valid before tomorrow", -1, 364),
+        row(Status.FAIL, "20 days left of a year", 345, 20),
+        Example(Status.NOT_APPLICABLE, (NOTHING, NOW), "no such certificate"),
+        Example(
+            Status.UNKNOWN, (pki(component, path, error="EACCES"), NOW), "the file may not be read"
+        ),
+        Example(
+            Status.UNKNOWN,
+            (pki(component, path, certificate()), Now(0)),
+            "the clock stands before 2000",
+        ),
+        Example(
+            Status.UNKNOWN, (Unreadable("the process table", "EACCES"), NOW), "processes hidden"
+        ),
+    ]
+    if rotating:
+        rows.append(row(Status.PASS, "80 % of its life over: the kubelet is about to ask", 292, 73))
+    else:
+        rows.append(row(Status.FAIL, "50 days left of a year: low", 315, 50))
+    return rows
+
+
+def _family(component: str, what: str) -> Check[Pki, Now, ExpiryLimits]:
+    title = f"{what[0].upper()}{what[1:]} is valid and will be renewed in time"
+
+    @check(
+        f"cert.expiry.{component}",
+        title=title,
+        why=(
+            "When it ends, what uses it stops, usually everywhere at once. How close an end is"
+            " depends on its lifetime and on who renews it: one that the kubelet rotates is late"
+            " when 92 % of its life are over, one that a person renews a month before its end."
+        ),
+        severity=Severity.HIGH,
+        remedy=Remedy("Renew it the way this node's distribution does."),
+        sources=_SOURCES,
+        examples=_examples(component),
+        mappings={"sac": ["S15a"], "nsa-cisa-1.2": ["EN"]},
+    )
+    def one(facts: Pki, now: Now, limits: ExpiryLimits) -> Verdict:
+        return judge(component, facts, now, limits)
+
+    return one
+
+
+CHECKS = tuple(_family(component, what) for component, what in COMPONENTS.items())

@@ -1,0 +1,46 @@
+"""Text armour of certificates and keys, RFC 7468 as lax as OpenSSL and Go read it."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+CERTIFICATES = ("CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE")
+PUBLIC_KEYS = ("PUBLIC KEY", "RSA PUBLIC KEY")
+
+_BLOCK = re.compile(
+    rb"-----BEGIN (?P<label>[A-Z0-9 ]+)-----(?P<body>.*?)"
+    rb"(?:-----END (?P=label)-----|(?=-----BEGIN )|\Z)",
+    re.DOTALL,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One block. `data` is None where the body is no base64, and `error` says so."""
+
+    label: str
+    data: bytes | None
+    error: str = ""
+
+    @property
+    def private(self) -> bool:
+        return self.label.endswith("PRIVATE KEY")
+
+
+def split(text: bytes) -> Iterator[Block]:
+    """Every block, in order. What stands between them is skipped, as all readers of PEM do; one
+    bad block costs no other."""
+    for match in _BLOCK.finditer(text):
+        label = match["label"].decode("ascii")
+        if not match[0].endswith(b"-----"):
+            yield Block(label, None, f"BEGIN {label} without its END")
+            continue
+        body = match["body"].rpartition(b"\n\n")[2] if b":" in match["body"] else match["body"]
+        try:
+            yield Block(label, base64.b64decode(b"".join(body.split()), validate=True))
+        except binascii.Error:
+            yield Block(label, None, "not base64")

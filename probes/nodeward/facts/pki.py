@@ -1,0 +1,179 @@
+"""The certificates and keys of a node: what each file holds, and who uses it for what."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from nodeward.facts import der, pem
+from nodeward.facts.der import DerError
+from nodeward.facts.node import Distribution
+from nodeward.facts.x509 import Certificate, PublicKey, parse_certificate, parse_public_key
+from nodeward.model import Fact
+
+
+class Kind(StrEnum):
+    """What a component takes from a file."""
+
+    CERTIFICATE = "certificate"  # the first is its own, the rest is the chain
+    TRUST = "trust"  # every one is an anchor
+    KEY = "key"
+    PUBLIC_KEY = "public key"
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateKey:
+    """A private key from outside; see nodeward.host.pem.KeyRow."""
+
+    kind: str | None
+    bits: int | None
+    spki_sha256: str | None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A directory on the way to a file."""
+
+    path: str
+    mode: int
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Who may reach a file: its own mode and owner, entries of its ACL that give other users or
+    groups something ("user 1000: r--"), and the directories above what it leads to."""
+
+    mode: int
+    uid: int
+    gid: int
+    mtime: float
+    acl: tuple[str, ...] = ()
+    folders: tuple[Folder, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pem:
+    """One place where certificates or keys stand: a file, or (`part`) a field inside a kubeconfig.
+
+    `real` is where the path leads after its links. `error` says why nothing of it could be read;
+    `absent`: because it is not there. `broken` are single blocks that could not be read.
+    """
+
+    path: str
+    part: str = ""
+    real: str = ""
+    certificates: tuple[Certificate, ...] = ()
+    public_keys: tuple[PublicKey, ...] = ()
+    keys: tuple[PrivateKey, ...] = ()
+    broken: tuple[str, ...] = ()
+    form: str = "pem"
+    guard: Guard | None = None
+    error: str = ""
+    absent: bool = False
+
+    @property
+    def where(self) -> str:
+        return f"{self.path} ({self.part})" if self.part else self.path
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """That a component uses a place. `named_by` says how we know: an argument with its process, a
+    kubeconfig, "by location". `in_use` is False for a file that lies there and nothing names;
+    `superseded` for one that its own component has replaced (an older file of a rotation)."""
+
+    component: str
+    kind: Kind
+    path: str
+    part: str = ""
+    named_by: str = "by location"
+    in_use: bool = True
+    superseded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A use together with what is at its place."""
+
+    use: Use
+    pem: Pem
+
+    @property
+    def leaf(self) -> Certificate | None:
+        return self.pem.certificates[0] if self.pem.certificates else None
+
+
+@dataclass(frozen=True, slots=True)
+class Pki(Fact):
+    """All of a node. A place that something names and that is not there has a Pem that says so.
+
+    `owners`: whether the owners of files mean anything (not in a tree unpacked by an ordinary
+    user). `unseen` are directories that could not be searched, with the reason.
+    `supervisor_started`: when k3s, RKE2 or k0s started, in seconds since 1970.
+    """
+
+    pems: tuple[Pem, ...]
+    uses: tuple[Use, ...]
+    distribution: Distribution
+    owners: bool = True
+    unseen: tuple[str, ...] = ()
+    control_plane: bool = True
+    supervisor_started: float | None = None
+
+    def at(self, path: str, part: str = "") -> Pem:
+        for one in self.pems:
+            if one.path == path and one.part == part:
+                return one
+        return Pem(path, part, error="not read", absent=True)
+
+    def held(self, *components: str, kind: Kind = Kind.CERTIFICATE) -> tuple[Held, ...]:
+        """What these components use (all of them, when none is named), in-use places first."""
+        places = {(one.path, one.part): one for one in self.pems}
+        found = [
+            Held(use, places[use.path, use.part])
+            for use in self.uses
+            if use.kind is kind
+            and (not components or use.component in components)
+            and (use.path, use.part) in places
+        ]
+        return tuple(sorted(found, key=lambda h: (not h.use.in_use, h.use.superseded)))
+
+
+def parse_public(text: bytes) -> tuple[list[Certificate], list[PublicKey], list[str]]:
+    """The certificates and public keys of a PEM text, and what could not be read, by block."""
+    certificates: list[Certificate] = []
+    public: list[PublicKey] = []
+    broken: list[str] = []
+    for number, block in enumerate(pem.split(text), 1):
+        try:
+            if block.data is None:
+                raise DerError(block.error)
+            if block.label in pem.CERTIFICATES:
+                certificates.append(parse_certificate(_trimmed(block)))
+            elif block.label == "PUBLIC KEY":
+                public.append(parse_public_key(block.data))
+        except DerError as exc:
+            broken.append(f"block {number} ({block.label}): {exc.what}")
+    return certificates, public, broken
+
+
+def _trimmed(block: pem.Block) -> bytes:
+    """OpenSSL's TRUSTED CERTIFICATE has its own settings after the certificate."""
+    data = block.data or b""
+    return der.read(data).whole if block.label == "TRUSTED CERTIFICATE" else data
+
+
+def newest_first(held: Iterable[Held]) -> list[Held]:
+    return sorted(held, key=lambda h: h.leaf.not_before if h.leaf else 0, reverse=True)
+
+
+def folders_above(path: str) -> Iterator[str]:
+    """Every directory on the way to a path, the nearest first, "/" last."""
+    while path not in ("/", ""):
+        path = posixpath.dirname(path)
+        yield path

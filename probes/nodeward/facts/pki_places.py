@@ -1,0 +1,262 @@
+"""Where distributions lay certificates, keys and kubeconfigs, and which arguments name them.
+
+Sources: kubeadm's constants.go and certlist.go; k3s and RKE2 `certificate` documentation; k0s
+pkg/constant and pkg/certificate; MicroK8s utils.sh; EKS, AKS and GKE node scripts; OpenShift's
+machine configuration; Talos' constants. Arguments come first; these tables are for what no
+argument names, and for hosts whose daemons do not run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from nodeward.facts.flags import Flags
+from nodeward.facts.pki import Kind, Use
+
+CERTIFICATE, TRUST, KEY, PUBLIC_KEY = Kind.CERTIFICATE, Kind.TRUST, Kind.KEY, Kind.PUBLIC_KEY
+
+APISERVER, KUBELET, ETCD, PROXY = "kube-apiserver", "kubelet", "etcd", "kube-proxy"
+MANAGER, SCHEDULER = "kube-controller-manager", "kube-scheduler"
+SUPERVISORS = frozenset({"k3s", "rke2", "k0s", "kubelite"})
+"""Programs that hold or start the daemons of a node: while one runs, its files are in use."""
+
+PROGRAM_OF: Mapping[str, str] = {
+    "apiserver": APISERVER,
+    "apiserver-kubelet-client": APISERVER,
+    "apiserver-etcd-client": APISERVER,
+    "front-proxy-client": APISERVER,
+    "etcd-server": ETCD,
+    "etcd-peer": ETCD,
+    "etcd-healthcheck-client": ETCD,
+    "controller-manager": MANAGER,
+    "scheduler": SCHEDULER,
+    "kubelet-client": KUBELET,
+    "kubelet-server": KUBELET,
+    "kube-proxy": PROXY,
+}
+
+# program -> flag -> component and what is taken from the file.
+FLAGS: Mapping[str, Mapping[str, tuple[str, Kind]]] = {
+    APISERVER: {
+        "tls-cert-file": ("apiserver", CERTIFICATE),
+        "tls-private-key-file": ("apiserver", KEY),
+        "client-ca-file": ("cluster-ca", TRUST),
+        "etcd-cafile": ("apiserver-etcd-ca", TRUST),
+        "etcd-certfile": ("apiserver-etcd-client", CERTIFICATE),
+        "etcd-keyfile": ("apiserver-etcd-client", KEY),
+        "kubelet-client-certificate": ("apiserver-kubelet-client", CERTIFICATE),
+        "kubelet-client-key": ("apiserver-kubelet-client", KEY),
+        "kubelet-certificate-authority": ("kubelet-serving-ca", TRUST),
+        "proxy-client-cert-file": ("front-proxy-client", CERTIFICATE),
+        "proxy-client-key-file": ("front-proxy-client", KEY),
+        "requestheader-client-ca-file": ("front-proxy-ca", TRUST),
+        "service-account-key-file": ("service-account", PUBLIC_KEY),
+        "service-account-signing-key-file": ("service-account", KEY),
+        "oidc-ca-file": ("oidc-ca", TRUST),
+    },
+    MANAGER: {
+        "tls-cert-file": ("controller-manager-server", CERTIFICATE),
+        "tls-private-key-file": ("controller-manager-server", KEY),
+        "client-ca-file": ("cluster-ca", TRUST),
+        "root-ca-file": ("cluster-root-ca", TRUST),
+        "requestheader-client-ca-file": ("front-proxy-ca", TRUST),
+        "cluster-signing-cert-file": ("cluster-signing-ca", TRUST),
+        "cluster-signing-key-file": ("cluster-signing-ca", KEY),
+        "cluster-signing-kubelet-serving-cert-file": ("kubelet-serving-signing-ca", TRUST),
+        "cluster-signing-kubelet-serving-key-file": ("kubelet-serving-signing-ca", KEY),
+        "cluster-signing-kubelet-client-cert-file": ("kubelet-client-signing-ca", TRUST),
+        "cluster-signing-kubelet-client-key-file": ("kubelet-client-signing-ca", KEY),
+        "cluster-signing-kube-apiserver-client-cert-file": ("client-signing-ca", TRUST),
+        "cluster-signing-kube-apiserver-client-key-file": ("client-signing-ca", KEY),
+        "cluster-signing-legacy-unknown-cert-file": ("legacy-signing-ca", TRUST),
+        "cluster-signing-legacy-unknown-key-file": ("legacy-signing-ca", KEY),
+        "service-account-private-key-file": ("service-account", KEY),
+    },
+    SCHEDULER: {
+        "tls-cert-file": ("scheduler-server", CERTIFICATE),
+        "tls-private-key-file": ("scheduler-server", KEY),
+        "client-ca-file": ("cluster-ca", TRUST),
+        "requestheader-client-ca-file": ("front-proxy-ca", TRUST),
+    },
+    ETCD: {
+        "cert-file": ("etcd-server", CERTIFICATE),
+        "key-file": ("etcd-server", KEY),
+        "client-cert-file": ("etcd-server", CERTIFICATE),
+        "trusted-ca-file": ("etcd-ca", TRUST),
+        "peer-cert-file": ("etcd-peer", CERTIFICATE),
+        "peer-key-file": ("etcd-peer", KEY),
+        "peer-trusted-ca-file": ("etcd-peer-ca", TRUST),
+    },
+    KUBELET: {
+        "tls-cert-file": ("kubelet-server", CERTIFICATE),
+        "tls-private-key-file": ("kubelet-server", KEY),
+        "client-ca-file": ("kubelet-client-ca", TRUST),
+    },
+}
+
+KUBECONFIG_FLAGS: Mapping[str, Mapping[str, str]] = {
+    APISERVER: {
+        "audit-webhook-config-file": "webhook",
+        "authentication-token-webhook-config-file": "webhook",
+        "authorization-webhook-config-file": "webhook",
+    },
+    MANAGER: {
+        "kubeconfig": "controller-manager",
+        "authentication-kubeconfig": "controller-manager",
+        "authorization-kubeconfig": "controller-manager",
+    },
+    SCHEDULER: {
+        "kubeconfig": "scheduler",
+        "authentication-kubeconfig": "scheduler",
+        "authorization-kubeconfig": "scheduler",
+    },
+    KUBELET: {"kubeconfig": "kubelet-client", "bootstrap-kubeconfig": "kubelet-bootstrap"},
+    PROXY: {"kubeconfig": "kube-proxy"},
+}
+
+
+def uses_of(program: str, flags: Flags, named_by: str) -> Iterator[Use]:
+    """The files that a daemon's arguments name. `named_by` is its process or manifest."""
+    for flag, (component, kind) in FLAGS.get(program, {}).items():
+        for path in flags.all(flag) if kind is PUBLIC_KEY else (flags.get(flag),):
+            if path:
+                yield Use(component, kind, path, named_by=f"{program} --{flag} ({named_by})")
+    for pair in flags.all("tls-sni-cert-key"):
+        certificate, _, key = pair.partition(":")[0].partition(",")
+        if certificate and key:
+            name = f"{program} --tls-sni-cert-key ({named_by})"
+            yield Use("apiserver-sni", CERTIFICATE, certificate, named_by=name)
+            yield Use("apiserver-sni", KEY, key, named_by=name)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A directory of certificates: the component of each file name, without its ending."""
+
+    folder: str
+    names: Mapping[str, tuple[str, Kind]]
+
+
+def _leafs(**names: str) -> dict[str, tuple[str, Kind]]:
+    return {name.replace("_", "-"): (component, CERTIFICATE) for name, component in names.items()}
+
+
+def _anchors(**names: str) -> dict[str, tuple[str, Kind]]:
+    return {name.replace("_", "-"): (component, TRUST) for name, component in names.items()}
+
+
+_SA = {"sa": ("service-account", KEY), "service": ("service-account", KEY)}
+_KUBEADM = Place(
+    "/etc/kubernetes/pki",
+    _leafs(
+        apiserver="apiserver",
+        apiserver_kubelet_client="apiserver-kubelet-client",
+        apiserver_etcd_client="apiserver-etcd-client",
+        front_proxy_client="front-proxy-client",
+    )
+    | _anchors(ca="cluster-ca", front_proxy_ca="front-proxy-ca")
+    | _SA,
+)
+_ETCD_NAMES = _leafs(
+    server="etcd-server", peer="etcd-peer", healthcheck_client="etcd-healthcheck-client"
+) | _anchors(ca="etcd-ca")
+_RANCHER_SERVER = (
+    _leafs(
+        client_admin="admin",
+        client_controller="controller-manager",
+        client_scheduler="scheduler",
+        client_kube_apiserver="apiserver-kubelet-client",
+        client_kube_proxy="kube-proxy",
+        client_auth_proxy="front-proxy-client",
+        serving_kube_apiserver="apiserver",
+    )
+    | _anchors(
+        server_ca="cluster-root-ca", client_ca="cluster-ca", request_header_ca="front-proxy-ca"
+    )
+    | _SA
+)
+_RANCHER_ETCD = _leafs(
+    client="apiserver-etcd-client", server_client="etcd-server", peer_server_client="etcd-peer"
+) | _anchors(server_ca="etcd-ca", peer_ca="etcd-peer-ca")
+_RANCHER_AGENT = _leafs(
+    client_kubelet="kubelet-client",
+    serving_kubelet="kubelet-server",
+    client_kube_proxy="kube-proxy",
+) | _anchors(client_ca="kubelet-client-ca", server_ca="cluster-root-ca")
+
+PLACES: tuple[Place, ...] = (
+    _KUBEADM,
+    Place("/etc/kubernetes/pki/etcd", _ETCD_NAMES),
+    *(
+        place
+        for name in ("k3s", "rke2")
+        for place in (
+            Place(f"/var/lib/rancher/{name}/server/tls", _RANCHER_SERVER),
+            Place(f"/var/lib/rancher/{name}/server/tls/etcd", _RANCHER_ETCD),
+            Place(f"/var/lib/rancher/{name}/agent", _RANCHER_AGENT),
+        )
+    ),
+    Place(
+        "/var/lib/k0s/pki",
+        dict(_KUBEADM.names)
+        | _leafs(
+            server="apiserver", admin="admin", ccm="controller-manager", scheduler="scheduler"
+        ),
+    ),
+    Place("/var/lib/k0s/pki/etcd", _ETCD_NAMES),
+    Place(
+        "/var/snap/microk8s/current/certs",
+        _leafs(
+            server="apiserver",
+            front_proxy_client="front-proxy-client",
+            apiserver_kubelet_client="apiserver-kubelet-client",
+            kubelet="kubelet-server",
+            client="admin",
+            controller="controller-manager",
+            scheduler="scheduler",
+            proxy="kube-proxy",
+        )
+        | _anchors(ca="cluster-ca", front_proxy_ca="front-proxy-ca")
+        | {"serviceaccount": ("service-account", KEY)},
+    ),
+    Place(
+        "/var/snap/microk8s/current/var/kubernetes/backend",
+        {"cluster": ("dqlite", CERTIFICATE)},
+    ),
+    Place(
+        "/etc/kubernetes/certs",  # AKS
+        _leafs(client="kubelet-client", kubeletserver="kubelet-server", apiserver="apiserver")
+        | _anchors(ca="kubelet-client-ca"),
+    ),
+    Place(
+        "/etc/srv/kubernetes/pki",  # GKE
+        _leafs(kubelet="kubelet-client", apiserver="apiserver")
+        | _anchors(ca_certificates="kubelet-client-ca", ca="cluster-ca"),
+    ),
+    Place("/etc/kubernetes", {"kubelet-ca": ("kubelet-client-ca", TRUST)}),  # OpenShift
+    Place(
+        "/system/secrets/kubernetes/kube-apiserver",  # Talos
+        _leafs(
+            apiserver="apiserver",
+            apiserver_kubelet_client="apiserver-kubelet-client",
+            front_proxy_client="front-proxy-client",
+            etcd_client="apiserver-etcd-client",
+        )
+        | _anchors(ca="cluster-ca", aggregator_ca="front-proxy-ca", etcd_client_ca="etcd-ca")
+        | {"service-account": ("service-account", KEY)},
+    ),
+    Place(
+        "/system/secrets/etcd",
+        _leafs(server="etcd-server", peer="etcd-peer", admin="etcd-healthcheck-client")
+        | _anchors(ca="etcd-ca"),
+    ),
+)
+
+KUBELET_FOLDERS = (
+    "/var/lib/kubelet/pki",
+    "/var/lib/k0s/kubelet/pki",
+    "/var/lib/rancher/rke2/agent/pki",
+)
+CERTIFICATE_ENDINGS = (".crt", ".pem", ".cert", ".cer")
+KEY_ENDINGS = (".key", "-key.pem")

@@ -1,0 +1,121 @@
+"""What a file of certificates and keys holds. The keys themselves never leave this module."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from nodeward.host.query import Query
+
+if TYPE_CHECKING:
+    from nodeward.host.tree import TreeHost
+
+PEM_LIMIT = 2 << 20  # the largest bundle of a distribution has a tenth of it
+
+_BLOCK = re.compile(
+    rb"-----BEGIN (?P<label>[A-Z0-9 ]+)-----(?P<body>.*?)"
+    rb"(?P<end>-----END (?P=label)-----|(?=-----BEGIN )|\Z)",
+    re.DOTALL,
+)
+_PUBLIC = ("CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE", "PUBLIC KEY", "RSA PUBLIC KEY")
+_MARK = b"-----BEGIN "
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """One private key by its outside: `kind` ("RSA", "EC", "Ed25519"), `bits`, and the sha256 of
+    its public half; None where they cannot be told (`error` says why: "encrypted")."""
+
+    kind: str | None = None
+    bits: int | None = None
+    spki_sha256: str | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PemContents:
+    """`public` is the file's text with nothing left in it but certificates and public keys (each
+    in its PEM block, whole or as broken as it is); `form` is "pem", "der", or "" for neither."""
+
+    public: str
+    keys: tuple[KeyRow, ...]
+    form: str
+
+
+@dataclass(frozen=True, slots=True)
+class PemFile(Query[PemContents]):
+    """The certificates of a file, and what can be said of its private keys."""
+
+    answer_type: ClassVar[object] = PemContents
+    at_rest: ClassVar[bool] = True
+
+    path: str
+    keys: bool = True
+    """False: private keys are only counted."""
+
+    def answer(self, host: TreeHost) -> PemContents:
+        raw = host.read(self.path, limit=PEM_LIMIT)
+        if _MARK in raw:
+            return _pem(raw, self.keys)
+        return _der(raw, self.keys) if raw[:1] == b"\x30" else PemContents("", (), "")
+
+
+def _pem(raw: bytes, describe: bool) -> PemContents:
+    public, keys = [], []
+    for match in _BLOCK.finditer(raw):
+        label = match["label"].decode("ascii")
+        if label in _PUBLIC:
+            public.append(match[0].decode("ascii", "replace").rstrip())
+        elif label.endswith("PRIVATE KEY"):
+            keys.append(_describe(match[0], match["end"] != b"") if describe else KeyRow())
+    return PemContents("\n".join(public), tuple(keys), "pem")
+
+
+def _der(raw: bytes, describe: bool) -> PemContents:
+    """A certificate starts SEQUENCE, SEQUENCE, then [0] or INTEGER; a key does not."""
+    inner = raw[_header(raw) :]
+    if inner[:1] == b"\x30" and inner[_header(inner) :][:1] in (b"\xa0", b"\x02"):
+        body = base64.encodebytes(raw).decode("ascii")
+        return PemContents(
+            f"-----BEGIN CERTIFICATE-----\n{body}-----END CERTIFICATE-----", (), "der"
+        )
+    return PemContents("", (_load(raw, der=True) if describe else KeyRow(),), "der")
+
+
+def _header(raw: bytes) -> int:
+    """The bytes of a DER header: tag, length, and the length's own bytes."""
+    return 2 + (raw[1] & 0x7F if len(raw) > 1 and raw[1] & 0x80 else 0)
+
+
+def _describe(block: bytes, complete: bool) -> KeyRow:
+    if not complete:
+        return KeyRow(error="cut off")
+    if b"BEGIN ENCRYPTED" in block or b"Proc-Type: 4,ENCRYPTED" in block:
+        return KeyRow(error="encrypted")
+    if b"BEGIN OPENSSH" in block:
+        return KeyRow("OpenSSH")
+    return _load(block, der=False)
+
+
+def _load(raw: bytes, *, der: bool) -> KeyRow:
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization as s
+
+    load = s.load_der_private_key if der else s.load_pem_private_key
+    try:
+        try:  # whether its primes are prime is not our question, and costs 30 ms
+            key = load(raw, None, unsafe_skip_rsa_key_validation=True)
+        except TypeError:  # before cryptography 39 there is no such choice
+            key = load(raw, None)
+        public = key.public_key()
+        spki = public.public_bytes(s.Encoding.DER, s.PublicFormat.SubjectPublicKeyInfo)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
+        encrypted = isinstance(exc, TypeError)  # "password was not given but is encrypted"
+        return KeyRow(error="encrypted" if encrypted else "not a private key we can read")
+    kind = type(public).__name__.strip("_").removesuffix("PublicKey")
+    kind = {"EllipticCurve": "EC"}.get(kind, kind)
+    bits = getattr(public, "key_size", None)
+    return KeyRow(kind, bits, hashlib.sha256(spki).hexdigest())

@@ -41,7 +41,8 @@ install_packages() {
     -o Acquire::Retries=3 update >&2 || say "apt-get update failed; trying with what it knew"
   # shellcheck disable=SC2086 # the list is words
   try 3 "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends \
-    -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 install $missing </dev/null >&2
+    -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 -o Dpkg::Use-Pty=0 \
+    install $missing </dev/null >/dev/null
 }
 
 # try N COMMAND...: up to N times, a little longer apart each time.
@@ -81,7 +82,7 @@ make_venv() {
     "$python" -m venv "$VENV"
   fi
   say "installing the Python packages into $VENV"
-  try 3 "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-input \
+  try 3 "$VENV/bin/python" -m pip install -qq --disable-pip-version-check --no-input \
     --retries 5 -e ".[$1]" </dev/null >&2
   venv_stamp "$1" >"$VENV/stamp"
 }

@@ -1,0 +1,97 @@
+"""The Debian package on a node that has booted: what it brings, and what it leaves."""
+
+from pathlib import Path
+
+import pytest
+
+from node import ROOT, Node
+
+pytestmark = pytest.mark.root
+
+UNITS = ("nodeward-agent.service", "nodeward-scan.service", "nodeward-scan.timer")
+MOST_EXPOSED = 26  # tenths of systemd-analyze's points; a unit without any sandbox has 96
+
+FILES = r"""
+find / -xdev \( -path /proc -o -path /sys -o -path /run -o -path /tmp -o -path /var/log \
+  -o -path /var/lib/dpkg -o -path /var/cache -o -path /var/lib/systemd \) -prune -o \
+  -not -name __pycache__ -not -name '*.pyc' -not -name '*-' -print | sort
+"""
+
+
+def test_an_installed_agent_is_idle_until_it_is_configured(node: Node) -> None:
+    state = node.sh("systemctl show nodeward-agent -p ActiveState,ConditionResult,UnitFileState")
+    assert sorted(state.split()) == [
+        "ActiveState=inactive",
+        "ConditionResult=no",
+        "UnitFileState=enabled",
+    ]
+    assert "inactive" in node.sh("systemctl is-active nodeward-scan.timer || true")
+
+
+def test_systemd_has_nothing_to_say_about_the_units(node: Node) -> None:
+    for unit in UNITS:
+        done = node.run("systemd-analyze", "verify", "--man=no", unit)
+        assert (done.stdout, done.stderr) == ("", "")
+    for drop_in in sorted((ROOT / "systemd" / "drop-ins").iterdir()):
+        node.write(f"/etc/systemd/system/nodeward-agent.service.d/{drop_in.name}",
+                   drop_in.read_text())  # fmt: skip
+    done = node.run("systemd-analyze", "verify", "--man=no", "nodeward-agent.service")
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+@pytest.mark.parametrize("unit", ["nodeward-agent.service", "nodeward-scan.service"])
+def test_the_sandbox_is_tight(node: Node, unit: str) -> None:
+    node.run("systemd-analyze", "security", f"--threshold={MOST_EXPOSED}", unit)
+
+
+def test_secrets_and_state_are_closed_to_others(node: Node) -> None:
+    found = node.sh("stat -c '%a %U %n' /etc/nodeward/* /var/lib/nodeward")
+    assert found.splitlines() == [
+        "755 root /etc/nodeward/agent.d",
+        "644 root /etc/nodeward/agent.yaml",
+        "700 root /etc/nodeward/credentials",
+        "700 nodeward /var/lib/nodeward",
+    ]
+
+
+def test_kernel_modules_are_seen_from_inside_the_sandbox(node: Node) -> None:
+    """ProtectKernelModules=yes would show an empty folder: every module would seem unloadable."""
+    node.write("/usr/lib/modules/6.1.0-1-test/modules.dep", "")
+    for unit in ("nodeward-agent", "nodeward-scan"):
+        node.write(
+            f"/etc/systemd/system/{unit}.service.d/look.conf",
+            "[Unit]\nConditionPathExistsGlob=\n[Service]\nType=oneshot\nWatchdogSec=0\n"
+            "ExecStart=\nExecStart=ls /usr/lib/modules\nSyslogIdentifier=looker\n",
+        )
+        node.sh(f"systemctl daemon-reload; systemctl start {unit}")
+        assert "6.1.0-1-test" in node.sh(
+            f"journalctl --sync; journalctl -t looker -u {unit} -o cat"
+        )
+
+
+def test_one_look_without_a_daemon_goes_to_the_journal(node: Node) -> None:
+    node.sh("systemctl start nodeward-scan")
+    lines = node.sh("journalctl --sync; journalctl -t nodeward-scan --no-pager -o cat").splitlines()
+    checks = node.sh("nodeward checks | wc -l")
+    assert len([line for line in lines if line.startswith('{"check"')]) == int(checks)
+
+
+def test_every_verb_has_a_page_and_completion_knows_the_verbs(node: Node) -> None:
+    pages = node.sh("ls /usr/share/man/man1 | grep nodeward").split()
+    assert {"nodeward.1.gz", "nodeward-scan.1.gz", "nodeward-explain.1.gz"} <= set(pages)
+    offered = node.sh(
+        "_NODEWARD_COMPLETE=bash_complete COMP_WORDS='nodeward sc' COMP_CWORD=1 nodeward"
+    )
+    assert offered.split() == ["plain,scan"]
+
+
+def test_removal_keeps_what_purge_takes(bare_node: Node, deb: Path) -> None:
+    before = bare_node.sh(FILES)
+    bare_node.sh(f"dpkg -i /mnt/{deb.name}")
+    bare_node.write("/etc/nodeward/agent.d/10.yaml", "collector: {}\n")
+    bare_node.write("/var/lib/nodeward/spool.db", "")
+    bare_node.sh("nodeward version; dpkg -r nodeward")
+    bare_node.sh("test -e /var/lib/nodeward/spool.db && test -e /etc/nodeward/agent.d/10.yaml")
+    bare_node.sh("dpkg -P nodeward")
+    assert bare_node.sh(FILES) == before
+    assert "nodeward" not in bare_node.sh("cat /etc/passwd /etc/group")

@@ -1,0 +1,298 @@
+"""The kubelet of a node: how it was started, and the configuration in force."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from nodeward.facts.errors import ParseError
+from nodeward.facts.kubelet_defaults import LEGACY, defaults
+from nodeward.facts.kubelet_flags import KINDS
+from nodeward.facts.kubelet_merge import (
+    Layer,
+    Rules,
+    Setting,
+    Tree,
+    Unknown,
+    apply_flags,
+    find,
+    merge,
+    paths,
+    plant,
+    put,
+    rules_for,
+)
+from nodeward.facts.kubeyaml import Document, parse_document
+from nodeward.facts.pflags import Arguments, parse_arguments
+from nodeward.model import Fact
+
+__all__ = ["ConfigFile", "Effective", "Kubelet", "Launch", "Setting", "Unknown", "assemble"]
+
+START_SLACK_S = 2.0  # the boot time that starts are counted from is a whole second
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How a kubelet was, or would be, started.
+
+    `origin` names it in evidence: "pid 812", "kubelet.service". `gate` says whether
+    KUBELET_CONFIG_DROPIN_DIR_ALPHA is in its environment (None: not readable). `words` maps an
+    argument's place to the file that it was taken from, where that could be told. `root` is the
+    prefix under which its files are seen: "" or "/proc/812/root".
+    """
+
+    argv: tuple[str, ...]
+    origin: str
+    pid: int | None = None
+    exe: str | None = None
+    started_at: float | None = None
+    version: str | None = None
+    gate: bool | None = False
+    cwd: str = "/"
+    root: str = ""
+    words: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def program(self) -> str:
+        return (self.exe or (self.argv[0] if self.argv else "kubelet")).rpartition("/")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigFile:
+    """The file of --config, or a drop-in of --config-dir. `error` says why it was not read.
+
+    `path` is as the kubelet sees it; `changed_at` is the later of mtime and ctime, as far as known.
+    """
+
+    path: str
+    document: Document | None = None
+    error: str = ""
+    changed_at: float | None = None
+    dropin: bool = False
+
+    @property
+    def mapping(self) -> Mapping[str, Any]:
+        value = self.document.value if self.document else None
+        return value if isinstance(value, dict) else {}
+
+
+@dataclass(frozen=True, slots=True)
+class Effective:
+    """The configuration under one set of merge rules. `rules` is None where none are needed."""
+
+    tree: Tree
+    rules: Rules | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kubelet(Fact):
+    """One kubelet. `effective` holds one configuration for each set of merge rules that may apply.
+
+    `dark` says why what no flag sets is not known (a file that could not be read). `others` are
+    further kubelets that have as good a claim to be this node's.
+    """
+
+    events: ClassVar[tuple[str, ...]] = ("process",)
+
+    launch: Launch
+    arguments: Arguments
+    files: tuple[ConfigFile, ...]
+    effective: tuple[Effective, ...]
+    legacy: bool
+    dark: str = ""
+    others: tuple[Kubelet, ...] = ()
+
+    @property
+    def pid(self) -> int | None:
+        return self.launch.pid
+
+    @property
+    def version(self) -> str | None:
+        return self.launch.version
+
+    @property
+    def minor(self) -> int | None:
+        return minor_of(self.launch.version)
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        return self.launch.argv
+
+    @property
+    def started_at(self) -> float | None:
+        return self.launch.started_at
+
+    @property
+    def root(self) -> str:
+        """Prefix under which this kubelet's own paths are found on the host."""
+        return self.launch.root
+
+    def __str__(self) -> str:
+        return f"{self.launch.program} ({self.launch.origin})"
+
+    def flag(self, name: str) -> Setting | None:
+        """The last one given of a flag that is no field (kubeconfig, root-dir), or None."""
+        found = self.arguments.last(name)
+        if found is None:
+            return None
+        return Setting(found.value, f"--{name} ({self.argument(found.place)})", Layer.FLAG, name)
+
+    def argument(self, place: int) -> str:
+        """Where an argument stands, for people."""
+        where = self.launch.words.get(place)
+        text = f"argument {place} of {self.launch.origin}"
+        return f"{text}, from {where}" if where else text
+
+    def get(self, path: str) -> Setting:
+        """The value in force of a KubeletConfiguration field, by its dotted path.
+
+        A branch is given as a dict. `value` is Unknown when it could not be told: a file that may
+        not be read, or merge rules that disagree while the version is not known.
+        """
+        found = [self._under(effective, path) for effective in self.effective]
+        first = found[0]
+        if all(one.value == first.value for one in found):
+            return first
+        texts = [
+            f"{one.value!r} by {e.rules}" for one, e in zip(found, self.effective, strict=True)
+        ]
+        why = "; ".join(texts) + "; the version of this kubelet is not known"
+        return Setting(Unknown(why), first.source, first.layer, first.place)
+
+    def gate(self, name: str) -> bool | None:
+        """A feature gate that is set; None when nobody sets it."""
+        value = self.get(f"featureGates.{name}").value
+        return value if isinstance(value, bool) else None
+
+    def _under(self, effective: Effective, path: str) -> Setting:
+        node = find(effective.tree, path)
+        if isinstance(node, Setting) and (node.layer is Layer.FLAG or not self.dark):
+            return node
+        if self.dark:
+            return Setting(Unknown(self.dark), "", Layer.FILE)
+        if isinstance(node, dict) and node:
+            return _branch(path, node)
+        return self._default(path)
+
+    def _default(self, path: str) -> Setting:
+        release = f"v1.{self.minor}" if self.minor is not None else "every version"
+        rows = defaults(path, self.minor)
+        if len(rows) == 1:
+            return Setting(rows[0][1], f"default of {release}", Layer.DEFAULT)
+        steps = ", ".join(f"{v!r} from 1.{since}" for since, v in rows[1:])
+        why = f"the default is {rows[0][1]!r}, {steps}; the version of this kubelet is not known"
+        return Setting(Unknown(why), "default", Layer.DEFAULT)
+
+
+def _branch(path: str, tree: Tree) -> Setting:
+    found = list(paths(tree))
+    value: dict[str, Any] = {}
+    for dotted, leaf in found:
+        node = value
+        *parents, last = dotted.split(".")
+        for key in parents:
+            node = node.setdefault(key, {})
+        node[last] = leaf.value
+    strongest = max((leaf for _, leaf in found), key=lambda leaf: list(Layer).index(leaf.layer))
+    sources = dict.fromkeys(leaf.source for _, leaf in found)
+    text = "; ".join(list(sources)[:3]) + ("; ..." if len(sources) > 3 else "")
+    return Setting(value, text, strongest.layer, strongest.place, any(x.later for _, x in found))
+
+
+def minor_of(version: str | None) -> int | None:
+    """36 of "v1.36.2"; None of None and of what is no version."""
+    found = re.match(r"v?1\.(\d{1,3})(?!\d)", version or "")
+    return int(found[1]) if found else None
+
+
+def assemble(launch: Launch, files: Sequence[ConfigFile] = (), dark: str = "") -> Kubelet:
+    """The kubelet that was started like this and reads these files (--config first)."""
+    arguments = parse_arguments(launch.argv, KINDS)
+    legacy = arguments.last("config") is None
+    bare = Kubelet(launch, arguments, tuple(files), (), legacy, dark or _errors(files))
+    base = _legacy_tree(bare) if legacy else {}
+    for one in (f for f in files if not f.dropin):
+        base = _without_nulls(_plant(one, launch))
+    dropins = [_plant(one, launch) for one in files if one.dropin]
+    rules: tuple[Rules | None, ...] = rules_for(bare.minor, launch.gate) if dropins else (None,)
+    effective = tuple(
+        Effective(apply_flags(_merged(bare, base, dropins, r), arguments, bare.argument), r)
+        for r in rules
+    )
+    return Kubelet(launch, arguments, tuple(files), effective, legacy, bare.dark)
+
+
+def _merged(bare: Kubelet, base: Tree, dropins: Sequence[Tree], rules: Rules | None) -> Tree:
+    return merge(base, dropins, rules, bare.minor) if rules else base
+
+
+def _legacy_tree(kubelet: Kubelet) -> Tree:
+    release = f"v1.{kubelet.minor}" if kubelet.minor is not None else "every version"
+    source = f"legacy default of {release} (there is no --config)"
+    tree: Tree = {}
+    for path, value in LEGACY.items():
+        tree = put(tree, path, Setting(value, source, Layer.LEGACY))
+    return tree
+
+
+def _errors(files: Sequence[ConfigFile]) -> str:
+    return "; ".join(f"could not read {f.path}: {f.error}" for f in files if f.error)
+
+
+def _plant(one: ConfigFile, launch: Launch) -> Tree:
+    later = (
+        one.changed_at is not None
+        and launch.started_at is not None
+        and one.changed_at > launch.started_at + START_SLACK_S
+    )
+    note = " (changed after the kubelet started: from its next restart)" if later else ""
+    layer = Layer.DROPIN if one.dropin else Layer.FILE
+
+    def make(path: tuple[str, ...], value: Any) -> Setting:  # noqa: ANN401
+        line = one.document.line(*path) if one.document else 0
+        where = f"{one.path}:{line}" if line else one.path
+        return Setting(value, f"{where} {'.'.join(path)}{note}", layer, one.path, later)
+
+    return plant(one.mapping, make)
+
+
+def _without_nulls(tree: Tree) -> Tree:
+    """A null in the file is as good as nothing: decoding leaves the field to its default."""
+    out: Tree = {}
+    for dotted, leaf in paths(tree):
+        if leaf.value is not None:
+            out = put(out, dotted, leaf)
+    return out
+
+
+def config_file(
+    path: str, raw: bytes, *, dropin: bool = False, changed_at: float | None = None
+) -> ConfigFile:
+    """Parse one file; what is not YAML is a file that could not be read."""
+    try:
+        document = parse_document(raw, path)
+    except ParseError as exc:
+        return ConfigFile(path, None, str(exc), changed_at, dropin)
+    if document.value is not None and not isinstance(document.value, dict):
+        return ConfigFile(path, None, "not a mapping", changed_at, dropin)
+    return ConfigFile(path, document, "", changed_at, dropin)
+
+
+def example(
+    arguments: str,
+    config: str | None = None,
+    dropins: Mapping[str, str] | None = None,
+    *,
+    version: str | None = "v1.36.2",
+    gate: bool | None = False,
+) -> Kubelet:
+    """A kubelet for a check's truth table: its arguments, its file and its drop-ins as text."""
+    launch = Launch(
+        ("kubelet", *arguments.split()), "pid 812", 812, "/usr/bin/kubelet", 1.0, version, gate
+    )
+    files = [] if config is None else [config_file("/var/lib/kubelet/config.yaml", config.encode())]
+    for name, text in (dropins or {}).items():
+        files.append(config_file(f"/etc/kubernetes/kubelet.d/{name}", text.encode(), dropin=True))
+    return assemble(launch, files)

@@ -1,0 +1,241 @@
+"""How a kubelet makes one configuration of defaults, file, drop-ins and flags.
+
+cmd/kubelet/app/server.go: the file replaces the defaults; the drop-ins of --config-dir are merged
+in, by rules that changed twice; then every flag is set once more on top. Three rules:
+
+- MERGO (1.28): each drop-in is decoded with the defaults filled in, and what is not zero wins: a
+  `false` or `0` in a drop-in has no effect, and a default that a drop-in never named does.
+- INTERNAL (1.29 to 1.31): a JSON merge patch on the internal type. `null` has no effect, and
+  fields whose internal name is another (resolvConf) are lost.
+- PATCH (from 1.32): RFC 7386 on the versioned JSON. Maps merge, lists and scalars replace, `null`
+  deletes.
+
+A configuration is a tree: dicts whose leaves are Settings, so that every value keeps its source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+from nodeward.facts.kubelet_defaults import DEFAULTS
+from nodeward.facts.kubelet_flags import FIELDS
+from nodeward.facts.pflags import Arguments, Kind, parse_bool, parse_int, parse_pairs
+
+
+class Layer(StrEnum):
+    """Who set a value, weakest first."""
+
+    DEFAULT = "default"
+    LEGACY = "legacy default"
+    FILE = "file"
+    DROPIN = "drop-in"
+    FLAG = "flag"
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Stands where a value would, when it could not be told. `why` is a phrase for people."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One value in force, and where it comes from.
+
+    `value` is JSON, or Unknown where it could not be told: compare with `is True` and the like,
+    never by truth. `source` is text for evidence; `place` is the file, or the flag's name.
+    `later` says that the place was changed after the process started.
+    """
+
+    value: Any
+    source: str
+    layer: Layer = Layer.FILE
+    place: str = ""
+    later: bool = False
+
+
+Tree: TypeAlias = "dict[str, Tree | Setting]"
+
+
+class Rules(StrEnum):
+    """How drop-ins are merged."""
+
+    MERGO = "the merge rules of 1.28"
+    INTERNAL = "the merge rules of 1.29 to 1.31"
+    PATCH = "the merge rules of 1.32 and later"
+
+
+_INTERNAL_NAMES = frozenset(["resolvConf"])  # ResolverConfig inside
+
+
+def rules_for(minor: int | None, gate: bool | None) -> tuple[Rules, ...]:
+    """The rules by which a kubelet of this version merges drop-ins: all possible ones if None.
+
+    `gate` says whether KUBELET_CONFIG_DROPIN_DIR_ALPHA is in its environment: 1.28 and 1.29
+    refuse to start with --config-dir without it. None: the environment may not be read.
+    """
+    if minor is None:
+        return (Rules.INTERNAL, Rules.PATCH) if gate is False else tuple(Rules)
+    if minor >= 32:
+        return (Rules.PATCH,)
+    return (Rules.INTERNAL,) if minor >= 29 else (Rules.MERGO,)
+
+
+def plant(value: Mapping[str, Any], make: Callable[[tuple[str, ...], Any], Setting]) -> Tree:
+    """A tree of Settings in the shape of `value`. An empty mapping stays an empty branch."""
+
+    def grow(node: Mapping[str, Any], path: tuple[str, ...]) -> Tree:
+        return {
+            key: grow(child, (*path, key)) if isinstance(child, dict) else make((*path, key), child)
+            for key, child in node.items()
+        }
+
+    return grow(value, ())
+
+
+def merge(base: Tree, dropins: Iterable[Tree], rules: Rules, minor: int | None) -> Tree:
+    """The drop-ins, in their order, onto the base."""
+    for dropin in dropins:
+        match rules:
+            case Rules.PATCH:
+                base = _patch(base, dropin)
+            case Rules.INTERNAL:
+                base = _overlay(base, dropin, _counts_inside)
+            case Rules.MERGO:
+                base = _overlay(_fill(base, dropin, minor), dropin, _not_zero)
+    return base
+
+
+def _patch(base: Tree, change: Tree) -> Tree:
+    out = dict(base)
+    for key, new in change.items():
+        old = out.get(key)
+        if isinstance(new, dict):
+            out[key] = _patch(old if isinstance(old, dict) else {}, new)
+        elif new.value is None:
+            out.pop(key, None)
+        else:
+            out[key] = new
+    return out
+
+
+def _overlay(base: Tree, change: Tree, counts: Callable[[str, Setting], bool]) -> Tree:
+    out = dict(base)
+    for key, new in change.items():
+        old = out.get(key)
+        if isinstance(new, dict):
+            # A map of gates or options is merged key by key, whatever its values are.
+            keep = _always if key in MAPS else counts
+            out[key] = _overlay(old if isinstance(old, dict) else {}, new, keep)
+        elif counts(key, new):
+            out[key] = new
+    return out
+
+
+MAPS = frozenset(path for path, kind in FIELDS.values() if kind in (Kind.MAP, Kind.GATES))
+
+
+def _always(key: str, new: Setting) -> bool:
+    return new.value is not None
+
+
+def _counts_inside(key: str, new: Setting) -> bool:
+    return new.value is not None and key not in _INTERNAL_NAMES
+
+
+def _not_zero(key: str, new: Setting) -> bool:
+    return new.value not in (None, False, 0, "", [])
+
+
+def _fill(base: Tree, dropin: Tree, minor: int | None) -> Tree:
+    """1.28 fills every drop-in with the defaults first, and those that are not zero then win."""
+    name = next((s.place for s in leaves(dropin)), "a drop-in")
+    out = base
+    for path, rows in DEFAULTS.items():
+        value = [v for since, v in rows if since <= (minor or 28)][-1]
+        if value not in (None, False, 0, "", [], {}):
+            filled = Setting(value, f"default, filled into {name} by 1.28", Layer.DROPIN, name)
+            out = put(out, path, filled)
+    return out
+
+
+def leaves(tree: Tree) -> Iterator[Setting]:
+    """Every Setting of the tree."""
+    for node in tree.values():
+        if isinstance(node, Setting):
+            yield node
+        else:
+            yield from leaves(node)
+
+
+def paths(tree: Tree, prefix: str = "") -> Iterator[tuple[str, Setting]]:
+    """Every dotted path with its Setting."""
+    for key, node in tree.items():
+        if isinstance(node, Setting):
+            yield prefix + key, node
+        else:
+            yield from paths(node, f"{prefix}{key}.")
+
+
+def put(tree: Tree, dotted: str, node: Setting | Tree) -> Tree:
+    """The tree with one path set; what was there before is gone."""
+    head, _, rest = dotted.partition(".")
+    out = dict(tree)
+    if not rest:
+        out[head] = node
+        return out
+    below = out.get(head)
+    out[head] = put(below if isinstance(below, dict) else {}, rest, node)
+    return out
+
+
+def find(tree: Tree, dotted: str) -> Setting | Tree | None:
+    """What stands at a path; Unknown where the path is cut off by a value that is no mapping."""
+    node: Setting | Tree | None = tree
+    for key in dotted.split("."):
+        if isinstance(node, Setting):
+            return replace(node, value=Unknown(f"{node.source} is no mapping"))
+        if node is None:
+            return None
+        node = node.get(key)
+    return node
+
+
+def apply_flags(tree: Tree, arguments: Arguments, name: Callable[[int], str]) -> Tree:
+    """Every flag that sets a field, on top. `name` makes the source of an argument's place."""
+    for flag, (path, kind) in FIELDS.items():
+        given = arguments.every(flag)
+        if not given:
+            continue
+        last = given[-1]
+        source = f"--{flag} ({name(last.place)})"
+        texts = [g.value for g in given]
+
+        def make(value: Any, source: str = source, flag: str = flag) -> Setting:  # noqa: ANN401
+            return Setting(value, source, Layer.FLAG, flag)
+
+        if kind is Kind.GATES:
+            # Gates of the file whose name no flag gives are added back.
+            for gate, text in parse_pairs(texts):
+                tree = put(tree, f"{path}.{gate}", make(_typed(Kind.BOOL, text)))
+        elif kind is Kind.MAP:
+            tree = put(tree, path, {k: make(v) for k, v in parse_pairs(texts)})
+        elif kind is Kind.LIST:
+            tree = put(tree, path, make([p for t in texts for p in t.split(",") if p]))
+        else:
+            tree = put(tree, path, make(_typed(kind, last.value)))
+    return tree
+
+
+def _typed(kind: Kind, text: str) -> Any:  # noqa: ANN401
+    if kind is Kind.BOOL:
+        value: object = parse_bool(text)
+    elif kind is Kind.INT:
+        value = parse_int(text)
+    else:
+        return text
+    return Unknown(f"{text!r} is no {kind}") if value is None else value

@@ -1,0 +1,151 @@
+"""Service units: what systemd would start, from unit files, drop-ins and environment files.
+
+systemd.unit(5), systemd.service(5), systemd.exec(5), as far as a command line depends on them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from nodeward.facts.errors import ParseError
+
+UNIT_DIRECTORIES = (
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+)
+"""Strongest first: a unit or drop-in of the same name hides those after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One `Key=value` of a unit file. `source` is path:line."""
+
+    section: str
+    key: str
+    value: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One argument, and the file it was written in."""
+
+    text: str
+    source: str
+
+
+def parse_unit(raw: bytes, path: str) -> tuple[Entry, ...]:
+    """The assignments of one unit file or drop-in, continued lines joined."""
+    return tuple(_entries(raw.decode("utf-8", "surrogateescape"), path))
+
+
+def _entries(text: str, path: str) -> Iterator[Entry]:
+    section, pending, start = "", "", 0
+    for number, line in enumerate(text.split("\n"), 1):
+        stripped = line.strip()
+        if pending and stripped.startswith(("#", ";")):
+            continue  # a comment inside a continued line is left out
+        if not pending:
+            start = number
+            if not stripped or stripped[0] in "#;":
+                continue
+        if stripped.endswith("\\"):
+            pending += stripped[:-1] + " "
+            continue
+        whole, pending = pending + stripped, ""
+        if whole.startswith("[") and whole.endswith("]"):
+            section = whole[1:-1]
+            continue
+        key, equals, value = whole.partition("=")
+        if equals:
+            yield Entry(section, key.strip(), value.strip(), f"{path}:{start}")
+
+
+def service_entries(entries: Iterable[Entry], key: str) -> tuple[Entry, ...]:
+    """The values of one list setting of [Service]; an empty assignment resets the list."""
+    found: list[Entry] = []
+    for entry in entries:
+        if entry.section == "Service" and entry.key == key:
+            found = [*found, entry] if entry.value else []
+    return tuple(found)
+
+
+def parse_environment_file(raw: bytes, path: str) -> Mapping[str, Word]:
+    """EnvironmentFile=: NAME=value lines, quotes removed, a later one wins."""
+    found: dict[str, Word] = {}
+    text = raw.decode("utf-8", "surrogateescape").replace("\\\n", "")
+    for line in text.split("\n"):
+        name, equals, value = line.strip().partition("=")
+        name = name.removeprefix("export ").strip()
+        if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            continue
+        found[name] = Word(_unquote(value.strip()), f"{path}: {name}")
+    return found
+
+
+def _unquote(value: str) -> str:
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+        inner = value[1:-1]
+        return re.sub(r"\\(.)", r"\1", inner) if value[0] == '"' else inner
+    return value
+
+
+def parse_environment(entry: Entry) -> Mapping[str, Word]:
+    """Environment=: one or more NAME=value words."""
+    found: dict[str, Word] = {}
+    for word in split_words(entry.value, entry.source):
+        name, equals, value = word.partition("=")
+        if equals:
+            found[name] = Word(value, f"{entry.source}: {name}")
+    return found
+
+
+def split_words(text: str, what: str) -> list[str]:
+    """Split as systemd does: blanks, quotes that open a word or stand inside one, C escapes."""
+    words: list[str] = []
+    word: str | None = None
+    quote = ""
+    chars = iter(text)
+    for char in chars:
+        if char == "\\" and quote != "'":
+            word = (word or "") + next(chars, "")
+        elif quote:
+            quote, word = ("", word) if char == quote else (quote, (word or "") + char)
+        elif char in "\"'":
+            quote, word = char, word or ""
+        elif char.isspace():
+            words += [] if word is None else [word]
+            word = None
+        else:
+            word = (word or "") + char
+    if quote:
+        raise ParseError(what, 0, "an open quote")
+    return words if word is None else [*words, word]
+
+
+_WHOLE = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)")
+_INSIDE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+def command(entry: Entry, environment: Mapping[str, Word]) -> tuple[Word, ...]:
+    """ExecStart= as arguments. `$NAME` as a word of its own is split at blanks, `${NAME}` is
+    not; a name that is nowhere set is empty. Prefixes of the path (`-`, `@`, `+`, `!`) go."""
+    found: list[Word] = []
+    for text in split_words(entry.value, entry.source):
+        if whole := _WHOLE.fullmatch(text):
+            value = environment.get(whole[1])
+            if value is not None:
+                found += [Word(w, value.source) for w in split_words(value.text, value.source)]
+            continue
+        sources = [environment[n].source for n in _INSIDE.findall(text) if n in environment]
+        plain = _INSIDE.sub(lambda m: environment[m[1]].text if m[1] in environment else "", text)
+        source = sources[0] if sources else entry.source
+        found.append(Word(plain.replace("%%", "%").replace("$$", "$"), source))
+    if found:
+        found[0] = Word(found[0].text.lstrip("-@:+!"), found[0].source)
+    return tuple(found)

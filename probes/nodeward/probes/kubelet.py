@@ -1,0 +1,221 @@
+"""Find the kubelet, how it was started, and the files it reads."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+
+from nodeward.facts.kubelet import ConfigFile, Kubelet, Launch, assemble, config_file
+from nodeward.facts.kubelet_flags import KINDS
+from nodeward.facts.pflags import parse_arguments
+from nodeward.facts.processes import Process, Processes
+from nodeward.host import Host, HostError, MissingError, OfflineError
+from nodeward.model import Absent
+from nodeward.probes.registry import probe
+from nodeward.probes.unit_files import Service, read_service
+
+ALPHA_GATE = b"KUBELET_CONFIG_DROPIN_DIR_ALPHA="
+ENVIRON_LIMIT = 4 << 20
+MOST_DROPINS = 1000
+MOST_LEVELS = 16
+
+BINARIES = (
+    "/usr/bin/kubelet",
+    "/usr/local/bin/kubelet",
+    "/opt/bin/kubelet",
+    "/home/kubernetes/bin/kubelet",
+    "/var/lib/k0s/bin/kubelet",
+)
+
+
+@probe
+def read_kubelet(host: Host, processes: Processes | Absent) -> Kubelet:
+    if isinstance(processes, Absent):
+        return read(host, at_rest(host))
+    found = [p for p in processes.running("kubelet", "kubelite") if p.argv != ()]
+    if not found:
+        if not processes.complete:
+            raise HostError("/proc", "other users' processes are hidden from us")
+        raise MissingError("kubelet", "no such process")
+    first, *others = [read(host, of_process(host, p)) for p in _of_this_node(host, found)]
+    return replace(first, others=tuple(others))
+
+
+def _of_this_node(host: Host, found: list[Process]) -> list[Process]:
+    """Those that see the host's own files, if there are any; a node inside a container (kind) is
+    another node. A kubelet may itself be containerised, so without one of the first kind all count.
+    """
+    own = [p for p in found if not _root_of(host, p.pid)]
+    return own or found
+
+
+def _root_of(host: Host, pid: int) -> str:
+    """The prefix under which the files of this process are seen: "" when they are the host's."""
+    prefix = f"/proc/{pid}/root"
+    try:
+        theirs, ours = host.stat(f"{prefix}/"), host.stat("/")
+    except HostError:
+        return ""  # no such link in a tree at rest, or it may not be followed
+    return "" if (theirs.device, theirs.inode) == (ours.device, ours.inode) else prefix
+
+
+def of_process(host: Host, process: Process) -> Launch:
+    """How a running kubelet was started. HostError when its arguments may not be read."""
+    if process.argv is None:
+        raise HostError(f"/proc/{process.pid}/cmdline", "not readable")
+    root = _root_of(host, process.pid)
+    launch = Launch(
+        argv=process.argv,
+        origin=f"pid {process.pid}",
+        pid=process.pid,
+        exe=process.exe,
+        started_at=process.started_at,
+        version=version_of(host, process.exe, root),
+        gate=_gate(host, process.pid),
+        cwd=_cwd(host, process.pid),
+        root=root,
+    )
+    return _with_sources(host, launch)
+
+
+def _with_sources(host: Host, launch: Launch) -> Launch:
+    """Note for each argument the file that holds it, where the unit gives the same word."""
+    try:
+        service = read_service(host, "kubelet.service")
+    except HostError:
+        return launch
+    known = {w.text: w.source for w in service.words}
+    words = {i: known[w] for i, w in enumerate(launch.argv) if i and w in known}
+    return replace(launch, words=words)
+
+
+def _gate(host: Host, pid: int) -> bool | None:
+    try:
+        environ = host.read(f"/proc/{pid}/environ", limit=ENVIRON_LIMIT)
+    except HostError:
+        return None
+    return any(entry.startswith(ALPHA_GATE) for entry in environ.split(b"\0"))
+
+
+def _cwd(host: Host, pid: int) -> str:
+    try:
+        return host.link(f"/proc/{pid}/cwd")
+    except HostError:
+        return "/"
+
+
+def at_rest(host: Host) -> Launch:
+    """How the unit of a tree at rest would start it."""
+    try:
+        service = read_service(host, "kubelet.service")
+    except MissingError:
+        binary = next((b for b in BINARIES if _there(host, b)), None)
+        if binary is None:
+            raise MissingError("kubelet", "neither unit nor binary") from None
+        raise OfflineError(binary, "no unit starts it: its arguments are not known") from None
+    return from_service(host, service)
+
+
+def _there(host: Host, path: str) -> bool:
+    try:
+        host.stat(path)
+    except MissingError:
+        return False
+    return True
+
+
+def from_service(host: Host, service: Service) -> Launch:
+    if not service.words:
+        raise OfflineError(service.files[0], "starts nothing")
+    if service.unread:
+        raise HostError(service.name, "; ".join(service.unread))
+    exe = service.words[0].text
+    if posixpath.basename(exe) in ("sh", "bash", "dash"):
+        raise OfflineError(service.name, "starts a shell: the kubelet's arguments are not known")
+    return Launch(
+        argv=tuple(w.text for w in service.words),
+        origin=service.name,
+        exe=exe,
+        version=version_of(host, exe, ""),
+        gate=any(name == ALPHA_GATE[:-1].decode() for name in service.environment),
+        cwd=service.directory,
+        words={i: w.source for i, w in enumerate(service.words) if i},
+    )
+
+
+def read(host: Host, launch: Launch) -> Kubelet:
+    """The kubelet that was started like this, with the files its arguments name."""
+    arguments = parse_arguments(launch.argv, KINDS)
+    files: list[ConfigFile] = []
+    dark = ""
+    config = arguments.last("config")
+    if config is not None:
+        files.append(_read_file(host, launch, posixpath.join(launch.cwd, config.value)))
+    folder = arguments.last("config-dir")
+    if folder is not None and folder.value:
+        place = posixpath.join(launch.cwd, folder.value)
+        try:
+            files += [
+                _read_file(host, launch, path, dropin=True)
+                for path in _dropins(host, launch, place)
+            ]
+        except HostError as exc:
+            dark = f"could not read {place}: {exc.why}"
+    return assemble(launch, files, dark)
+
+
+def _read_file(host: Host, launch: Launch, path: str, *, dropin: bool = False) -> ConfigFile:
+    try:
+        raw = host.read(launch.root + path)
+        changed_at = host.stat(launch.root + path).mtime
+    except HostError as exc:
+        return ConfigFile(path, error=exc.why, dropin=dropin)
+    return config_file(path, raw, dropin=dropin, changed_at=changed_at)
+
+
+def _dropins(host: Host, launch: Launch, folder: str) -> Iterator[str]:
+    """Every *.conf below the folder, in the order of filepath.WalkDir: by name, depth first."""
+    found = _walk(host, launch.root, folder, 0)
+    for count, path in enumerate(found):
+        if count >= MOST_DROPINS:
+            raise HostError(folder, f"more than {MOST_DROPINS} files")
+        yield path
+
+
+def _walk(host: Host, root: str, folder: str, level: int) -> Iterator[str]:
+    if level > MOST_LEVELS:
+        raise HostError(folder, f"more than {MOST_LEVELS} levels deep")
+    for name in host.names(root + folder):
+        path = f"{folder}/{name}"
+        if _is_directory(host, root + path):
+            yield from _walk(host, root, path, level + 1)
+        elif name.endswith(".conf"):
+            yield path
+
+
+def _is_directory(host: Host, path: str) -> bool:
+    """WalkDir does not follow links: a link to a directory is no directory here."""
+    return host.lstat(path).mode & 0o170000 == 0o040000
+
+
+_VERSION = re.compile(r"(?<![\d.])v?(1\.\d{1,3}\.\d{1,3})(?![\d.])")
+
+
+def version_of(host: Host, exe: str | None, root: str) -> str | None:
+    """The kubelet's version without running it: from its path, or from the package that owns it."""
+    if exe and (found := _VERSION.search(exe)):
+        return f"v{found[1]}"
+    return _debian_version(host, root)
+
+
+def _debian_version(host: Host, root: str) -> str | None:
+    try:
+        status = host.read(f"{root}/var/lib/dpkg/status", limit=64 << 20)
+    except HostError:
+        return None
+    found = re.search(
+        rb"(?:\A|\n)Package: kubelet\n(?:[^\n]+\n)*?Version: (?:\d+:)?([\d.]+)", status
+    )
+    return f"v{found[1].decode()}" if found else None

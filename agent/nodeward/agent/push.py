@@ -1,0 +1,268 @@
+"""Send what waits in the spool to a collector. Runs in the worker only: `requests` is heavy."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import requests
+import urllib3
+
+from nodeward.agent.backoff import retry_after
+from nodeward.agent.config import Collector
+from nodeward.agent.identity import Enrolment, Identity, write_whole
+from nodeward.agent.spool import Body, Spool
+
+MOST_ANSWER = 1 << 20
+BATCH_S = 20.0
+"""One worker sends for no longer than this; the next goes on."""
+
+
+class RefusedError(Exception):
+    """The collector answered, and it was no yes. `code` is the error's code, if it gave one."""
+
+    def __init__(self, status: int, code: str, message: str, after_s: float | None) -> None:
+        super().__init__(f"{status} {code}: {message}"[:300])
+        self.status = status
+        self.code = code
+        self.after_s = after_s
+
+
+class AwayError(Exception):
+    """No collector could be reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a push. `failed`: why it stopped, for people; then `after_s` is what the
+    collector asked for, if it did. `look`: it wants a full look now."""
+
+    pushed: int = 0
+    left: int = 0
+    failed: str | None = None
+    after_s: float | None = None
+    look: bool = False
+    pending: bool = False
+    conflict: str | None = None
+
+
+class Centre:
+    """The collectors that were configured, tried in their order, starting with the one that
+    answered last."""
+
+    def __init__(self, config: Collector, state: Path) -> None:
+        self._config = config
+        self._remembered = state / "collector"
+        self._http = requests.Session()
+        self._http.trust_env = False  # else REQUESTS_CA_BUNDLE overrides the pinned authority
+        if config.proxy:
+            self._http.proxies = {"http": config.proxy, "https": config.proxy}
+        if config.ca:
+            self._http.verify = str(_bundle(config.ca, state / "ca-bundle.pem"))
+        self._http.headers.update({"Content-Type": "application/json"})
+
+    def close(self) -> None:
+        self._http.close()
+
+    def post(
+        self, path: str, body: Mapping[str, Any], headers: Callable[[bytes], Mapping[str, str]]
+    ) -> tuple[int, Any]:
+        """Status below 300 and the answer's JSON. Raises RefusedError, AwayError."""
+        packed = gzip.compress(json.dumps(body, separators=(",", ":")).encode(), 6, mtime=0)
+        why = "no collector is configured"
+        for url in self._order():
+            try:
+                answer = self._http.post(
+                    url.rstrip("/") + path,
+                    data=packed,
+                    headers={"Content-Encoding": "gzip", **headers(packed)},
+                    timeout=self._config.timeout_s,
+                    allow_redirects=False,
+                    stream=True,
+                )
+                with answer:
+                    content = answer.raw.read(MOST_ANSWER, decode_content=True)
+            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as exc:
+                why = f"{url}: {_cause(exc)}"
+                continue
+            self._remember(url)
+            return _judged(answer, content)
+        raise AwayError(why)
+
+    def _order(self) -> list[str]:
+        try:
+            last = self._remembered.read_text(encoding="utf-8")
+        except (OSError, ValueError):
+            last = ""
+        return sorted(self._config.urls, key=lambda url: url != last)
+
+    def _remember(self, url: str) -> None:
+        if len(self._config.urls) > 1 and self._order()[0] != url:
+            write_whole(self._remembered, url.encode())
+
+
+def _bundle(files: tuple[str, ...], into: Path) -> Path:
+    """All authorities in one file: requests takes one, and each of them must be trusted."""
+    content = b"\n".join(Path(file).read_bytes() for file in files)
+    if not into.exists() or into.read_bytes() != content:
+        write_whole(into, content)
+    return into
+
+
+def _cause(exc: BaseException) -> str:
+    """The innermost reason: requests wraps it three times."""
+    while (inner := exc.__cause__ or exc.__context__) is not None:
+        exc = inner
+    return f"{type(exc).__name__}: {exc}"[:200]
+
+
+def _judged(answer: requests.Response, content: bytes) -> tuple[int, Any]:
+    try:
+        data = json.loads(content) if content else {}
+    except ValueError:
+        data = {}
+    if 200 <= answer.status_code < 300:
+        return answer.status_code, data
+    error = data.get("error") if isinstance(data, dict) else None
+    error = error if isinstance(error, dict) else {}
+    raise RefusedError(
+        answer.status_code,
+        str(error.get("code", "")),
+        str(error.get("message", "")),
+        retry_after(answer.headers.get("Retry-After"), time.time()),
+    )
+
+
+def attestation(files: Mapping[str, str | None]) -> dict[str, str] | None:
+    """What vouches for the node: the first of the files (kind -> path) that can be read."""
+    for kind, file in files.items():
+        try:
+            token = Path(file).read_text(encoding="ascii").strip() if file else ""
+        except (OSError, ValueError):
+            continue
+        if token:
+            return {"kind": kind, "token": token}
+    return None
+
+
+@dataclass(slots=True)
+class Pusher:
+    """One push: enrol if need be, then the waiting reports, or a heartbeat when there are none."""
+
+    centre: Centre
+    identity: Identity
+    spool: Spool
+    node: str
+    cluster: str
+    vouch: Callable[[], Mapping[str, str] | None]
+    head: Mapping[str, Any]
+    clock: Callable[[], float] = time.time
+
+    def push(self) -> Outcome:
+        """Never raises for what a collector or a network does."""
+        outcome = Outcome()
+        try:
+            if self.identity.enrolment is None and not self._enrol():
+                return self._left(replace(outcome, failed="waits for approval", pending=True))
+            outcome = self._reports(outcome)
+        except AwayError as exc:
+            outcome = replace(outcome, failed=str(exc))
+        except RefusedError as exc:
+            outcome = replace(outcome, failed=str(exc), after_s=exc.after_s)
+            if exc.status == 403 or "conflict" in exc.code or "clone" in exc.code:
+                outcome = replace(outcome, conflict=str(exc))
+        return self._left(outcome)
+
+    def _left(self, outcome: Outcome) -> Outcome:
+        return replace(outcome, left=self.spool.tally().depth)
+
+    def _enrol(self) -> bool:
+        """Whether the collector knows us now."""
+        vouching = self.vouch()
+        if vouching is None:
+            raise AwayError("not enrolled, and there is no join token to enrol with")
+        body = self.identity.request(self.node, self.cluster, vouching)
+        status, answer = self._post("/v1/enroll", body)
+        if status == 202:
+            return False
+        self.identity.enrolled(
+            Enrolment(
+                agent_id=self.identity.agent_id,
+                node=str(answer.get("node", self.node)),
+                cluster=str(answer.get("cluster", self.cluster)),
+                expires_at=_optional(answer.get("expires_at")),
+            )
+        )
+        return True
+
+    def _reports(self, outcome: Outcome) -> Outcome:
+        until = time.monotonic() + BATCH_S
+        waiting = self.spool.oldest()
+        if waiting is None:
+            return self._heartbeat(outcome)
+        while waiting is not None and time.monotonic() < until:
+            seq, body = waiting
+            if self._send(seq, body):
+                outcome = replace(outcome, pushed=outcome.pushed + 1)
+            waiting = self.spool.oldest()
+        return outcome
+
+    def _send(self, seq: int, body: Body) -> bool:
+        """Whether the collector took it. What it will never take is set aside."""
+        enrolled = self.identity.enrolment
+        try:
+            # The collector may know us by another name than the one we had when we looked.
+            named = {**body, "node": enrolled.node} if enrolled else body
+            self._reenrolling("/v1/reports", named)
+        except RefusedError as exc:
+            if exc.status == 409 and exc.code == "send-full" and body["kind"] == "delta":
+                return self._send(seq, self.spool.as_full(body))
+            if exc.status not in (400, 413, 422):
+                raise
+            self.spool.refuse(seq)
+            return False
+        self.spool.ack(seq)
+        return True
+
+    def _heartbeat(self, outcome: Outcome) -> Outcome:
+        tally = self.spool.tally()
+        body = {
+            "boot": tally.boot,
+            "seq": tally.acked,
+            "digest": self.spool.held(),
+            "spool": {"depth": tally.depth, "dropped": tally.dropped},
+        }
+        try:
+            answer = self._reenrolling("/v1/heartbeat", body)
+        except RefusedError as exc:
+            if exc.status != 409 or exc.code != "send-full":
+                raise
+            self.spool.put_full(self.head)
+            return self._reports(outcome)
+        return replace(outcome, look=bool(isinstance(answer, dict) and answer.get("look")))
+
+    def _reenrolling(self, path: str, body: Mapping[str, Any]) -> Any:  # noqa: ANN401  JSON
+        """Post; when the collector does not know us (any more), enrol and post once more."""
+        try:
+            return self._post(path, body)[1]
+        except RefusedError as exc:
+            if exc.status != 401 or self.vouch() is None:
+                raise
+            self.identity.forget_enrolment()
+            if not self._enrol():
+                raise
+            return self._post(path, body)[1]
+
+    def _post(self, path: str, body: Mapping[str, Any]) -> tuple[int, Any]:
+        return self.centre.post(
+            path, body, lambda packed: self.identity.headers("POST", path, packed, self.clock())
+        )
+
+
+def _optional(value: object) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,242 @@
+"""The agent and its collector, over real HTTP and TLS."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nodeward.agent.backoff import CAP_S, full_jitter, retry_after
+from nodeward.agent.clock import moment
+from nodeward.agent.config import Collector, SpoolBounds
+from nodeward.agent.identity import Identity, agent_id
+from nodeward.agent.push import Centre, Pusher
+from nodeward.agent.spool import Body, Spool
+
+HEAD: Body = {"schema": "nodeward.report/v1", "node": "n1", "taken_at": "2026-11-22T04:00:00.000Z"}
+
+
+def finding(check: str, status: str = "pass") -> Body:
+    return {
+        "check": check, "status": status, "severity": "high", "because": "so",
+        "evidence": [], "mappings": {},
+    }  # fmt: skip
+
+
+class Node:
+    """One agent's state and its way to a collector."""
+
+    def __init__(self, folder: Path, *urls: str, machine: str = "m1", **how: Any) -> None:
+        self.folder = folder
+        folder.mkdir(exist_ok=True)
+        self.spool = Spool(folder, SpoolBounds(), moment)
+        self.identity = Identity(folder / "identity", machine)
+        self.token: str | None = "join-me"
+        self.centre = Centre(Collector(urls=urls, timeout_s=3, **how), folder)
+        self.pusher = Pusher(self.centre, self.identity, self.spool, "n1", "c1", self.vouch, HEAD)
+
+    def vouch(self) -> dict[str, str] | None:
+        return {"kind": "join-token", "token": self.token} if self.token else None
+
+    def put(self, *findings: Body) -> None:
+        self.spool.put(HEAD, {f["check"]: f for f in findings}, whole=True)
+
+    def close(self) -> None:
+        self.spool.close()
+        self.centre.close()
+
+
+@pytest.fixture
+def node(tmp_path: Path, stand: Any) -> Iterator[Node]:
+    with contextlib.closing(Node(tmp_path / "n", stand.url)) as made:
+        yield made
+
+
+def test_it_enrols_and_sends_what_waits_in_order(node: Node, stand: Any) -> None:
+    node.put(finding("a"))
+    node.put(finding("a", "fail"))
+    outcome = node.pusher.push()
+    assert (outcome.pushed, outcome.left, outcome.failed) == (2, 0, None)
+    assert [r["kind"] for r in stand.history] == ["full", "delta"]
+    assert stand.posture == {"a": finding("a", "fail")}
+
+
+def test_when_nothing_changed_it_says_so(node: Node, stand: Any) -> None:
+    node.put(finding("a"))
+    node.pusher.push()
+    stand.want_look = True
+    assert node.pusher.push().look
+    assert stand.heartbeats[0]["spool"] == {"depth": 0, "dropped": 0}
+
+
+def test_a_collector_that_lost_its_memory_gets_everything_again(node: Node, stand: Any) -> None:
+    node.put(finding("a"), finding("b"))
+    node.pusher.push()
+    stand.posture = {}
+    assert node.pusher.push().failed is None
+    assert stand.posture == {"a": finding("a"), "b": finding("b")}
+    stand.posture = {}
+    node.put(finding("a", "fail"), finding("b"))
+    assert node.pusher.push().failed is None
+    assert stand.posture == {"a": finding("a", "fail"), "b": finding("b")}
+
+
+def test_an_answer_that_was_lost_doubles_nothing(node: Node, stand: Any) -> None:
+    node.put(finding("a"))
+    node.pusher.push()
+    node.put(finding("a", "fail"))
+    stand.lose = 1
+    assert node.pusher.push().left == 1
+    assert node.pusher.push().left == 0
+    assert len(stand.history) == 2
+
+
+def test_an_overloaded_collector_is_left_alone_for_as_long_as_it_asks(
+    node: Node, stand: Any, refusal: Any
+) -> None:
+    node.put(finding("a"))
+    node.pusher.push()
+    node.put(finding("a", "fail"))
+    stand.moods = [refusal(503, "overloaded", after="7")]
+    outcome = node.pusher.push()
+    assert (outcome.after_s, outcome.left) == (7.0, 1)
+    assert "503 overloaded" in str(outcome.failed)
+
+
+@pytest.mark.parametrize("status", [400, 413])
+def test_a_report_that_is_never_taken_does_not_block_the_next(
+    node: Node, stand: Any, refusal: Any, status: int
+) -> None:
+    node.put(finding("a"))
+    node.pusher.push()
+    node.put(finding("a", "fail"))
+    node.put(finding("a", "unknown"))
+    stand.moods = [refusal(status, "bad")]
+    assert node.pusher.push().left == 0
+    assert node.spool.tally().refused == 1
+    assert stand.posture == {"a": finding("a", "unknown")}
+
+
+def test_a_foreign_node_is_kept_and_told(node: Node, stand: Any, refusal: Any) -> None:
+    node.put(finding("a"))
+    node.pusher.push()
+    node.put(finding("a", "fail"))
+    stand.moods = [refusal(403, "foreign-node")]
+    outcome = node.pusher.push()
+    assert (outcome.left, outcome.conflict) == (1, "403 foreign-node: no")
+
+
+def test_it_waits_for_approval(node: Node, stand: Any) -> None:
+    stand.approve = False
+    node.put(finding("a"))
+    outcome = node.pusher.push()
+    assert (outcome.pending, outcome.left) == (True, 1)
+    stand.approve = True
+    assert node.pusher.push().left == 0
+
+
+def test_without_a_token_nothing_is_sent(node: Node, stand: Any) -> None:
+    node.token = None
+    node.put(finding("a"))
+    assert "no join token" in str(node.pusher.push().failed)
+    assert not stand.keys
+
+
+def test_a_collector_that_forgot_the_agent_is_joined_again(node: Node, stand: Any) -> None:
+    node.put(finding("a"))
+    node.pusher.push()
+    stand.keys.clear()
+    node.put(finding("a", "fail"))
+    assert node.pusher.push().left == 0
+    assert len(stand.keys) == 1
+
+
+def test_it_reports_under_the_name_that_the_collector_gave_it(node: Node, stand: Any) -> None:
+    stand.node = "worker-7"
+    node.put(finding("a"))
+    node.pusher.push()
+    assert stand.history[0]["node"] == "worker-7"
+
+
+def test_the_next_collector_is_tried_and_remembered(tmp_path: Path, stand: Any) -> None:
+    nobody = "http://127.0.0.1:9"
+    with contextlib.closing(Node(tmp_path / "n", nobody, stand.url)) as ours:
+        ours.put(finding("a"))
+        assert ours.pusher.push().left == 0
+        assert ours.centre._order() == [stand.url, nobody]
+
+
+def test_nobody_there_is_told_and_nothing_is_lost(tmp_path: Path) -> None:
+    with contextlib.closing(Node(tmp_path / "n", "http://127.0.0.1:9")) as ours:
+        ours.put(finding("a"))
+        outcome = ours.pusher.push()
+        assert outcome.left == 1
+        assert "http://127.0.0.1:9: ConnectionRefusedError" in str(outcome.failed)
+
+
+def test_only_the_pinned_authorities_are_trusted_both_while_one_is_rotated(
+    tmp_path: Path,
+    authority: Callable[[str], Any],
+    serve: Any,
+    new_stand: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The environment names the other authority and a proxy; neither may count."""
+    old, new = authority("old"), authority("new")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(old.file))
+    monkeypatch.setenv("SSL_CERT_FILE", str(old.file))
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    served = serve(new_stand(), old.context)
+    stand = next(served)
+    failures = []
+    for pins in ([new.file], [new.file, old.file]):
+        ca = tuple(map(str, pins))
+        with contextlib.closing(Node(tmp_path / "n", stand.url, ca=ca)) as ours:
+            ours.put(finding("a"))
+            failures.append(ours.pusher.push().failed)
+    served.close()
+    assert "CERTIFICATE_VERIFY_FAILED" in str(failures[0])
+    assert failures[1] is None
+
+
+def test_a_key_stays_with_its_machine(tmp_path: Path) -> None:
+    """A node started from an image into which a key was captured makes its own."""
+    first = Identity(tmp_path, "m1")
+    again = Identity(tmp_path, "m1")
+    clone = Identity(tmp_path, "m2")
+    assert (first.public == again.public, again.cloned) == (True, False)
+    assert (first.public == clone.public, clone.cloned) == (False, True)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", b"\xff", b'{"seed": "AA==", "machine": ""}', b"[]"]
+)
+def test_a_key_file_that_is_none_is_replaced(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "key").write_bytes(content)
+    made = Identity(tmp_path, "m1")
+    assert made.public == Identity(tmp_path, "m1").public
+    assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_name_of_a_key() -> None:
+    assert agent_id(bytes(32)) == "mzuhvlpymk6xo3epygfy5h4oea"
+
+
+@given(st.integers(0, 10_000), st.floats(0, 1, exclude_max=True))
+def test_a_wait_is_bounded_and_never_negative(attempt: int, luck: float) -> None:
+    assert 0 <= full_jitter(attempt, lambda: luck) <= min(CAP_S, 2.0 ** min(attempt, 20))
+
+
+@given(st.none() | st.text(max_size=40), st.floats(0, 4e9))
+def test_retry_after_is_understood_or_ignored(text: str | None, now: float) -> None:
+    found = retry_after(text, now)
+    assert found is None or 0 <= found <= 3600
+
+
+def test_retry_after_takes_a_date() -> None:
+    assert retry_after("Sun, 22 Nov 2026 04:00:10 GMT", 1795320000.0) == 10.0

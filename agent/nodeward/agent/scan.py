@@ -10,6 +10,7 @@ from importlib import metadata
 from nodeward.agent.runner import Looker, examine
 from nodeward.checks import catalog, catalog_digest
 from nodeward.facts.clock import Now
+from nodeward.facts.cloud import Cloud
 from nodeward.facts.node import Node
 from nodeward.facts.system import System
 from nodeward.host import Host
@@ -79,6 +80,11 @@ def inventory(looker: Looker) -> Mapping[str, JSON]:
             out["roles"] = []
         case _:
             out["roles"] = None
+    match looker.look(Cloud):
+        case Seen(Cloud() as cloud):
+            out["cloud"] = cloud.name
+        case _:
+            out["cloud"] = None
     return out
 
 

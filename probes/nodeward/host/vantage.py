@@ -1,0 +1,194 @@
+"""Talk to a network from a given place in it: a child of ours that holds no right to anything else.
+
+Nothing here chooses an address: requests come from the operator's configuration or the shipped
+table. The environment's NODEWARD_METADATA=off stops everything at this door.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+from nodeward.host import rights
+from nodeward.host.base import DeniedError, HostError, OfflineError
+from nodeward.host.exchange import Reply, Request, exchange
+from nodeward.host.live import LiveHost
+from nodeward.host.query import Query, from_plain, to_plain
+
+if TYPE_CHECKING:
+    from nodeward.host.tree import TreeHost
+
+SWITCH = "NODEWARD_METADATA"
+GRACE_S = 3.0
+"""What a child may take above the time of its requests: a busy node forks slowly."""
+MOST_ANSWER = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network namespace by its inode, and processes seen in it; any of them may be gone."""
+
+    inode: int
+    pids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one place answered: a reply for each request, or the problem instead."""
+
+    replies: tuple[Reply, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AskFromHost(Query[Answer]):
+    """Send the requests from the machine's own network, as a process without any right."""
+
+    answer_type: ClassVar[object] = Answer
+
+    requests: tuple[Request, ...]
+    timeout_s: float
+
+    def answer(self, host: TreeHost) -> Answer:
+        _allowed()
+        if not isinstance(host, LiveHost) or host.same_namespace("net") is False:
+            raise OfflineError(
+                "the host's network", "we are in another network namespace (hostNetwork: true)"
+            )
+
+        def work() -> Answer:
+            rights.drop_all()
+            return Answer(exchange(self.requests, self.timeout_s))
+
+        (answer,) = run_apart([work], 1, self.timeout_s + GRACE_S, GRACE_S)
+        return answer
+
+
+def _allowed() -> None:
+    if os.environ.get(SWITCH, "").lower() in ("off", "no", "false", "0"):
+        raise DeniedError("the metadata endpoints", f"{SWITCH}=off in the environment")
+
+
+@dataclass(slots=True)
+class _Child:
+    pid: int
+    pipe: int
+    number: int
+    end: float
+    raw: bytearray = field(default_factory=bytearray)
+
+
+def run_apart(
+    works: Sequence[Callable[[], Answer]], at_once: int, each_s: float, start_within_s: float
+) -> tuple[Answer, ...]:
+    """Do each in a child of its own, so many at once; a child that is late is killed.
+
+    After `start_within_s` no more is started, and what has not been is answered with a problem.
+    """
+    stop_starting = time.monotonic() + start_within_s
+    answers: dict[int, Answer] = {}
+    waiting = iter(enumerate(works))
+    running: dict[int, _Child] = {}
+    with selectors.DefaultSelector() as selector:
+        try:
+            while True:
+                for child in _start_some(waiting, at_once - len(running), each_s, stop_starting):
+                    running[child.pipe] = child
+                    selector.register(child.pipe, selectors.EVENT_READ)
+                if not running:
+                    break
+                for pipe in _finished(selector, running):
+                    selector.unregister(pipe)
+                    child = running.pop(pipe)
+                    answers[child.number] = _collect(child)
+        finally:
+            for child in running.values():
+                _end(child)
+    late = Answer(problem="no time was left in this round")
+    return tuple(answers.get(number, late) for number in range(len(works)))
+
+
+def _start_some(
+    waiting: Iterator[tuple[int, Callable[[], Answer]]], room: int, each_s: float, until: float
+) -> Iterator[_Child]:
+    for _ in range(room):
+        if time.monotonic() > until:
+            return
+        following = next(waiting, None)
+        if following is None:
+            return
+        yield _start(*following, each_s)
+
+
+def _start(number: int, work: Callable[[], Answer], each_s: float) -> _Child:
+    inside, outside = os.pipe2(os.O_CLOEXEC)
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(inside)
+            _be_the_child(parent, outside, work)
+        finally:
+            os._exit(1)  # never back into the caller's code
+    os.close(outside)
+    return _Child(pid, inside, number, time.monotonic() + each_s)
+
+
+def _be_the_child(parent: int, pipe: int, work: Callable[[], Answer]) -> None:
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    for number in (signal.SIGALRM, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    rights.die_with(parent)
+    _close_all_but(pipe)
+    try:
+        answer = work()
+    except (OSError, HostError, ValueError) as exc:
+        answer = Answer(problem=_why(exc))
+    os.write(pipe, json.dumps(to_plain(answer)).encode())
+    os._exit(0)
+
+
+def _close_all_but(pipe: int) -> None:
+    os.closerange(3, pipe)
+    os.closerange(pipe + 1, min(os.sysconf("SC_OPEN_MAX"), 1 << 16))
+
+
+def _why(exc: Exception) -> str:
+    return exc.why if isinstance(exc, HostError) else f"{type(exc).__name__}: {exc}"
+
+
+def _finished(selector: selectors.BaseSelector, running: dict[int, _Child]) -> list[int]:
+    """The pipes of children that are done or late."""
+    now = time.monotonic()
+    nearest = min(child.end for child in running.values())
+    done = []
+    for key, _ in selector.select(max(nearest - now, 0)):
+        child = running[key.fd]
+        piece = os.read(key.fd, 1 << 16)
+        child.raw += piece
+        if not piece or len(child.raw) > MOST_ANSWER:
+            done.append(key.fd)
+    now = time.monotonic()
+    return done + [p for p, child in running.items() if child.end <= now and p not in done]
+
+
+def _collect(child: _Child) -> Answer:
+    late = child.end <= time.monotonic()
+    _end(child)
+    try:
+        answer: Answer = from_plain(Answer, json.loads(child.raw))
+        return answer
+    except (ValueError, TypeError, KeyError, AssertionError):
+        return Answer(problem="the probe was too slow" if late else "the probe died")
+
+
+def _end(child: _Child) -> None:
+    os.close(child.pipe)
+    os.kill(child.pid, signal.SIGKILL)  # a zombie does not mind
+    os.waitpid(child.pid, 0)

@@ -1,0 +1,53 @@
+"""Ask the cloud's metadata endpoints, from the host and from each network of pods."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nodeward.facts.cloud import Cloud
+from nodeward.facts.endpoints import Ask
+from nodeward.facts.metadata import (
+    Cell,
+    HostReach,
+    Metadata,
+    Reply,
+    Target,
+    cells,
+    kept_headers,
+    parse_address,
+    targets,
+)
+from nodeward.host import Host
+from nodeward.host.exchange import Reply as Heard
+from nodeward.host.exchange import Request
+from nodeward.host.vantage import AskFromHost
+from nodeward.model import Absent, Unreadable
+from nodeward.probes.registry import probe
+
+
+@probe
+def read_host_reach(host: Host, cloud: Cloud | Absent | Unreadable, p: Metadata) -> HostReach:
+    asked = targets(cloud, p)
+    if not asked:
+        return HostReach()
+    answer = host.ask(AskFromHost(requests_of(asked), p.timeout_s))
+    return HostReach(row(asked, answer.replies), answer.problem)
+
+
+def requests_of(asked: Sequence[Target]) -> tuple[Request, ...]:
+    """Everything that one place sends, in the order in which `row` reads the replies."""
+    return tuple(_request(target.address, ask) for target in asked for ask in target.asks)
+
+
+def _request(where: str, ask: Ask) -> Request:
+    address, port = parse_address(where)
+    kept = kept_headers(ask)
+    return Request(address, port, ask.method, ask.path, ask.headers, kept, ask.shape, ask.words)
+
+
+def row(asked: Sequence[Target], heard: Sequence[Heard]) -> tuple[Cell, ...]:
+    """The cells of one place; none where it could not ask."""
+    if not heard:
+        return ()
+    replies = [Reply(h.end, h.status, h.headers, h.shape, h.html, h.words, h.error) for h in heard]
+    return cells(asked, replies)

@@ -1,0 +1,250 @@
+"""Asking a port of this machine: TLS as the server shows it, and one GET."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+import tls_keys as keys
+from nodeward.host import LiveHost, OfflineError
+from nodeward.host.http import HttpAnswer, HttpGet
+from nodeward.host.query import from_plain, to_plain
+from nodeward.host.tls import (
+    COMMON,
+    HANDSHAKE_FAILURE,
+    OLD,
+    PROTOCOL_VERSION,
+    TLS11,
+    TLS12,
+    TLS13,
+    TlsAnswer,
+    TlsHandshake,
+    TlsOffer,
+)
+from nodeward.host.wire import Outcome
+
+HOST = LiveHost()
+Talk = Callable[[socket.socket], object]
+
+
+@contextmanager
+def serving(talk: Talk, context: ssl.SSLContext | None = None) -> Iterator[int]:
+    """A server on a free loopback port that lets `talk` handle each connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+
+        def loop() -> None:
+            while True:
+                try:
+                    plain, _ = listener.accept()
+                except OSError:
+                    return
+                threading.Thread(target=handle, args=(plain,), daemon=True).start()
+
+        def handle(plain: socket.socket) -> None:
+            plain.settimeout(10)
+            with plain, suppress(OSError):
+                if context is None:
+                    talk(plain)
+                    return
+                with context.wrap_socket(
+                    plain, server_side=True, do_handshake_on_connect=False
+                ) as secure:
+                    secure.do_handshake()
+                    talk(secure)
+
+        thread = threading.Thread(target=loop, daemon=True)
+        thread.start()
+        yield port
+        listener.shutdown(socket.SHUT_RDWR)
+    thread.join(5)
+
+
+def nothing(connection: socket.socket) -> None:
+    connection.recv(1)
+
+
+def saying(*parts: bytes) -> Talk:
+    def talk(connection: socket.socket) -> None:
+        connection.recv(4096)
+        for part in parts:
+            connection.sendall(part)
+
+    return talk
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> ssl.SSLContext:
+    """Requests, but does not require, a certificate of the CA "kubernetes"; as a kubelet does."""
+    authority = keys.make("kubernetes", ca=True)
+    crt, key = keys.make("node", authority).write(tmp_path, "server")
+    (tmp_path / "ca.crt").write_bytes(authority.pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(crt, key)
+    context.load_verify_locations(tmp_path / "ca.crt")
+    context.verify_mode = ssl.CERT_OPTIONAL
+    return context
+
+
+def test_a_tls_server_shows_its_certificate_cipher_and_client_cas(
+    server: ssl.SSLContext, tmp_path: Path
+) -> None:
+    with serving(nothing, server) as port:
+        found = HOST.ask(TlsHandshake("127.0.0.1", port))
+    shown = ssl.PEM_cert_to_DER_cert((tmp_path / "server.crt").read_text())
+    assert (found.outcome, found.version) == (Outcome.ANSWERED, TLS12)
+    assert found.cipher in COMMON
+    assert found.chain[0] == shown
+    assert found.client_cas == (keys.name("kubernetes").public_bytes(),)
+    assert from_plain(TlsAnswer, to_plain(found)) == found
+
+
+def test_a_server_without_a_client_ca_asks_for_no_certificate(server: ssl.SSLContext) -> None:
+    server.verify_mode = ssl.CERT_NONE
+    with serving(nothing, server) as port:
+        assert HOST.ask(TlsHandshake("127.0.0.1", port)).client_cas is None
+
+
+def test_a_server_that_speaks_only_1_3_is_asked_again(server: ssl.SSLContext) -> None:
+    server.minimum_version = ssl.TLSVersion.TLSv1_3
+    with serving(lambda c: c.sendall(b"x"), server) as port:
+        found = HOST.ask(TlsHandshake("127.0.0.1", port))
+    assert (found.outcome, found.version, len(found.chain)) == (Outcome.ANSWERED, TLS13, 1)
+
+
+def test_an_old_version_is_refused_by_a_server_of_today(server: ssl.SSLContext) -> None:
+    server.minimum_version = ssl.TLSVersion.TLSv1_2
+    with serving(nothing, server) as port:
+        found = HOST.ask(TlsOffer("127.0.0.1", port, TLS11))
+    assert (found.outcome, found.alert) == (Outcome.TLS_ALERT, PROTOCOL_VERSION)
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1:DeprecationWarning")
+def test_an_old_version_is_seen_where_a_server_still_takes_it(server: ssl.SSLContext) -> None:
+    """Though our own library would never offer it."""
+    server.minimum_version = ssl.TLSVersion.TLSv1_1
+    server.set_ciphers("ALL:@SECLEVEL=0")
+    with serving(nothing, server) as port:
+        found = HOST.ask(TlsOffer("127.0.0.1", port, TLS11))
+    assert (found.outcome, found.version) == (Outcome.ANSWERED, TLS11)
+
+
+def test_a_weak_cipher_is_seen_only_where_it_is_taken(server: ssl.SSLContext) -> None:
+    with serving(nothing, server) as port:
+        server.set_ciphers("ECDHE+AESGCM")
+        strong = HOST.ask(TlsOffer("127.0.0.1", port, TLS12, OLD))
+        server.set_ciphers("ECDHE+AES:@SECLEVEL=0")
+        weak = HOST.ask(TlsOffer("127.0.0.1", port, TLS12, OLD))
+    assert (strong.outcome, strong.alert) == (Outcome.TLS_ALERT, HANDSHAKE_FAILURE)
+    assert (weak.outcome, weak.cipher in OLD) == (Outcome.ANSWERED, True)
+
+
+REPLY = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 12\r\nX-Secret: 1\r\n\r\nUnauthorized"
+
+
+def test_a_refusal_is_kept_with_its_words(server: ssl.SSLContext) -> None:
+    with serving(saying(REPLY), server) as port:
+        found = HOST.ask(HttpGet("127.0.0.1", port, "/pods", tls=True))
+    assert found == HttpAnswer(
+        Outcome.ANSWERED, 401, (("content-length", "12"),), b"Unauthorized", "", 12
+    )
+
+
+def test_the_body_of_a_success_is_not_kept() -> None:
+    reply = (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n2;x\r\nef\r\n0\r\n\r\n"
+    )
+    with serving(saying(reply)) as port:
+        found = HOST.ask(HttpGet("127.0.0.1", port, "/pods"))
+    assert (found.status, found.body, found.size) == (200, b"", 6)
+    assert from_plain(HttpAnswer, to_plain(found)) == found
+
+
+def test_the_request_is_one_get_without_credentials() -> None:
+    seen: list[bytes] = []
+
+    def talk(connection: socket.socket) -> None:
+        seen.append(connection.recv(4096))
+        connection.sendall(REPLY)
+
+    with serving(talk) as port:
+        HOST.ask(HttpGet("127.0.0.1", port, "/pods"))
+    assert seen == [
+        b"GET /pods HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: nodeward\r\n"
+        b"Connection: close\r\n\r\n"
+    ]
+
+
+def test_where_nothing_listens_is_refused() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        assert HOST.ask(HttpGet("127.0.0.1", port, "/")).outcome is Outcome.REFUSED
+        assert HOST.ask(TlsHandshake("127.0.0.1", port)).outcome is Outcome.REFUSED
+
+
+def silent(connection: socket.socket) -> None:
+    while connection.recv(4096):
+        pass
+
+
+def endless(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+    while True:
+        connection.sendall(b"x" * 65536)
+
+
+def dripping(connection: socket.socket) -> None:
+    while True:
+        connection.sendall(b"H")
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("talk", [silent, endless, dripping], ids=lambda t: t.__name__)
+def test_a_hostile_server_costs_no_more_than_the_budget(talk: Talk) -> None:
+    with serving(talk) as port:
+        began = time.monotonic()
+        plain = HOST.ask(HttpGet("127.0.0.1", port, "/", seconds=0.3))
+        secure = HOST.ask(HttpGet("127.0.0.1", port, "/", tls=True, seconds=0.3))
+        hello = HOST.ask(TlsHandshake("127.0.0.1", port, seconds=0.3))
+        took = time.monotonic() - began
+    assert took < 3
+    assert plain.outcome is (Outcome.ANSWERED if talk is endless else Outcome.TIMEOUT)
+    assert plain.size <= 512
+    assert {secure.outcome, hello.outcome} <= {Outcome.TIMEOUT, Outcome.GARBAGE}
+
+
+GARBAGE = [
+    b"", b"\0" * 100, b"SSH-2.0-OpenSSH\r\n", b"HTTP/1.1 abc\r\n\r\n", b"\x16\x03\x03\xff\xff",
+    b"\x16\x03\x03\x00\x04\x02\x00\x00\x00",
+    b"\x16\x03\x03\x00\x08\x0b\x00\x00\x04\x00\x00\x09\x00",
+    b"\x15\x03\x03\x00\x01\x02", b"\x17\x03\x03\x00\x01a", b"\x16\x03\x03\x00\x00" * 3,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("reply", GARBAGE, ids=range(len(GARBAGE)))
+def test_garbage_is_told_and_never_raised(reply: bytes) -> None:
+    with serving(saying(reply)) as port:
+        for query in (HttpGet("127.0.0.1", port, "/"), HttpGet("127.0.0.1", port, "/", tls=True)):
+            assert HOST.ask(query).outcome in (Outcome.GARBAGE, Outcome.TLS_ALERT)
+        assert HOST.ask(TlsHandshake("127.0.0.1", port)).outcome is Outcome.GARBAGE
+
+
+def test_a_tls_port_that_ends_the_handshake_is_told_by_its_alert() -> None:
+    alert = b"\x15\x03\x03\x00\x02\x02\x50"  # internal_error: no certificate yet
+    with serving(saying(alert)) as port:
+        assert HOST.ask(TlsHandshake("127.0.0.1", port)) == TlsAnswer(Outcome.TLS_ALERT, alert=80)
+        assert HOST.ask(HttpGet("127.0.0.1", port, "/", tls=True)).outcome is Outcome.TLS_ALERT
+
+
+@pytest.mark.parametrize("address", ["192.0.2.1", "169.254.169.254", "2001:db8::1"])
+def test_no_packet_ever_leaves_for_another_machine(address: str) -> None:
+    with pytest.raises(OfflineError, match="not an address of this machine"):
+        HOST.ask(HttpGet(address, 80, "/"))

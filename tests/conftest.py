@@ -20,6 +20,18 @@ settings.load_profile("nodeward")
 os.environ.setdefault("NODEWARD_METADATA", "off")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-goldens", action="store_true", help="write what is found into tests/hosts"
+    )
+
+
+@pytest.fixture
+def update_goldens(pytestconfig: pytest.Config) -> bool:
+    """Whether to write the goldens anew instead of comparing with them."""
+    return bool(pytestconfig.getoption("--update-goldens"))
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse to run where a packet could leave: `script/test` makes a network namespace."""
     others = [name for _, name in socket.if_nameindex() if name != "lo"]

@@ -1,0 +1,30 @@
+#!/bin/sh
+# A node as it should be.
+set -eu
+
+cat >/var/lib/kubelet/config.yaml <<'CONF'
+apiVersion: kubelet.config.k8s.io/v1beta1
+kind: KubeletConfiguration
+authentication:
+  anonymous: {enabled: false}
+  webhook: {enabled: true}
+  x509: {clientCAFile: /etc/kubernetes/ca.crt}
+authorization: {mode: Webhook}
+readOnlyPort: 0
+rotateCertificates: true
+CONF
+chmod 0600 /var/lib/kubelet/config.yaml
+
+# A blacklist would not do: it does not apply to a module that another one needs.
+cat >/etc/modprobe.d/nodeward.conf <<'CONF'
+install dccp /bin/false
+install dccp_ipv4 /bin/false
+install dccp_ipv6 /bin/false
+install dccp_diag /bin/false
+install sctp /bin/false
+install sctp_diag /bin/false
+CONF
+
+systemctl daemon-reload
+systemctl enable --quiet kubelet
+systemctl restart kubelet

@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from OpenSSL import SSL
+from OpenSSL.crypto import X509
 
 import tls_keys as keys
 from nodeward.host import LiveHost, OfflineError
@@ -102,8 +104,30 @@ def test_a_tls_server_shows_its_certificate_cipher_and_client_cas(
     assert (found.outcome, found.version) == (Outcome.ANSWERED, TLS12)
     assert found.cipher in COMMON
     assert found.chain[0] == shown
-    assert found.client_cas == (keys.name("kubernetes").public_bytes(),)
+    assert found.client_cas == ()  # Python's server asks for a certificate, and names no CA
     assert from_plain(TlsAnswer, to_plain(found)) == found
+
+
+def test_the_client_cas_that_a_server_names_are_seen(
+    server: ssl.SSLContext, tmp_path: Path
+) -> None:
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    context.use_certificate_file(str(tmp_path / "server.crt"))
+    context.use_privatekey_file(str(tmp_path / "server.key"))
+    context.set_verify(SSL.VERIFY_PEER)
+    authority = keys.make("kubernetes", ca=True).certificate
+    context.add_client_ca(X509.from_cryptography(authority))
+
+    def talk(plain: socket.socket) -> None:
+        plain.settimeout(None)
+        secure = SSL.Connection(context, plain)
+        secure.set_accept_state()
+        with suppress(SSL.Error):
+            secure.do_handshake()
+
+    with serving(talk) as port:
+        found = HOST.ask(TlsHandshake("127.0.0.1", port))
+    assert found.client_cas == (authority.subject.public_bytes(),)
 
 
 def test_a_server_without_a_client_ca_asks_for_no_certificate(server: ssl.SSLContext) -> None:

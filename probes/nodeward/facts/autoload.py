@@ -1,0 +1,334 @@
+"""What modprobe and the kernel would do with a request for a module. Pure.
+
+The order of the look-up, blacklist (only for a module found through an alias, by exact name),
+install commands, soft dependencies that cancel them, and what stops on an error are those of kmod
+(libkmod/libkmod-module.c: kmod_module_new_from_lookup, kmod_module_probe_insert_module), which
+runs as `modprobe -q -- NAME` for the kernel (kernel/module/kmod.c). What the kernel then refuses
+is the caller's to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from nodeward.facts import install_command as command
+from nodeward.facts.globs import matches
+from nodeward.facts.modprobe_conf import Configuration, Rule, soft_dependencies
+from nodeward.facts.module_index import Index, module_name, normal
+
+DEEPEST = 8  # nested calls of modprobe by install commands; more is a loop
+MOST_STEPS = 2000  # soft dependencies can fan out
+
+
+class Program(StrEnum):
+    """What kernel.modprobe leads to."""
+
+    KMOD = "kmod"
+    BUSYBOX = "BusyBox"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One module that a name leads to. `alias` is None when it was asked for by its own name:
+    then blacklist does not apply. `place` is where the alias stands."""
+
+    name: str
+    alias: str | None = None
+    place: str = ""
+    builtin: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One entry of kmod's probe list."""
+
+    module: Found
+    required: bool
+    ignore_install: bool
+
+
+class Does(StrEnum):
+    """What one step of a run comes to."""
+
+    INSERT = "inserts"
+    REFUSED = "refused"
+    RUNS = "runs"
+    BLACKLISTED = "blacklisted"
+    IN_KERNEL = "already there"
+    NOTHING = "leads to no module"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One step: what is done to which module, why, and the line that decides it."""
+
+    does: Does
+    module: str
+    detail: str = ""
+    place: str = ""
+
+
+@dataclass
+class Run:
+    """What a request comes to. `unclear` is not empty when an install command does something
+    that its text does not tell: then nothing is proved by what is not inserted."""
+
+    request: str
+    events: list[Event] = field(default_factory=list)
+    inserted: list[str] = field(default_factory=list)
+    unclear: list[str] = field(default_factory=list)
+    found: tuple[Found, ...] = ()
+    ok: bool | None = True
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """What the kernel itself would say to the insertion of a module.
+
+    `live` are the loaded modules; `refuses(name)` is why it would refuse one, or "".
+    """
+
+    live: frozenset[str] = frozenset()
+    refuses: Callable[[str, str], str] = lambda name, path: ""
+
+
+@dataclass(frozen=True)
+class Modprobe:
+    """One modprobe program with its configuration and one kernel's index."""
+
+    index: Index
+    conf: Configuration
+    kernel: Kernel = field(default_factory=Kernel)
+    program: Program = Program.KMOD
+    programs: Mapping[str, bool] = field(default_factory=dict)
+    folder: str = ""
+    _memo: dict[object, object] = field(default_factory=dict, repr=False, compare=False)
+
+    # --- looking a name up ---------------------------------------------------------------
+
+    def lookup(self, given: str) -> tuple[Found, ...]:
+        """The modules a name leads to; the first table that knows it decides."""
+        name = normal(given)
+        if name is None:
+            return ()
+        for table in (self._by_config, self._by_name, self._by_symbol, self._by_command,
+                      self._by_alias, self._by_builtin, self._by_builtin_alias):  # fmt: skip
+            found = table(name)
+            if found:
+                return found
+        return ()
+
+    def _by_config(self, name: str) -> tuple[Found, ...]:
+        return tuple(
+            Found(r.value, r.name, r.place, self.is_builtin(r.value))
+            for r in self.conf.of("alias")
+            if matches(r.name, name)
+        )
+
+    def _by_name(self, name: str) -> tuple[Found, ...]:
+        if ":" in name or self.index.dep.get(name) is None:
+            return ()
+        return (Found(name, None, "", self.is_builtin(name)),)
+
+    def _by_symbol(self, name: str) -> tuple[Found, ...]:
+        if not name.startswith("symbol:"):
+            return ()
+        return self._aliased(name, self.index.symbols.match(name), "modules.symbols")
+
+    def _by_command(self, name: str) -> tuple[Found, ...]:
+        if self.program is Program.BUSYBOX:
+            return ()
+        for kind in ("install", "remove"):
+            if any(r.name == name for r in self.conf.of(kind)):
+                return (Found(name, None, "", self.is_builtin(name)),)
+        return ()
+
+    def _by_alias(self, name: str) -> tuple[Found, ...]:
+        return self._aliased(name, self.index.alias.match(name), "modules.alias")
+
+    def _aliased(self, name: str, modules: tuple[str, ...], file: str) -> tuple[Found, ...]:
+        place = f"{self.folder}/{file}"
+        return tuple(Found(m, name, place, self.is_builtin(m)) for m in modules)
+
+    def _by_builtin(self, name: str) -> tuple[Found, ...]:
+        return (Found(name, None, "", True),) if self.is_builtin(name) else ()
+
+    def _by_builtin_alias(self, name: str) -> tuple[Found, ...]:
+        found = self.index.builtin_alias.match(name)
+        place = f"{self.folder}/modules.builtin.modinfo"
+        return tuple(Found(m, name, place, True) for m in found)
+
+    def is_builtin(self, name: str) -> bool:
+        """Whether modules.builtin names it."""
+        return self.index.builtin.get(name) is not None
+
+    def path(self, name: str) -> str | None:
+        """The module's file under the index's folder; None when modules.dep does not know it."""
+        line = self.index.dep.get(name)
+        return None if line is None else line.partition(":")[0]
+
+    def dependencies(self, name: str) -> tuple[str, ...]:
+        """In the order of insertion: the line of modules.dep backwards."""
+        line = self.index.dep.get(name)
+        if line is None:
+            return ()
+        return tuple(module_name(path) for path in reversed(line.partition(":")[2].split()))
+
+    # --- the rules of the configuration --------------------------------------------------
+
+    def install(self, name: str) -> Rule | None:
+        """The first install rule whose pattern matches a module's name."""
+        if self.program is Program.BUSYBOX:
+            return None
+        return next((r for r in self.conf.of("install") if matches(r.name, name)), None)
+
+    def blacklisted(self, name: str) -> Rule | None:
+        """The blacklist rule with exactly this name."""
+        return next((r for r in self.conf.of("blacklist") if r.name == name), None)
+
+    def softdep(self, name: str) -> Rule | None:
+        """The first softdep rule whose pattern matches."""
+        return next((r for r in self.conf.of("softdep") if matches(r.name, name)), None)
+
+    def _soft(self, name: str) -> tuple[list[Found], list[Found]]:
+        rule = self.softdep(name) if self.program is Program.KMOD else None
+        if rule is None:
+            return [], []
+        pre, post = soft_dependencies(rule.value)
+        return (
+            [m for n in pre for m in self.lookup(n)],
+            [m for n in post for m in self.lookup(n)],
+        )
+
+    # --- kmod's probe list ---------------------------------------------------------------
+
+    def plan(self, module: Found, *, ignore_install: bool = False) -> tuple[Planned, ...]:
+        """kmod_module_get_probe_list: dependencies, each with its soft ones, then the module."""
+        needed: set[tuple[str, str | None]] = {(d, None) for d in self.dependencies(module.name)}
+        needed.add((module.name, module.alias))
+        seen: set[tuple[str, str | None]] = set()
+        out: list[tuple[Found, bool]] = []
+
+        def visit(m: Found, ignore: bool) -> None:
+            if (m.name, m.alias) in seen or len(out) > MOST_STEPS:
+                return
+            seen.add((m.name, m.alias))
+            for name in self.dependencies(m.name):
+                fill(Found(name, None, "", self.is_builtin(name)))
+            if ignore:
+                out.append((m, True))
+            else:
+                fill(m)
+
+        def fill(m: Found) -> None:
+            pre, post = self._soft(m.name)
+            for soft in pre:
+                visit(soft, False)
+            out.append((m, bool(pre or post)))
+            for soft in post:
+                visit(soft, False)
+
+        visit(module, ignore_install)
+        # `ignorecmd` and `required` belong to the module, not to its place in the list: the
+        # last visit decides the first.
+        last = {(m.name, m.alias): ignore for m, ignore in out}
+        return tuple(Planned(m, (m.name, m.alias) in needed, last[m.name, m.alias]) for m, _ in out)
+
+    # --- playing it ----------------------------------------------------------------------
+
+    def run(self, request: str) -> Run:
+        """Play `modprobe -q -- REQUEST` from the kernel's present state. Kept: ask as you like."""
+        kept = self._memo.get(request)
+        if not isinstance(kept, Run):
+            kept = self._memo[request] = self.play(request)
+        return kept
+
+    def play(self, name: str, *, ignore_install: bool = False, blacklist: bool = False) -> Run:
+        """The same for a call by hand: `modprobe [-i] [-b] NAME`."""
+        run = Run(name)
+        run.found = self.lookup(name)
+        run.ok = self._call(run, name, ignore=ignore_install, blacklist=blacklist, depth=0)
+        return run
+
+    def _call(
+        self, run: Run, name: str, *, ignore: bool, blacklist: bool, depth: int
+    ) -> bool | None:
+        if depth > DEEPEST:
+            run.unclear.append(f"install commands call each other without end ({name})")
+            return None
+        found = self.lookup(name)
+        if not found:
+            run.events.append(Event(Does.NOTHING, name))
+            return False
+        if self.program is Program.BUSYBOX:
+            found = found[::-1]
+        ok: bool | None = True
+        for module in found:
+            ok = self._insert(run, module, ignore=ignore, blacklist=blacklist, depth=depth)
+        return ok
+
+    def _there(self, run: Run, module: Found) -> bool:
+        return module.builtin or module.name in self.kernel.live or module.name in run.inserted
+
+    def _insert(
+        self, run: Run, module: Found, *, ignore: bool, blacklist: bool, depth: int
+    ) -> bool | None:
+        if self._there(run, module):
+            run.events.append(Event(Does.IN_KERNEL, module.name, "", module.place))
+            return True
+        rule = self.blacklisted(module.name)
+        if rule is not None and (module.alias is not None or blacklist):
+            run.events.append(Event(Does.BLACKLISTED, module.name, rule.text.strip(), rule.place))
+            return True
+        ok: bool | None = True
+        for step in self.plan(module, ignore_install=ignore):
+            done = self._step(run, step, depth)
+            if done is False and step.required:
+                return False
+            if done is None:
+                ok = None
+        return ok
+
+    def _step(self, run: Run, step: Planned, depth: int) -> bool | None:
+        """One entry of the list: True done, False failed, None not known."""
+        name = step.module.name
+        if self._there(run, step.module):
+            return True
+        rule = None if step.ignore_install else self.install(name)
+        if rule is None:
+            return self._into_kernel(run, step.module)
+        run.events.append(Event(Does.RUNS, name, rule.text.strip(), rule.place))
+        return self._command(run, rule, depth)
+
+    def _command(self, run: Run, rule: Rule, depth: int) -> bool | None:
+        def nested(call: command.Modprobe) -> bool | None:
+            done: bool | None = True
+            for name in call.names:
+                done = self._call(
+                    run, name, ignore=call.ignore_install, blacklist=call.blacklist, depth=depth + 1
+                )
+            return done
+
+        ok, unclear = command.play(command.steps(rule.value, self.programs), nested)
+        run.unclear += [f"{why} ({rule.place})" for why in unclear]
+        return ok
+
+    def _into_kernel(self, run: Run, module: Found) -> bool:
+        path = self.path(module.name)
+        why = self._refusal(run, module.name, path)
+        if why:
+            run.events.append(Event(Does.REFUSED, module.name, why))
+            return False
+        run.inserted.append(module.name)
+        run.events.append(Event(Does.INSERT, module.name, path or "", module.place))
+        return True
+
+    def _refusal(self, run: Run, name: str, path: str | None) -> str:
+        if path is None:
+            return "no such module"
+        for needed in self.dependencies(name):
+            if not self._there(run, Found(needed, None, "", self.is_builtin(needed))):
+                return f"it needs {needed}, which is not there"
+        return self.kernel.refuses(name, path)

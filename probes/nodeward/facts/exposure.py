@@ -1,0 +1,329 @@
+"""Whether a process without rights can use a component of the kernel on this host. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from nodeward.facts.autoload import Does, Event, Run
+from nodeward.facts.errors import ParseError
+from nodeward.facts.kernel_modules import KernelModules, Variant, version
+from nodeward.facts.module_requests import DIAG_GUARD, Component, Request
+from nodeward.model import Evidence
+
+
+class State(StrEnum):
+    """From the worst to the best; a host with several kernels has the worst of them."""
+
+    LOADED = "loaded"
+    BUILT_IN = "built in"
+    OPEN = "can be loaded"
+    PARTLY = "can be loaded in part"
+    UNKNOWN = "not known"
+    BLOCKED = "blocked"
+    OFF = "loading is off"
+    UNREACHABLE = "no request leads to it"
+    ABSENT = "not in this kernel"
+
+
+BAD = frozenset({State.LOADED, State.BUILT_IN, State.OPEN, State.PARTLY})
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """The answer, in one sentence, with the chain from the request to the verdict."""
+
+    state: State
+    because: str
+    evidence: tuple[Evidence, ...] = ()
+
+
+def expose(node: KernelModules, component: Component) -> Exposure:
+    """The worst over the kernels and sets of folders that this host may have."""
+    early = _running(node, component)
+    if early is not None:
+        return early
+    if not node.kernels:
+        return Exposure(State.UNKNOWN, "offline: there is no kernel in this tree")
+    found: list[Exposure] = []
+    try:
+        found += [_variant(node, variant, component) for variant in node.variants()]
+    except ParseError as exc:
+        return Exposure(State.UNKNOWN, f"an index of the modules is damaged: {exc}")
+    return min(found, key=lambda e: list(State).index(e.state))
+
+
+def _running(node: KernelModules, component: Component) -> Exposure | None:
+    """What holds whatever the configuration says: it is in the kernel, or nothing can come in."""
+    for module in component.registers:
+        if module in node.live_names:
+            return Exposure(
+                State.LOADED,
+                f"{module} is in the kernel now, where no rule of modprobe.d matters any more",
+                (Evidence("loaded module", module, "/proc/modules"),),
+            )
+    if not node.modular:
+        there = [m for m in component.registers if m in node.built_in]
+        if there:
+            return _built_in(there[0], f"/sys/module/{there[0]}")
+        return Exposure(
+            State.OFF,
+            "this kernel has no loadable modules, and this is not built in",
+            (Evidence("loadable modules", "none", "/proc/modules"),),
+        )
+    if node.loaded is None:
+        why = "; ".join(f"{path}: {error}" for path, error in node.errors)
+        return Exposure(State.UNKNOWN, f"could not see what is loaded ({why})")
+    return None
+
+
+def _built_in(module: str, source: str) -> Exposure:
+    return Exposure(
+        State.BUILT_IN,
+        f"{module} is built into the kernel: no rule of modprobe.d can keep it out",
+        (Evidence("built in", module, source),),
+    )
+
+
+def _variant(node: KernelModules, variant: Variant, component: Component) -> Exposure:
+    engine = variant.engine
+    for module in component.registers:
+        if engine.is_builtin(module):
+            return _built_in(module, f"{variant.tree.folder}/modules.builtin")
+        if module in node.built_in and engine.path(module) is None:
+            return _built_in(module, f"/sys/module/{module}")
+    unread = _unread(node, variant)
+    if unread is not None:
+        return unread
+    absent = _absent(variant, component)
+    if absent is not None:
+        return absent
+    off = switched_off(node, variant)
+    if off is not None:
+        return off
+    if node.helper.kind == "other":
+        return Exposure(
+            State.UNKNOWN,
+            f"kernel.modprobe leads to {node.helper.real or node.helper.setting},"
+            " a program we do not know",
+            (Evidence("kernel.modprobe", node.helper.setting, "/proc/sys/kernel/modprobe"),),
+        )
+    return _judged(node, variant, component)
+
+
+def _unread(node: KernelModules, variant: Variant) -> Exposure | None:
+    for entry in variant.conf.unread:
+        return Exposure(
+            State.UNKNOWN,
+            f"could not read {entry.path}: {entry.error}",
+            (Evidence("unreadable", entry.error, entry.path),),
+        )
+    for path, error in (*variant.tree.errors, *node.errors):
+        return Exposure(
+            State.UNKNOWN, f"could not read {path}: {error}", (Evidence("unreadable", error, path),)
+        )
+    return None
+
+
+def _absent(variant: Variant, component: Component) -> Exposure | None:
+    engine, tree = variant.engine, variant.tree
+    paths = [engine.path(m) for m in component.registers]
+    if all(p is None for p in paths):
+        note = ""
+        mine = [
+            f
+            for f in tree.forgotten
+            if f.rpartition("/")[2].partition(".")[0] in component.registers
+        ]
+        if mine:
+            note = (
+                f"; {mine[0]} is on the disk, but the index does not know it (depmod was not run)"
+            )
+        elif not tree.files:
+            note = f"; there is no index in {tree.folder}"
+        return Exposure(
+            State.ABSENT,
+            f"kernel {tree.release} has no module {_or(component.registers)}{note}",
+            (Evidence("modules.dep", f"no {_or(component.registers)}", tree.folder),),
+        )
+    if all(p is None or p in tree.missing for p in paths):
+        gone = ", ".join(p for p in paths if p)
+        return Exposure(
+            State.ABSENT,
+            f"the files of {_or(component.registers)} are not on the disk",
+            (Evidence("missing file", gone, tree.folder),),
+        )
+    return None
+
+
+def _or(names: tuple[str, ...]) -> str:
+    return " or ".join(names)
+
+
+def switched_off(node: KernelModules, variant: Variant) -> Exposure | None:
+    """What stops every load on this host at once."""
+    helper, config = node.helper, variant.tree.config or {}
+    if node.disabled:
+        return Exposure(
+            State.OFF,
+            "kernel.modules_disabled is 1: nothing can be loaded until the next boot",
+            (Evidence("kernel.modules_disabled", "1", "/proc/sys/kernel/modules_disabled"),),
+        )
+    if config.get("STATIC_USERMODEHELPER") == "y" and not config.get("STATIC_USERMODEHELPER_PATH"):
+        return Exposure(
+            State.OFF,
+            "the kernel is built to call no helper at all",
+            (
+                Evidence(
+                    "CONFIG_STATIC_USERMODEHELPER_PATH", "", f"/boot/config-{variant.tree.release}"
+                ),
+            ),
+        )
+    why = {
+        "off": "is empty",
+        "missing": f"is {helper.setting}, which is not there",
+        "not executable": f"is {helper.setting}, which cannot be executed",
+        "false": f"is {helper.setting}, which does nothing",
+        "true": f"is {helper.setting}, which does nothing",
+    }.get(helper.kind)
+    if why is None:
+        return None
+    return Exposure(
+        State.OFF,
+        f"kernel.modprobe {why}: the kernel loads no module on request",
+        (Evidence("kernel.modprobe", helper.setting, "/proc/sys/kernel/modprobe"),),
+    )
+
+
+def requests(variant: Variant, component: Component) -> tuple[Request, ...]:
+    """The component's requests that this kernel makes of a process without rights."""
+    guarded = version(variant.tree.release) >= DIAG_GUARD
+    return tuple(r for r in component.requests if not (r.diag and guarded))
+
+
+def _judged(node: KernelModules, variant: Variant, component: Component) -> Exposure:
+    engine = variant.engine
+    runs = [(r, engine.run(r.name)) for r in requests(variant, component)]
+    through = [(r, run) for r, run in runs if set(run.inserted) & set(component.registers)]
+    through += _side_doors(variant, component, {r.name for r, _ in runs})
+    dim = [(r, run) for r, run in runs if run.unclear and (r, run) not in through]
+    held = [(r, run) for r, run in runs if run.found and (r, run) not in through + dim]
+    held = [(r, run) for r, run in held if _concerns(run, component)]
+    if through:
+        return _open(node, variant, component, through, held)
+    if dim:
+        request, run = dim[0]
+        return Exposure(
+            State.UNKNOWN,
+            f"cannot tell whether {request.name} loads {_or(component.registers)}:"
+            f" {run.unclear[0]}",
+            chain(variant, request, run),
+        )
+    if not held:
+        return Exposure(
+            State.UNREACHABLE,
+            f"no request of a socket leads to {_or(component.registers)} on kernel"
+            f" {variant.tree.release}; root can still load it by name",
+            (Evidence("requests tried", str(len(runs)), f"{variant.tree.folder}/modules.alias"),),
+        )
+    return _blocked(variant, component, held)
+
+
+def _concerns(run: Run, component: Component) -> bool:
+    named = {f.name for f in run.found} | {e.module for e in run.events}
+    return bool(named & set(component.modules)) or any(
+        e.does in (Does.REFUSED, Does.NOTHING) for e in run.events
+    )
+
+
+def _side_doors(
+    variant: Variant, component: Component, known: set[str]
+) -> list[tuple[Request, Run]]:
+    """Other sockets whose modules bring this component along."""
+    found = []
+    for name in variant_sockets(variant):
+        if name not in known:
+            run = variant.engine.run(name)
+            if set(run.inserted) & set(component.registers):
+                found.append((Request(name, f"a socket that asks for {name}"), run))
+    return found
+
+
+def variant_sockets(variant: Variant) -> Iterator[str]:
+    """Every request of socket() that this index or configuration knows, and each family's own."""
+    kept = variant.engine._memo.get("sockets")
+    if not isinstance(kept, tuple):
+        names = {n.replace("_", "-") for n, _ in variant.index.alias.under("net_pf_")}
+        names |= {r.name.replace("_", "-") for r in variant.conf.of("alias")
+                  if r.name.startswith("net_pf_")}  # fmt: skip
+        names |= {f"net-pf-{n}" for n in range(1, 47)}
+        guarded = version(variant.tree.release) >= DIAG_GUARD
+        kept = tuple(
+            sorted(n for n in names if not (guarded and n.startswith("net-pf-16-proto-4-type-")))
+        )
+        variant.engine._memo["sockets"] = kept
+    return iter(kept)
+
+
+def _open(
+    node: KernelModules,
+    variant: Variant,
+    component: Component,
+    through: list[tuple[Request, Run]],
+    held: list[tuple[Request, Run]],
+) -> Exposure:
+    request, run = through[0]
+    module = next(m for m in run.inserted if m in component.registers)
+    state = State.PARTLY if held else State.OPEN
+    because = f"any process can load {module}: {request.by} asks for {request.name}"
+    evidence = chain(variant, request, run)
+    if held:
+        shut = held[0][1]
+        because += f", though {held[0][0].name} is blocked ({_why(shut)})"
+        evidence += chain(variant, held[0][0], shut)
+    return Exposure(state, because, evidence)
+
+
+def _blocked(variant: Variant, component: Component, held: list[tuple[Request, Run]]) -> Exposure:
+    request, run = held[0]
+    because = f"{component.title} is kept out: {_why(run)}"
+    partial = [m for m in run.inserted if m in component.parts]
+    if partial:
+        because += f"; {', '.join(partial)} is loaded all the same, which alone opens nothing"
+    return Exposure(State.BLOCKED, because, chain(variant, request, run))
+
+
+def _why(run: Run) -> str:
+    """The event that stopped a run, in words."""
+    for event in run.events:
+        match event.does:
+            case Does.BLACKLISTED | Does.RUNS:
+                return f"{event.detail!r} in {event.place}"
+            case Does.REFUSED:
+                return f"{event.module}: {event.detail}"
+            case _:
+                pass
+    return "it leads to no module"
+
+
+def chain(variant: Variant, request: Request, run: Run) -> tuple[Evidence, ...]:
+    """The request, the alias, and what is done, each with its place."""
+    rows = [Evidence("request", f"{request.by} -> {request.name}", "the kernel's request_module()")]
+    for found in run.found:
+        if found.alias is not None:
+            line = variant.index.alias_line(found.alias, found.name)
+            place = f"{found.place}:{line}" if line else found.place
+            rows.append(Evidence("alias", f"{request.name} -> {found.name}", place))
+    rows += [_row(variant, event) for event in run.events]
+    return tuple(rows)
+
+
+def _row(variant: Variant, event: Event) -> Evidence:
+    match event.does:
+        case Does.INSERT:
+            return Evidence("inserts", event.module, f"{variant.tree.folder}/{event.detail}")
+        case Does.RUNS | Does.BLACKLISTED:
+            return Evidence("rule", event.detail, event.place)
+        case _:
+            return Evidence(str(event.does), event.module, event.detail or event.place)

@@ -1,0 +1,55 @@
+"""Shell patterns as fnmatch(3) reads them with no flags, which is how kmod matches names."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+WILD = frozenset("*?[")
+
+
+@lru_cache(maxsize=4096)
+def compiled(pattern: str) -> re.Pattern[str]:
+    """The pattern as a regular expression. A set never holds "]": kmod refuses such names."""
+    parts, i = [], 0
+    while i < len(pattern):
+        char = pattern[i]
+        i += 1
+        if char == "*":
+            parts.append(".*")
+        elif char == "?":
+            parts.append(".")
+        elif char == "\\" and i < len(pattern):
+            parts.append(re.escape(pattern[i]))
+            i += 1
+        elif char == "[" and (end := pattern.find("]", i + 1)) > 0:
+            parts.append(_set(pattern[i:end]))
+            i = end + 1
+        else:
+            parts.append(re.escape(char))
+    return re.compile("".join(parts), re.DOTALL)
+
+
+def _set(inside: str) -> str:
+    negated = inside[0] in "!^"
+    body = inside[1:] if negated else inside
+    ranges = []
+    i = 0
+    while i < len(body):
+        if body[i + 1 : i + 2] == "-" and i + 2 < len(body):
+            if body[i] <= body[i + 2]:
+                ranges.append(f"{re.escape(body[i])}-{re.escape(body[i + 2])}")
+            i += 3
+        else:
+            ranges.append(re.escape(body[i]))
+            i += 1
+    if not ranges:
+        return "." if negated else "(?!)"
+    return f"[{'^' if negated else ''}{''.join(ranges)}]"
+
+
+def matches(pattern: str, name: str) -> bool:
+    """fnmatch(pattern, name, 0) == 0."""
+    if WILD.isdisjoint(pattern) and "\\" not in pattern:
+        return pattern == name
+    return compiled(pattern).fullmatch(name) is not None

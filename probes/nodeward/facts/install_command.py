@@ -1,0 +1,194 @@
+"""What an `install` command of modprobe.d does, as far as its text tells.
+
+kmod runs it with system(3). Only shapes that people write are understood: false, true, exit N,
+modprobe and insmod, joined by ";", "&&" and "||". All else is Unclear, and never taken for a block.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+FALSE = frozenset({"false", "/bin/false", "/usr/bin/false"})
+TRUE = frozenset({"true", ":", "/bin/true", "/usr/bin/true", "echo", "/bin/echo", "/usr/bin/echo",
+                  "logger", "/usr/bin/logger", "printf"})  # fmt: skip
+MODPROBE = frozenset({"modprobe", "/sbin/modprobe", "/usr/sbin/modprobe", "/bin/modprobe",
+                      "/usr/bin/modprobe"})  # fmt: skip
+INSMOD = frozenset({"insmod", "/sbin/insmod", "/usr/sbin/insmod"})
+SHELLS = frozenset({"sh", "/bin/sh", "/usr/bin/sh", "bash", "/bin/bash", "/usr/bin/bash"})
+PATH = ("/sbin", "/usr/sbin", "/bin", "/usr/bin")  # what the kernel gives its helper
+_REDIRECT = re.compile(r"\s*(?:[12&]?>>?\s*(?:&[12]|/dev/null)|<\s*/dev/null)(?=\s|$)")
+_JOINT = re.compile(r"\s*(;|&&|\|\||\n)\s*")
+_STRANGE = re.compile(r"[|&;<>()$`{}*?\[\]!]")
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """Ends with this status and does nothing else."""
+
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class Modprobe:
+    """Calls modprobe for these names; `ignore_install` covers the named ones only."""
+
+    names: tuple[str, ...]
+    ignore_install: bool
+    blacklist: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Unclear:
+    """Not understood, or not knowable from here."""
+
+    why: str
+
+
+Step = Exit | Modprobe | Unclear
+Joint = str
+
+
+def steps(command: str, programs: Mapping[str, bool]) -> tuple[tuple[Joint, Step], ...]:
+    """The command as (";", "&&" or "||", step). `programs` says which absolute paths exist."""
+    text = _uncommented(command.replace("$CMDLINE_OPTS", " "))
+    if programs.get("/bin/sh") is False:
+        return ((";", Exit(127)),)
+    if re.search(
+        r"(?:^|[;&|\s])(?:if|for|while|case|function|trap|set|eval|test|\[)(?:\s|$)", text
+    ):
+        return ((";", Unclear("a shell script")),)
+    found: list[tuple[Joint, Step]] = []
+    parts = _JOINT.split(_REDIRECT.sub(" ", text).strip(" \t\n"))
+    for joint, part in zip([";", *parts[1::2]], parts[::2], strict=True):
+        if part.strip(" \t"):
+            step = _step(part, programs)
+            found.append((";" if joint == "\n" else joint, step))
+            if isinstance(step, Exit) and part.split()[0] == "exit" and joint in (";", "\n"):
+                break
+    return tuple(found) or ((";", Exit(0)),)
+
+
+def _uncommented(command: str) -> str:
+    """Without a shell comment: "#" at the beginning of a word, outside of quotes."""
+    quote = ""
+    for i, char in enumerate(command):
+        if quote:
+            quote = "" if char == quote else quote
+        elif char in "'\"":
+            quote = char
+        elif char == "#" and (i == 0 or command[i - 1] in " \t;&|"):
+            return command[:i]
+    return command
+
+
+def _step(part: str, programs: Mapping[str, bool]) -> Step:
+    try:
+        words = shlex.split(part)
+    except ValueError:
+        return Exit(2)  # the shell's syntax error
+    if words and words[0] == "exec":
+        words = words[1:]
+    if not words:
+        return Exit(0)
+    if words[0] in SHELLS and words[1:2] == ["-c"] and len(words) == 3:
+        inner = steps(words[2], programs)
+        return inner[0][1] if len(inner) == 1 else Unclear("a shell within a shell")
+    if _STRANGE.search(part):
+        return Unclear(f"the shell is asked for more than plain commands: {part[:60]!r}")
+    return _program(words, programs)
+
+
+def _program(words: list[str], programs: Mapping[str, bool]) -> Step:
+    program = words[0]
+    if program == "exit":
+        return _exit(words)
+    if program in FALSE:
+        return Exit(1)
+    if program in MODPROBE:
+        return _modprobe(words[1:])
+    if program in INSMOD and len(words) > 1:
+        return Unclear("insmod loads a file by its path")
+    if "\r" in program or programs.get(program) is False:
+        return Exit(127)  # no such program
+    if program in TRUE:
+        return Exit(0)
+    if program.startswith("/") or program in programs:
+        return Unclear(f"what {program!r} does is not known")
+    return Unclear(f"what {program!r} does is not known")
+
+
+def _exit(words: list[str]) -> Step:
+    if len(words) == 1:
+        return Exit(0)
+    status = words[1].rstrip("\r")
+    return Exit(int(status) & 0xFF) if status.isdecimal() and "\r" not in words[1] else Exit(2)
+
+
+def _modprobe(arguments: list[str]) -> Step:
+    ignore = blacklist = every = False
+    names: list[str] = []
+    for word in arguments:
+        if word in ("-i", "--ignore-install"):
+            ignore = True
+        elif word in ("-b", "--use-blacklist"):
+            blacklist = True
+        elif word in ("-a", "--all"):
+            every = True
+        elif word in ("-q", "--quiet", "-s", "--syslog", "-v", "--verbose", "--"):
+            continue
+        elif word in ("-n", "--dry-run", "--show", "-c", "--showconfig", "-V", "--version"):
+            return Exit(0)
+        elif word.startswith("-"):
+            return Unclear(f"modprobe {word}")
+        else:
+            names.append(word)
+    if not names:
+        return Exit(1)
+    return Modprobe(tuple(names if every else names[:1]), ignore, blacklist)
+
+
+def paths(command: str) -> frozenset[str]:
+    """The absolute paths whose existence decides what the command does."""
+    return frozenset(
+        word
+        for word in re.split(r"[\s;&|'\"]+", command)
+        if word.startswith("/") and "\r" not in word
+    )
+
+
+def play(
+    found: tuple[tuple[Joint, Step], ...], modprobe: Callable[[Modprobe], bool | None]
+) -> tuple[bool | None, tuple[str, ...]]:
+    """Run the steps as a shell would: (succeeded, what stays unclear). None: not known.
+
+    `modprobe` plays one call and says whether it would return 0.
+    """
+    status: bool | None = True
+    unclear: list[str] = []
+    for joint, step in found:
+        if joint == "&&" and status is False:
+            continue
+        if joint == "||" and status is True:
+            continue
+        match step:
+            case Exit(code):
+                status = code == 0
+            case Modprobe():
+                status = modprobe(step)
+            case Unclear(why):
+                unclear.append(why)
+                status = None
+    return status, tuple(unclear)
+
+
+def loads_nothing(found: tuple[tuple[Joint, Step], ...]) -> bool:
+    """Whether no step can load a module."""
+    return all(isinstance(step, Exit) for _, step in found)
+
+
+def calls(found: tuple[tuple[Joint, Step], ...]) -> Iterator[Modprobe]:
+    """The calls of modprobe among the steps."""
+    return (step for _, step in found if isinstance(step, Modprobe))

@@ -1,0 +1,182 @@
+"""Everything on a host that decides which kernel modules a process can have loaded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, NamedTuple
+
+from nodeward.facts.autoload import Kernel, Modprobe, Program
+from nodeward.facts.modprobe_conf import Configuration, Entry, configure, module_blacklist
+from nodeward.facts.module_index import Index, Reads, read_index
+from nodeward.model import Fact
+
+DEFAULT_MODPROBE = "/sbin/modprobe"  # CONFIG_MODPROBE_PATH unless a distribution says otherwise
+
+
+class Loaded(NamedTuple):
+    """One line of /proc/modules. `taint` are the letters in parentheses ("OE")."""
+
+    name: str
+    references: int
+    state: str
+    taint: str = ""
+
+
+def parse_proc_modules(raw: bytes) -> tuple[Loaded, ...]:
+    """`name size refcount users state address (taint)`."""
+    rows = []
+    for line in raw.decode("utf-8", "replace").split("\n"):
+        words = line.split()
+        if len(words) >= 5:
+            taint = words[6].strip("()") if len(words) > 6 else ""
+            rows.append(
+                Loaded(words[0], int(words[2]) if words[2].isdecimal() else 0, words[4], taint)
+            )
+    return tuple(rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Helper:
+    """What the kernel runs for a request: `kernel.modprobe` and the program it leads to.
+
+    `kind`: kmod, busybox, false, true, off (an empty path), missing, not executable, other.
+    `setting` is the path as the kernel has it, `real` after all links; `writable` names what a
+    user other than root could replace it through, "" when nothing. `dirs` are the modprobe.d
+    folders compiled into it, () when it does not tell.
+    """
+
+    setting: str = DEFAULT_MODPROBE
+    kind: str = "kmod"
+    real: str = "/usr/bin/kmod"
+    writable: str = ""
+    dirs: tuple[str, ...] = ()
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KernelTree:
+    """One kernel's folder under /lib/modules. `files` are depmod's files by name.
+
+    `missing` are module files that the index names and the disk does not have, of those looked
+    at; `forgotten` are files that are there and not in the index; `config` holds the build
+    options looked at (None: no config file was found).
+    """
+
+    release: str
+    folder: str
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    errors: tuple[tuple[str, str], ...] = ()
+    missing: frozenset[str] = frozenset()
+    forgotten: tuple[str, ...] = ()
+    config: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KernelModules(Fact):
+    """All inputs of the verdicts on modules. What could not be read stands in `errors`.
+
+    `dirs` are the folders that kmod reads, as sets: more than one when its version is not known.
+    `loaded` is None when it is not known; `modular` is False where the running kernel has no
+    loadable modules. `assumed` names what was taken from the kernel's defaults.
+    """
+
+    events: ClassVar[tuple[str, ...]] = ("module", "sysctl")
+
+    live: bool = True
+    kernels: tuple[KernelTree, ...] = ()
+    dirs: tuple[tuple[str, ...], ...] = ()
+    entries: tuple[Entry, ...] = ()
+    helper: Helper = field(default_factory=Helper)
+    disabled: bool | None = False
+    command_line: bytes = b""
+    loaded: tuple[Loaded, ...] | None = ()
+    built_in: frozenset[str] = frozenset()  # under /sys/module and not in /proc/modules
+    modular: bool = True
+    programs: Mapping[str, bool] = field(default_factory=dict)
+    assumed: tuple[str, ...] = ()
+    errors: tuple[tuple[str, str], ...] = ()
+    _memo: dict[object, object] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def live_names(self) -> frozenset[str]:
+        """The names of loaded modules."""
+        return frozenset(m.name for m in self.loaded or ())
+
+    def variants(self) -> Iterator[Variant]:
+        """Each kernel under each set of folders. ParseError when an index is damaged."""
+        for tree in self.kernels:
+            for dirs in self.dirs:
+                key = (tree.release, tree.folder, dirs)
+                kept = self._memo.get(key)
+                if not isinstance(kept, Variant):
+                    kept = self._memo[key] = self._variant(tree, dirs)
+                yield kept
+
+    def _variant(self, tree: KernelTree, dirs: tuple[str, ...]) -> Variant:
+        program = Program.BUSYBOX if self.helper.kind == "busybox" else Program.KMOD
+        index = self._index(tree, program)
+        softdep = tree.files.get("modules.softdep")
+        conf = configure(
+            self.entries,
+            dirs,
+            softdep=None if softdep is None else (f"{tree.folder}/modules.softdep", softdep),
+            command_line=b"" if program is Program.BUSYBOX else self.command_line,
+        )
+        banned = frozenset(module_blacklist(self.command_line))
+
+        def refuses(name: str, path: str) -> str:
+            if self.disabled:
+                return "kernel.modules_disabled is 1"
+            if name in banned:
+                return "module_blacklist= of the kernel command line names it"
+            if path in tree.missing:
+                return f"{path} is not on the disk"
+            return ""
+
+        kernel = Kernel(self.live_names, refuses)
+        engine = Modprobe(index, conf, kernel, program, self.programs, tree.folder)
+        return Variant(tree, dirs, index, conf, engine, banned)
+
+    def _index(self, tree: KernelTree, program: Program) -> Index:
+        reads = Reads.TRIES if self.live else Reads.EITHER
+        reads = Reads.TEXTS if program is Program.BUSYBOX else reads
+        key = ("index", tree.release, tree.folder, reads)
+        kept = self._memo.get(key)
+        if not isinstance(kept, Index):
+            kept = self._memo[key] = read_index(tree.files, reads)
+        return kept
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One kernel under one set of folders, ready to be asked."""
+
+    tree: KernelTree
+    dirs: tuple[str, ...]
+    index: Index
+    conf: Configuration
+    engine: Modprobe
+    banned: frozenset[str]
+
+
+def version(release: str) -> tuple[int, int]:
+    """`6.1.0-56-cloud-amd64` -> (6, 1); (0, 0) where it does not begin so."""
+    found = re.match(r"(\d+)\.(\d+)", release)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def parse_build_options(raw: bytes, wanted: Iterable[str]) -> Mapping[str, str]:
+    """The wanted CONFIG_ options of a kernel's config: "y", "m", "n" or a text without quotes."""
+    found = {}
+    for name in wanted:
+        at = raw.find(b"CONFIG_%s=" % name.encode())
+        while at > 0 and raw[at - 1 : at] != b"\n":
+            at = raw.find(b"CONFIG_%s=" % name.encode(), at + 1)
+        if at < 0:
+            found[name] = "n"
+        else:
+            line = raw[at : raw.find(b"\n", at) % (len(raw) + 1)]
+            found[name] = line.partition(b"=")[2].strip(b'" \r').decode("utf-8", "replace")
+    return found

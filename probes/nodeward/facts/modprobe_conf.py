@@ -1,0 +1,317 @@
+"""modprobe.d as kmod reads it: which files, in which order, and what each line means to it.
+
+Rules from kmod's libkmod/libkmod-config.c and shared/util.c (freadline_wrapped, underscores).
+Text is latin-1, one character a byte, because kmod compares bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+from nodeward.facts.module_index import normal
+
+# kmod's default_config_paths by version, highest first. A build may name others.
+DIRS_28 = ("/etc/modprobe.d", "/run/modprobe.d", "/lib/modprobe.d")
+DIRS_29 = ("/etc/modprobe.d", "/run/modprobe.d", "/usr/local/lib/modprobe.d", "/lib/modprobe.d")
+DIRS_32 = (
+    "/etc/modprobe.d",
+    "/run/modprobe.d",
+    "/usr/local/lib/modprobe.d",
+    "/usr/lib/modprobe.d",
+    "/lib/modprobe.d",
+)
+ALL_DIRS = DIRS_32
+COMMAND_LINE = "/proc/cmdline"
+KEYWORDS = ("alias", "blacklist", "options", "install", "remove", "softdep", "weakdep")
+BOM = "\xef\xbb\xbf"
+
+
+class Kind(StrEnum):
+    """What a directory entry leads to."""
+
+    FILE = "file"
+    DIRECTORY = "directory"
+    DANGLING = "dangling link"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of a modprobe.d. `data` is None when it was not or could not be read; `error`
+    then says why. A link to /dev/null is an `other` and reads as empty."""
+
+    path: str
+    kind: Kind = Kind.FILE
+    data: bytes | None = None
+    error: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.path.rpartition("/")[2]
+
+    @property
+    def folder(self) -> str:
+        return self.path.rpartition("/")[0]
+
+
+class Rule(NamedTuple):
+    """One line that kmod accepted. `name` is normalised ("-" is "_"), `value` is the rest."""
+
+    kind: str
+    name: str
+    value: str
+    file: str
+    line: int
+    text: str
+
+    @property
+    def place(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+class Oddity(NamedTuple):
+    """A line that kmod throws away, and why."""
+
+    file: str
+    line: int
+    text: str
+    why: str
+
+
+def is_config(name: str) -> bool:
+    """Whether kmod looks at an entry of this name at all."""
+    return not name.startswith(".") and len(name) >= 6 and name.endswith((".conf", ".alias"))
+
+
+def logical_lines(raw: bytes) -> Iterator[tuple[int, str, int]]:
+    """(first line, text, number of lines joined). A backslash joins lines, or vanishes."""
+    text = raw.decode("latin-1")
+    if "\\" not in text:
+        for number, line in enumerate(text.split("\n"), 1):
+            yield number, line, 1
+        return
+    parts: list[str] = []
+    number = begun = 1
+    i = 0
+    while True:
+        stop = next_stop(text, i)
+        parts.append(text[i:stop])
+        if stop >= len(text):
+            yield begun, "".join(parts), number - begun + 1
+            return
+        if text[stop] == "\n":
+            yield begun, "".join(parts), number - begun + 1
+            parts, number = [], number + 1
+            begun, i = number, stop + 1
+        elif text[stop + 1 : stop + 2] == "\n":
+            number, i = number + 1, stop + 2
+        else:
+            parts.append(text[stop + 1 : stop + 2] or "\xff")  # kmod stores its EOF as a character
+            i = stop + 2
+
+
+def next_stop(text: str, at: int) -> int:
+    """Where the next newline or backslash is; the length when there is none."""
+    newline, slash = text.find("\n", at), text.find("\\", at)
+    return min(x if x >= 0 else len(text) for x in (newline, slash))
+
+
+def parse(raw: bytes, file: str) -> tuple[tuple[Rule, ...], tuple[Oddity, ...]]:
+    """One file's rules and the lines that have no meaning to kmod."""
+    rules: list[Rule] = []
+    odd: list[Oddity] = []
+    for number, whole, joined in logical_lines(raw):
+        line = whole.partition("\0")[0]  # kmod's line is a C string
+        if line.startswith("#"):
+            if joined > 1 and (hidden := _hidden(raw, number, joined)):
+                odd.append(Oddity(file, number + 1, hidden, "it continues the comment before it"))
+            continue
+        parsed = _one(line, file, number)
+        if isinstance(parsed, Rule):
+            rules.append(parsed)
+        elif parsed:
+            odd.append(Oddity(file, number, line, parsed))
+    return tuple(rules), tuple(odd)
+
+
+def _hidden(raw: bytes, number: int, joined: int) -> str:
+    """The rule that a comment's trailing backslash has swallowed, if it looks like one."""
+    lines = raw.decode("latin-1").split("\n")[number : number + joined - 1]
+    return next((x for x in lines if x.split()[:1] and x.split()[0] in KEYWORDS), "")
+
+
+def _one(line: str, file: str, number: int) -> Rule | str:
+    """The rule of one line; "" when the line is blank; else why kmod ignores it."""
+    word, rest = _token(line)
+    if not word:
+        return ""
+    if word not in KEYWORDS:
+        return _bad_word(word)
+    name, rest = _token(rest)
+    if not name:
+        return f"{word!r} names no module"
+    known = normal(name)
+    if known is None:
+        return f"the bracket in {name!r} is not closed"
+    if word == "blacklist":
+        return Rule(word, known, "", file, number, line)
+    if word == "alias":
+        module, _ = _token(rest)
+        target = normal(module)
+        if not module or target is None:
+            return f"the alias {name!r} names no module"
+        return Rule(word, known, target, file, number, line)
+    if not rest:
+        return f"{word} {name} says nothing more: " + (
+            "no command follows" if word in ("install", "remove") else "nothing follows"
+        )
+    return Rule(word, known, rest, file, number, line)
+
+
+def _token(text: str) -> tuple[str, str]:
+    """strtok_r with "\\t ": the next word, and what stands after the one character behind it."""
+    text = text.lstrip("\t ")
+    for i, char in enumerate(text):
+        if char in "\t ":
+            return text[:i], text[i + 1 :]
+    return text, ""
+
+
+def _bad_word(word: str) -> str:
+    if word.startswith("#"):
+        return "" if len(word) > 0 else word
+    if word.startswith(BOM):
+        return "the file begins with a byte order mark, which kmod takes for a part of the word"
+    if word.strip("\r") == "":
+        return ""
+    if word in ("include", "config"):
+        return f"kmod no longer reads {word!r}"
+    if word.lower() in KEYWORDS:
+        return f"{word!r} is not {word.lower()!r}: kmod's words are lower case"
+    return f"kmod knows no {word[:40]!r}"
+
+
+def parse_command_line(raw: bytes) -> tuple[Rule, ...]:
+    """`modprobe.blacklist=a,b` of the kernel command line: not normalised, so "-" stays "-"."""
+    return tuple(
+        Rule("blacklist", name, "", COMMAND_LINE, 0, word)
+        for word in kernel_words(raw)
+        if word.startswith("modprobe.blacklist=")
+        for name in word.partition("=")[2].split(",")
+    )
+
+
+def kernel_words(raw: bytes) -> Iterator[str]:
+    """The kernel command line's words; quotes keep blanks and are taken off around a value."""
+    word, quoted = "", False
+    for char in raw.decode("latin-1"):
+        if char == '"':
+            quoted = not quoted
+        elif char in " \n\t\v\f\r" and not quoted:
+            if word:
+                yield word
+            word = ""
+        else:
+            word += char
+    if word:
+        yield word
+
+
+def module_blacklist(raw: bytes) -> tuple[str, ...]:
+    """`module_blacklist=a,b`, which the kernel itself enforces by exact name. The last one
+    wins: it is one charp parameter."""
+    names: tuple[str, ...] = ()
+    for word in kernel_words(raw):
+        if word == "--":  # the rest is for init
+            break
+        key, equals, value = word.partition("=")
+        if equals and key.replace("-", "_") == "module_blacklist":
+            names = tuple(value.split(","))
+    return names
+
+
+@dataclass(frozen=True, slots=True)
+class Masked:
+    """A file that kmod does not read because of `by`."""
+
+    entry: Entry
+    by: str
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """All rules in the order in which they count. First `install` wins; the rest adds up."""
+
+    rules: tuple[Rule, ...] = ()
+    odd: tuple[Oddity, ...] = ()
+    masked: tuple[Masked, ...] = ()
+    unread: tuple[Entry, ...] = ()
+    dirs: tuple[str, ...] = ALL_DIRS
+    by_kind: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict, repr=False)
+
+    def of(self, kind: str) -> tuple[Rule, ...]:
+        return self.by_kind.get(kind, ())
+
+
+def configure(
+    entries: Sequence[Entry],
+    dirs: Sequence[str],
+    *,
+    softdep: tuple[str, bytes] | None = None,
+    command_line: bytes = b"",
+) -> Configuration:
+    """Merge as kmod does: by file name, the higher folder wins, then in order of the names.
+
+    `softdep` is the kernel's modules.softdep (path and text), sorted among them. A dangling link
+    or a directory called x.conf hides nothing.
+    """
+    chosen: dict[str, Entry] = {}
+    masked = []
+    for folder in dirs:
+        for entry in entries:
+            if entry.folder != folder or not is_config(entry.name):
+                continue
+            if entry.kind in (Kind.DIRECTORY, Kind.DANGLING):
+                continue
+            first = chosen.setdefault(entry.name, entry)
+            if first is not entry:
+                masked.append(Masked(entry, first.path))
+    if softdep is not None:
+        chosen["modules.softdep"] = Entry(softdep[0], data=softdep[1])
+    rules: list[Rule] = []
+    odd: list[Oddity] = []
+    for name in sorted(chosen, key=lambda n: n.encode("utf-8", "surrogateescape")):
+        entry = chosen[name]
+        found, ignored = parse(entry.data or b"", entry.path)
+        rules += found
+        odd += ignored
+    rules += parse_command_line(command_line)
+    kinds: dict[str, list[Rule]] = {}
+    for rule in rules:
+        kinds.setdefault(rule.kind, []).append(rule)
+    return Configuration(
+        tuple(rules),
+        tuple(odd),
+        tuple(masked),
+        tuple(e for e in chosen.values() if e.data is None),
+        tuple(dirs),
+        {kind: tuple(found) for kind, found in kinds.items()},
+    )
+
+
+def soft_dependencies(value: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """`pre: a b post: c` -> (("a", "b"), ("c",)). Words before the first colon count for none."""
+    pre: list[str] = []
+    post: list[str] = []
+    into: list[str] | None = None
+    for word in value.split():
+        if word == "pre:":
+            into = pre
+        elif word == "post:":
+            into = post
+        elif into is not None:
+            into.append(word)
+    return tuple(pre), tuple(post)

@@ -1,0 +1,346 @@
+"""What depmod wrote about one kernel's modules: the `.bin` tries that kmod reads, or the texts.
+
+Text is kept as latin-1, one character a byte: kmod compares bytes. The format of the tries is in
+the comment at the head of kmod's libkmod/libkmod-index.c.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import Protocol
+
+from nodeward.facts.errors import ParseError
+from nodeward.facts.globs import WILD, matches
+
+MAGIC = 0xB007F457
+MAJOR = 2
+HAS_PREFIX, HAS_VALUES, HAS_CHILDREN = 0x80000000, 0x40000000, 0x20000000
+OFFSET = 0x0FFFFFFF
+MOST_NODES = 2_000_000  # a damaged file can lead in circles
+
+_U32 = struct.Struct(">I")
+
+
+class Lookup(Protocol):
+    """A table from names or patterns to values, in depmod's order."""
+
+    def get(self, name: str) -> str | None:
+        """The first value of exactly this key; the key is no pattern."""
+
+    def match(self, name: str) -> tuple[str, ...]:
+        """The values of every pattern that matches the name, first in depmod's order."""
+
+    def under(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """Each (pattern, value) whose pattern begins with the prefix literally."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    prefix: str
+    first: int
+    last: int
+    children: int  # where the table of children begins
+    values: int  # where the values begin; 0 when there are none
+
+
+class Trie:
+    """One `.bin` file. Raises ParseError that names the file when it is damaged."""
+
+    def __init__(self, data: bytes, name: str) -> None:
+        self._data = data
+        self._name = name
+        if len(data) < 12 or _U32.unpack_from(data)[0] != MAGIC:
+            raise ParseError(name, 0, "no index of depmod")
+        if _U32.unpack_from(data, 4)[0] >> 16 != MAJOR:
+            raise ParseError(name, 0, "an unknown version of the format")
+        self._root = self._long(8)
+
+    def _long(self, at: int) -> int:
+        try:
+            value: int = _U32.unpack_from(self._data, at)[0]
+        except struct.error:
+            raise ParseError(self._name, 0, f"cut off before byte {at}") from None
+        return value
+
+    def _text(self, at: int) -> tuple[str, int]:
+        end = self._data.find(b"\0", at)
+        if end < 0:
+            raise ParseError(self._name, 0, f"cut off after byte {at}")
+        return self._data[at:end].decode("latin-1"), end + 1
+
+    def _node(self, reference: int) -> _Node | None:
+        at = reference & OFFSET
+        if not at:
+            return None
+        prefix, first, last, children = "", 1, 0, 0
+        if reference & HAS_PREFIX:
+            prefix, at = self._text(at)
+        if reference & HAS_CHILDREN:
+            if at + 2 > len(self._data):
+                raise ParseError(self._name, 0, f"cut off after byte {at}")
+            first, last = self._data[at], self._data[at + 1]
+            children, at = at + 2, at + 2 + 4 * max(last - first + 1, 0)
+        return _Node(prefix, first, last, children, at if reference & HAS_VALUES else 0)
+
+    def _child(self, node: _Node, char: str) -> _Node | None:
+        code = ord(char)
+        if not node.first <= code <= node.last:
+            return None
+        return self._node(self._long(node.children + 4 * (code - node.first)))
+
+    def _values(self, node: _Node) -> list[tuple[int, str]]:
+        if not node.values:
+            return []
+        count, at = self._long(node.values), node.values + 4
+        if count > len(self._data):
+            raise ParseError(self._name, 0, f"{count} values at byte {at}")
+        found = []
+        for _ in range(count):
+            priority = self._long(at)
+            text, at = self._text(at + 4)
+            found.append((priority, text))
+        return found
+
+    def get(self, name: str) -> str | None:
+        node, i = self._node(self._root), 0
+        while node is not None:
+            if not name.startswith(node.prefix, i):
+                return None
+            i += len(node.prefix)
+            if i == len(name):
+                values = self._values(node)
+                return min(values)[1] if values else None
+            node, i = self._child(node, name[i]), i + 1
+        return None
+
+    def match(self, name: str) -> tuple[str, ...]:
+        found: list[tuple[int, str]] = []
+        node, i = self._node(self._root), 0
+        while node is not None:
+            wild = next((j for j, c in enumerate(node.prefix) if c in WILD), None)
+            if wild is not None:
+                if name.startswith(node.prefix[:wild], i):
+                    self._wild(node, name[:i], name, found)
+                break
+            if not name.startswith(node.prefix, i):
+                break
+            i += len(node.prefix)
+            for char in WILD:
+                child = self._child(node, char)
+                if child is not None:
+                    self._wild(child, name[:i] + char, name, found)
+            if i == len(name):
+                found += self._values(node)
+                break
+            node, i = self._child(node, name[i]), i + 1
+        # kmod keeps equal priorities in the order found; depmod gives each line its own.
+        return tuple(value for _, value in sorted(found, key=lambda f: f[0]))
+
+    def _wild(self, node: _Node, before: str, name: str, found: list[tuple[int, str]]) -> None:
+        for pattern, values in self._walk(node, before):
+            if matches(pattern, name):
+                found += values
+
+    def _walk(self, node: _Node, before: str) -> Iterator[tuple[str, list[tuple[int, str]]]]:
+        """Every (pattern, values) below a node; `before` is the text that leads to it."""
+        todo, seen = [(node, before)], 0
+        while todo:
+            at, text = todo.pop()
+            seen += 1
+            if seen > MOST_NODES or len(text) > len(self._data):
+                raise ParseError(self._name, 0, "leads in circles")
+            text += at.prefix
+            if at.values:
+                yield text, self._values(at)
+            for code in range(at.first, at.last + 1):
+                child = self._node(self._long(at.children + 4 * (code - at.first)))
+                if child is not None:
+                    todo.append((child, text + chr(code)))
+
+    def under(self, prefix: str) -> Iterator[tuple[str, str]]:
+        node, i = self._node(self._root), 0
+        while node is not None:
+            rest = prefix[i:]
+            if node.prefix.startswith(rest):
+                for pattern, values in self._walk(node, prefix[:i]):
+                    for _, value in values:
+                        yield pattern, value
+                return
+            if not rest.startswith(node.prefix):
+                return
+            i += len(node.prefix)
+            node, i = self._child(node, prefix[i]), i + 1
+
+
+@dataclass(frozen=True)
+class Table:
+    """The same from a text file's lines: (pattern, value) in the file's order."""
+
+    rows: tuple[tuple[str, str], ...]
+
+    @cached_property
+    def _places(self) -> Mapping[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for i, (key, _) in enumerate(self.rows):
+            found.setdefault(key, []).append(i)
+        return found
+
+    @cached_property
+    def _wild(self) -> tuple[str, ...]:
+        return tuple(key for key in self._places if not WILD.isdisjoint(key))
+
+    def get(self, name: str) -> str | None:
+        places = self._places.get(name)
+        return self.rows[places[0]][1] if places else None
+
+    def match(self, name: str) -> tuple[str, ...]:
+        places = list(self._places.get(name, ()) if WILD.isdisjoint(name) else ())
+        for pattern in self._wild:
+            if matches(pattern, name):
+                places += self._places[pattern]
+        return tuple(self.rows[i][1] for i in sorted(places))
+
+    def under(self, prefix: str) -> Iterator[tuple[str, str]]:
+        return ((key, value) for key, value in self.rows if key.startswith(prefix))
+
+
+EMPTY = Table(())
+
+
+def normal(name: str) -> str | None:
+    """ "-" as "_" outside of brackets; None where kmod refuses the name (a bracket unmatched)."""
+    if "[" not in name and "]" not in name:
+        return name.replace("-", "_")
+    done, i = [], 0
+    while i < len(name):
+        char = name[i]
+        if char == "]":
+            return None
+        if char == "[":
+            end = name.find("]", i)
+            if end < 0:
+                return None
+            done.append(name[i : end + 1])
+            i = end
+        else:
+            done.append("_" if char == "-" else char)
+        i += 1
+    return "".join(done)
+
+
+def module_name(path: str) -> str:
+    """`kernel/net/sctp/sctp.ko.xz` -> `sctp`: what stands before the first dot of the file."""
+    return path.rpartition("/")[2].partition(".")[0].replace("-", "_")
+
+
+def _lines(raw: bytes) -> Iterator[str]:
+    return (line for line in raw.decode("latin-1").split("\n") if line and line[0] != "#")
+
+
+def parse_dep(raw: bytes) -> Table:
+    """modules.dep: `path: path...`, by module name; the value is the whole line, as in the trie."""
+    return Table(
+        tuple((module_name(line.partition(":")[0]), line) for line in _lines(raw) if ":" in line)
+    )
+
+
+def parse_alias(raw: bytes) -> Table:
+    """modules.alias and modules.symbols: `alias pattern module`."""
+    rows = []
+    for line in _lines(raw):
+        words = line.split()
+        if len(words) == 3 and words[0] == "alias" and (pattern := normal(words[1])) is not None:
+            rows.append((pattern, words[2].replace("-", "_")))
+    return Table(tuple(rows))
+
+
+def parse_builtin(raw: bytes) -> Table:
+    """modules.builtin: the path each module would have."""
+    return Table(tuple((module_name(line), "") for line in _lines(raw)))
+
+
+def parse_builtin_modinfo(raw: bytes) -> Table:
+    """modules.builtin.modinfo: `module.key=value`, a NUL after each; its aliases."""
+    rows = []
+    for entry in raw.decode("latin-1").split("\0"):
+        key, _, value = entry.partition("=")
+        module, dot, name = key.rpartition(".")
+        if dot and name == "alias" and (pattern := normal(value)) is not None:
+            rows.append((pattern, module.replace("-", "_")))
+    return Table(tuple(rows))
+
+
+@dataclass(frozen=True)
+class Index:
+    """All that depmod wrote for one kernel. `text` says that the text files stand for the tries."""
+
+    dep: Lookup = EMPTY
+    alias: Lookup = EMPTY
+    symbols: Lookup = EMPTY
+    builtin: Lookup = EMPTY
+    builtin_alias: Lookup = EMPTY
+    text: bool = False
+    lines: bytes = field(default=b"", repr=False)  # modules.alias, to name the line
+
+    def alias_line(self, pattern: str, module: str) -> int | None:
+        """Where modules.alias says so, counting from 1. The text keeps "-" that tries do not."""
+        if not self.lines:
+            return None
+        end = f" {module}".encode("latin-1")
+        at = self.lines.find(end)
+        while at >= 0:
+            start = self.lines.rfind(b"\n", 0, at) + 1
+            words = self.lines[start : self.lines.find(b"\n", at) % (len(self.lines) + 1)].split()
+            if (
+                len(words) == 3
+                and words[2] == end.strip()
+                and normal(words[1].decode("latin-1")) == pattern
+            ):
+                return self.lines.count(b"\n", 0, start) + 1
+            at = self.lines.find(end, at + 1)
+        return None
+
+
+BINARY = ("modules.dep.bin", "modules.alias.bin", "modules.builtin.bin",
+          "modules.builtin.alias.bin")  # fmt: skip
+TEXT = ("modules.dep", "modules.alias", "modules.builtin", "modules.builtin.modinfo")
+
+
+class Reads(StrEnum):
+    """Which of the two forms decides: kmod reads tries, BusyBox texts, a tree at rest either."""
+
+    TRIES = "tries"
+    TEXTS = "texts"
+    EITHER = "either"
+
+
+def read_index(files: Mapping[str, bytes], reads: Reads = Reads.EITHER) -> Index:
+    """The index from the files of /lib/modules/RELEASE that are there. ParseError names the file.
+
+    With EITHER the tries decide, and the texts stand for them where there is not one trie.
+    """
+    lines = files.get("modules.alias", b"")
+    tries = any(name.endswith(".bin") for name in files)
+    if reads is Reads.TRIES or (reads is Reads.EITHER and tries):
+        read = {n: Trie(raw, n) for n, raw in files.items() if n.endswith(".bin")}
+        return Index(
+            dep=read.get("modules.dep.bin", EMPTY),
+            alias=read.get("modules.alias.bin", EMPTY),
+            symbols=read.get("modules.symbols.bin", EMPTY),
+            builtin=read.get("modules.builtin.bin", EMPTY),
+            builtin_alias=read.get("modules.builtin.alias.bin", EMPTY),
+            lines=lines,
+        )
+    return Index(
+        dep=parse_dep(files.get("modules.dep", b"")),
+        alias=parse_alias(lines),
+        symbols=parse_alias(files.get("modules.symbols", b"")),
+        builtin=parse_builtin(files.get("modules.builtin", b"")),
+        builtin_alias=parse_builtin_modinfo(files.get("modules.builtin.modinfo", b"")),
+        text=True,
+        lines=lines,
+    )

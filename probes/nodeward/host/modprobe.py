@@ -1,0 +1,86 @@
+"""What kind of program a path leads to, told from its name and its bytes; nothing is run."""
+
+from __future__ import annotations
+
+import re
+import stat as statmod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from nodeward.host.base import MissingError
+from nodeward.host.query import Query
+
+if TYPE_CHECKING:
+    from nodeward.host.tree import TreeHost
+
+PROGRAM_LIMIT = 16 << 20
+# kmod keeps its default_config_paths as plain text. "/lib/modprobe.d" may share its bytes with
+# the end of a longer one, so only the others can be told; it is in every version.
+_DIRS = (
+    b"/etc/modprobe.d",
+    b"/run/modprobe.d",
+    b"/usr/local/lib/modprobe.d",
+    b"/usr/lib/modprobe.d",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramKind:
+    """`kind` as in facts.kernel_modules.Helper; `dirs` only for a kmod that tells them."""
+
+    kind: str
+    real: str
+    writable: str
+    dirs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WhatProgram(Query[ProgramKind]):
+    """Which module loader `path` is. MissingError where there is none."""
+
+    answer_type: ClassVar[object] = ProgramKind
+    at_rest: ClassVar[bool] = True
+
+    path: str
+
+    def answer(self, host: TreeHost) -> ProgramKind:
+        try:
+            real = host.real(self.path)
+            found = host.stat(self.path)
+        except MissingError:
+            return ProgramKind("missing", "", "", ())
+        name = real.rpartition("/")[2]
+        if not statmod.S_ISREG(found.mode) or not found.mode & 0o111:
+            return ProgramKind("not executable", real, "", ())
+        writable = _writable(host, real)
+        if name in ("false", "true"):
+            return ProgramKind(name, real, writable, ())
+        kind, dirs = _from_bytes(host.read(self.path, limit=PROGRAM_LIMIT))
+        return ProgramKind(kind, real, writable, dirs)
+
+
+def _from_bytes(raw: bytes) -> tuple[str, tuple[str, ...]]:
+    if b"BusyBox v" in raw:
+        return ("other" if b"modules.dep.bb" in raw else "busybox"), ()
+    if raw[:4] == b"\x7fELF" and (b"kmod version" in raw or b"libkmod" in raw):
+        return "kmod", _dirs(raw)
+    return "other", ()
+
+
+def _dirs(raw: bytes) -> tuple[str, ...]:
+    found = [d for d in _DIRS if re.search(rb"(?:^|\0)" + re.escape(d) + rb"\0", raw)]
+    if b"/etc/modprobe.d" not in found:
+        return ()  # its library holds them, or the build has folders of its own
+    return (*(d.decode() for d in found), "/lib/modprobe.d")
+
+
+def _writable(host: TreeHost, real: str) -> str:
+    """The first of the program and its folders that others than its owner may write to."""
+    parts = real.split("/")
+    for end in range(len(parts), 0, -1):
+        path = "/".join(parts[:end]) or "/"
+        found = host.stat(path)
+        shared = statmod.S_ISDIR(found.mode) and found.mode & statmod.S_ISVTX
+        if (found.mode & 0o022 and not shared) and (found.mode & 0o002 or found.gid != 0):
+            return path
+    return ""

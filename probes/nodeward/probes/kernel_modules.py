@@ -1,0 +1,312 @@
+"""Read what decides which kernel modules can be loaded."""
+
+from __future__ import annotations
+
+import stat as statmod
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from nodeward.facts.autoload import Modprobe
+from nodeward.facts.errors import ParseError
+from nodeward.facts.install_command import FALSE, TRUE, paths
+from nodeward.facts.kernel_modules import (
+    DEFAULT_MODPROBE,
+    Helper,
+    KernelModules,
+    KernelTree,
+    Loaded,
+    parse_build_options,
+    parse_proc_modules,
+)
+from nodeward.facts.modprobe_conf import (
+    ALL_DIRS,
+    DIRS_28,
+    DIRS_29,
+    DIRS_32,
+    Entry,
+    Kind,
+    parse,
+)
+from nodeward.facts.module_index import BINARY, TEXT
+from nodeward.facts.module_requests import COMPONENTS
+from nodeward.host import Host, HostError, MissingError
+from nodeward.host.modprobe import WhatProgram
+from nodeward.probes.registry import probe
+
+INDEX_LIMIT = 64 << 20
+CONF_LIMIT = 16 << 20
+STRAY_LIMIT = 64 << 10  # a file that kmod does not read is looked into only to say so
+OPTIONS = (
+    "MODULES",
+    "STATIC_USERMODEHELPER",
+    "STATIC_USERMODEHELPER_PATH",
+    "MODULE_SIG_FORCE",
+    "MODPROBE_PATH",
+)
+
+
+class Notes:
+    """What went wrong, and what was taken for granted, on the way."""
+
+    def __init__(self) -> None:
+        self.errors: list[tuple[str, str]] = []
+        self.assumed: list[str] = []
+
+    def read(self, host: Host, path: str, *, limit: int = 1 << 20) -> bytes | None:
+        """A file, or None when it is not there; what cannot be read is noted too."""
+        try:
+            return host.read(path, limit=limit)
+        except MissingError:
+            return None
+        except HostError as exc:
+            self.errors.append((exc.path, exc.why))
+            return None
+
+
+@probe
+def read_kernel_modules(host: Host) -> KernelModules:
+    notes = Notes()
+    loaded, modular = _loaded(host, notes)
+    helper = _helper(host, notes)
+    entries = tuple(e for folder in ALL_DIRS for e in _entries(host, folder))
+    found = KernelModules(
+        live=host.live,
+        kernels=_kernels(host, notes, busybox=helper.kind == "busybox"),
+        dirs=_dirs(host, helper),
+        entries=entries,
+        helper=helper,
+        disabled=_disabled(host, notes),
+        command_line=_command_line(host, notes),
+        loaded=loaded,
+        built_in=_built_in(host, loaded or ()),
+        modular=modular,
+        programs=_programs(host, entries),
+        assumed=tuple(notes.assumed),
+        errors=tuple(notes.errors),
+    )
+    return _with_files(host, found)
+
+
+def _loaded(host: Host, notes: Notes) -> tuple[tuple[Loaded, ...] | None, bool]:
+    """/proc/modules, and whether the running kernel has loadable modules at all."""
+    try:
+        return parse_proc_modules(host.read("/proc/modules", limit=4 << 20)), True
+    except MissingError:
+        if host.live and _is(host, "/proc/sys/kernel"):
+            return (), _is(host, "/proc/sys/kernel/modprobe")
+        if host.live:
+            notes.errors.append(("/proc/modules", "no /proc here"))
+            return None, True
+        notes.assumed.append("nothing is loaded (no /proc/modules in this tree)")
+        return (), True
+    except HostError as exc:
+        notes.errors.append((exc.path, exc.why))
+        return None, True
+
+
+def _is(host: Host, path: str) -> bool:
+    try:
+        host.stat(path)
+    except HostError:
+        return False
+    return True
+
+
+def _helper(host: Host, notes: Notes) -> Helper:
+    raw = notes.read(host, "/proc/sys/kernel/modprobe")
+    if raw is None:
+        setting = DEFAULT_MODPROBE
+        notes.assumed.append(f"kernel.modprobe is {setting}, the kernel's default")
+    else:
+        setting = raw.decode("utf-8", "surrogateescape").rstrip("\n")
+    if not setting:
+        return Helper(setting, "off", "")
+    try:
+        found = host.ask(WhatProgram(setting))
+    except HostError as exc:
+        return Helper(setting, "other", "", error=f"{exc.path}: {exc.why}")
+    if found.kind == "missing" and raw is None:
+        notes.assumed.append("modprobe is kmod (none in this tree)")
+        return Helper(setting, "kmod", "")
+    return Helper(setting, found.kind, found.real, found.writable, found.dirs)
+
+
+def _dirs(host: Host, helper: Helper) -> tuple[tuple[str, ...], ...]:
+    """The sets of folders to judge under, without one that is another's by a link."""
+    if helper.kind == "busybox":
+        sets: tuple[tuple[str, ...], ...] = (("/etc/modprobe.d",),)
+    else:
+        sets = (helper.dirs,) if helper.dirs else (DIRS_28, DIRS_29, DIRS_32)
+    found: list[tuple[str, ...]] = []
+    for dirs in sets:
+        real: dict[str, str] = {}
+        for folder in dirs:
+            try:
+                real.setdefault(host.real(folder), folder)
+            except HostError:
+                continue
+        one = tuple(real.values())
+        if one not in found:
+            found.append(one)
+    return tuple(found)
+
+
+def _entries(host: Host, folder: str) -> Iterable[Entry]:
+    try:
+        names = host.names(folder)
+    except MissingError:
+        return
+    except HostError as exc:
+        yield Entry(f"{folder}/?.conf", Kind.FILE, None, exc.why)
+        return
+    for name in names:
+        yield _entry(host, f"{folder}/{name}")
+
+
+def _entry(host: Host, path: str) -> Entry:
+    read = path.endswith((".conf", ".alias"))
+    try:
+        mode = host.stat(path).mode
+        if statmod.S_ISDIR(mode):
+            return Entry(path, Kind.DIRECTORY)
+        if not statmod.S_ISREG(mode):
+            null = host.real(path) == "/dev/null"
+            return Entry(path, Kind.OTHER, b"" if null else None, "" if null else "no regular file")
+        return Entry(path, Kind.FILE, host.read(path, limit=CONF_LIMIT if read else STRAY_LIMIT))
+    except MissingError:
+        if _null(host, path):  # a tree at rest has no devices
+            return Entry(path, Kind.OTHER, b"")
+        return Entry(path, Kind.DANGLING)
+    except HostError as exc:
+        return Entry(path, Kind.FILE, None, exc.why)
+
+
+def _null(host: Host, path: str) -> bool:
+    try:
+        return host.link(path) == "/dev/null"
+    except HostError:
+        return False
+
+
+def _disabled(host: Host, notes: Notes) -> bool | None:
+    raw = notes.read(host, "/proc/sys/kernel/modules_disabled")
+    return raw is not None and raw.strip() == b"1"
+
+
+def _command_line(host: Host, notes: Notes) -> bytes:
+    raw = notes.read(host, "/proc/cmdline")
+    if raw is None:
+        notes.assumed.append("the kernel command line says nothing about modules")
+    return raw or b""
+
+
+def _built_in(host: Host, loaded: tuple[Loaded, ...]) -> frozenset[str]:
+    """What /sys/module has and /proc/modules has not: built in, with a parameter or a version."""
+    try:
+        names = host.names("/sys/module")
+    except HostError:
+        return frozenset()
+    return frozenset(names) - {m.name for m in loaded}
+
+
+def _kernels(host: Host, notes: Notes, *, busybox: bool) -> tuple[KernelTree, ...]:
+    raw = notes.read(host, "/proc/sys/kernel/osrelease")
+    if raw is not None:
+        return (_tree(host, raw.decode("utf-8", "replace").strip(), busybox),)
+    names: tuple[str, ...] = ()
+    for folder in ("/lib/modules", "/usr/lib/modules"):
+        try:
+            names = host.names(folder)
+        except HostError:
+            continue
+        break
+    return tuple(_tree(host, name, busybox) for name in names if not name.startswith("."))
+
+
+def _tree(host: Host, release: str, busybox: bool) -> KernelTree:
+    folder = next(
+        (f for f in (f"/lib/modules/{release}", f"/usr/lib/modules/{release}") if _is(host, f)),
+        f"/lib/modules/{release}",
+    )
+    notes = Notes()
+    wanted = TEXT if busybox else (*BINARY, "modules.alias")
+    files = _files(host, notes, folder, (*wanted, "modules.softdep"))
+    if not busybox and not host.live and not any(n.endswith(".bin") for n in files):
+        files |= _files(host, notes, folder, TEXT)
+    return KernelTree(
+        release, folder, files, tuple(notes.errors), config=_config(host, release, folder)
+    )
+
+
+def _files(host: Host, notes: Notes, folder: str, names: Iterable[str]) -> dict[str, bytes]:
+    found = {}
+    for name in names:
+        raw = notes.read(host, f"{folder}/{name}", limit=INDEX_LIMIT)
+        if raw is not None:
+            found[name] = raw
+    return found
+
+
+def _config(host: Host, release: str, folder: str) -> Mapping[str, str] | None:
+    for path in (f"/boot/config-{release}", f"{folder}/config"):
+        try:
+            return parse_build_options(host.read(path, limit=4 << 20), OPTIONS)
+        except HostError:
+            continue
+    if host.live:
+        try:
+            raw = zlib.decompress(host.read("/proc/config.gz"), wbits=31)
+            return parse_build_options(raw, OPTIONS)
+        except (HostError, zlib.error):
+            pass
+    return None
+
+
+def _programs(host: Host, entries: Iterable[Entry]) -> Mapping[str, bool]:
+    """Whether the programs that install commands name are there."""
+    wanted: set[str] = set()
+    for entry in entries:
+        rules, _ = (
+            parse(entry.data or b"", entry.path) if b"install" in (entry.data or b"") else ((), ())
+        )
+        for rule in rules:
+            if rule.kind == "install":
+                wanted |= paths(rule.value)
+    if not wanted:
+        return {}
+    return {path: _is(host, path) for path in sorted(wanted - FALSE - TRUE | {"/bin/sh"})}
+
+
+def _with_files(host: Host, found: KernelModules) -> KernelModules:
+    """The same with the module files that matter looked for on the disk."""
+    try:
+        engines = {variant.tree.release: variant.engine for variant in found.variants()}
+    except ParseError:  # the judge says which file
+        return found
+    trees = tuple(
+        _on_disk(host, tree, engines[tree.release]) if tree.files else tree
+        for tree in found.kernels
+    )
+    return replace(found, kernels=trees)
+
+
+def _on_disk(host: Host, tree: KernelTree, engine: Modprobe) -> KernelTree:
+    missing: set[str] = set()
+    forgotten: list[str] = []
+    for component in COMPONENTS:
+        for module in component.modules:
+            path = engine.path(module)
+            if path is not None and not _is(host, f"{tree.folder}/{path}"):
+                missing.add(path)
+            elif path is None and component.home:
+                forgotten += _forgotten(host, f"{tree.folder}/{component.home}", module)
+    return replace(tree, missing=frozenset(missing), forgotten=tuple(forgotten))
+
+
+def _forgotten(host: Host, folder: str, module: str) -> list[str]:
+    try:
+        names = host.names(folder)
+    except HostError:
+        return []
+    return [f"{folder}/{n}" for n in names if n.partition(".")[0] == module and ".ko" in n]

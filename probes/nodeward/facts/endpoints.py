@@ -63,8 +63,9 @@ class Endpoint:
     ask: Ask
     token: Ask | None = None
     never: str = ""
-    unauthenticated: bool = False
-    """Whether an answer to `ask` means that data is given without any token or header."""
+    version_one: bool = False
+    """Whether an answer to `ask` means that the version without session tokens is on, where the
+    platform has one with them."""
 
 
 _TTL = "X-aws-ec2-metadata-token-ttl-seconds"
@@ -83,7 +84,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         ),
         token=Ask("PUT", "/latest/api/token", ((_TTL, "1"),), denied=(403,), genuine=(_TTL, "")),
         never="iam/security-credentials/, user-data, dynamic/instance-identity/",
-        unauthenticated=True,
+        version_one=True,
     ),
     Endpoint(
         "eks-pod-identity", "aws", Kind.EXPECTED, ("169.254.170.23:80", "[fd00:ec2::23]:80"),
@@ -114,12 +115,12 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "azure-wireserver", "azure", Kind.FABRIC, ("168.63.129.16:80",),
         Ask("GET", "/?comp=versions", shape="<Versions"),
-        never="/machine/?comp=goalstate, certificates", unauthenticated=True,
+        never="/machine/?comp=goalstate, certificates",
     ),
     Endpoint(
         "azure-hostgaplugin", "azure", Kind.FABRIC, ("168.63.129.16:32526",),
         Ask("GET", "/versions", shape="20[0-9][0-9]-[01][0-9]-[0-3][0-9]"),
-        never="/vmSettings, /extensionArtifact", unauthenticated=True,
+        never="/vmSettings, /extensionArtifact",
     ),
     Endpoint(
         "oci-imds-v2", "oci", Kind.IMDS, (_IMDS, "[fd00:c1::a9fe:a9fe]:80"),
@@ -129,40 +130,39 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "oci-imds-v1", "oci", Kind.IMDS, (_IMDS, "[fd00:c1::a9fe:a9fe]:80"),
         Ask("GET", "/opc/v1/instance/id", denied=(404,), shape=r"^ocid1\."),
-        never="/opc/v1/identity/, /opc/v1/instance/metadata", unauthenticated=True,
+        never="/opc/v1/identity/, /opc/v1/instance/metadata", version_one=True,
     ),
     Endpoint(
         "alibaba-metadata", "alibaba", Kind.ALTERNATIVE, ("100.100.100.200:80",),
         Ask(
             "GET", "/latest/meta-data/instance-id", wants=(403,), shape=r"^i-[\w-]{1,64}\s*$"
         ),
-        never="ram/security-credentials/, user-data", unauthenticated=True,
+        never="ram/security-credentials/, user-data", version_one=True,
     ),
     Endpoint(
         "openstack-metadata", "openstack", Kind.IMDS, (_IMDS, "[fe80::a9fe:a9fe%*]:80"),
         Ask("GET", "/openstack", shape=r"^(20[0-9][0-9]-[01][0-9]-[0-3][0-9]|latest)"),
         never="meta_data.json (it may hold admin_pass), user_data, password",
-        unauthenticated=True,
     ),
     Endpoint(
         "digitalocean-metadata", "digitalocean", Kind.IMDS, (_IMDS,),
         Ask("GET", "/metadata/v1/id", shape=r"^[0-9]+\s*$"),
-        never="/metadata/v1.json, user-data", unauthenticated=True,
+        never="/metadata/v1.json, user-data",
     ),
     Endpoint(
         "hetzner-metadata", "hetzner", Kind.IMDS, (_IMDS, "[fe80::a9fe:a9fe%*]:80"),
         Ask("GET", "/hetzner/v1/metadata/instance-id", shape=r"^[0-9]+\s*$"),
-        never="/hetzner/v1/userdata", unauthenticated=True,
+        never="/hetzner/v1/userdata",
     ),
     Endpoint(
         "scaleway-metadata", "scaleway", Kind.ALTERNATIVE,
         ("169.254.42.42:80", "[fd00:42::42]:80"), Ask(),
-        never="/conf, /user_data", unauthenticated=True,
+        never="/conf, /user_data",
     ),
     Endpoint(
         "vultr-metadata", "vultr", Kind.IMDS, (_IMDS,),
         Ask("GET", "/v1/instanceid", shape=r"^[\w-]{1,64}\s*$"),
-        never="/v1.json, user-data", unauthenticated=True,
+        never="/v1.json, user-data",
     ),
     Endpoint(
         "linode-metadata", "linode", Kind.IMDS, (_IMDS, "[fd00:a9fe:a9fe::1]:80"),
@@ -171,16 +171,16 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     Endpoint(
         "exoscale-metadata", "exoscale", Kind.IMDS, (_IMDS,), _INSTANCE_ID,
-        never="user-data", unauthenticated=True,
+        never="user-data",
     ),
     Endpoint(
         "cloudstack-metadata", "cloudstack", Kind.IMDS, (_IMDS,), _INSTANCE_ID,
-        never="user-data", unauthenticated=True,
+        never="user-data",
     ),
     Endpoint("upcloud-metadata", "upcloud", Kind.IMDS, (_IMDS,), Ask(), never="/metadata/v1"),
     Endpoint(
         "tencent-metadata", "tencent", Kind.ALTERNATIVE, ("169.254.0.23:80",), _INSTANCE_ID,
-        never="cam/security-credentials/, user-data", unauthenticated=True,
+        never="cam/security-credentials/, user-data",
     ),
     Endpoint(
         "ibm-metadata", "ibm", Kind.IMDS, (_IMDS,), Ask(),

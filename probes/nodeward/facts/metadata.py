@@ -119,13 +119,15 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One address of one endpoint from one place. `words` are the known names seen in a list."""
+    """One address of one endpoint from one place. `words` are the known names seen in a list;
+    `token_given` says that a session token could be had, whatever else is open."""
 
     endpoint: str
     address: str
     outcome: Outcome
     detail: str = ""
     words: tuple[str, ...] = ()
+    token_given: bool = False
 
     @property
     def kind(self) -> Kind:
@@ -149,6 +151,28 @@ class HostReach(Fact):
 
     cells: tuple[Cell, ...] = ()
     problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A network of pods, and what is got from there; or the problem why nothing was asked."""
+
+    pods: tuple[str, ...]
+    inode: int
+    cells: tuple[Cell, ...] = ()
+    problem: str = ""
+
+    def __str__(self) -> str:
+        return ", ".join(self.pods)
+
+
+@dataclass(frozen=True, slots=True)
+class PodReach(Fact):
+    """The matrix: a row a network of pods, by the pods' names. Empty: nothing was asked."""
+
+    events: ClassVar[tuple[str, ...]] = ("pod",)
+
+    places: tuple[Place, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,12 +237,16 @@ def cells(asked: Sequence[Target], replies: Sequence[Reply]) -> tuple[Cell, ...]
 
 
 def _cell(target: Target, replies: list[Reply]) -> Cell:
-    read = _meaning(target.endpoint.ask, replies[0])
-    token = target.endpoint.token
-    outcome, detail = read if token is None else _with_token(read, _meaning(token, replies[1]))
-    if target.endpoint.token is not None and outcome is Outcome.OPEN:
-        detail = "v1, without a token"
-    return Cell(target.endpoint.name, target.address, outcome, detail, replies[0].words)
+    endpoint = target.endpoint
+    read = _meaning(endpoint.ask, replies[0])
+    if endpoint.token is None:
+        return Cell(endpoint.name, target.address, *read, replies[0].words)
+    token = _meaning(endpoint.token, replies[1])
+    outcome, detail = _with_token(read, token)
+    given = token[0] is Outcome.OPEN
+    if outcome is Outcome.OPEN:
+        detail = "v1, without a token" + ("; a v2 token too" if given else "")
+    return Cell(endpoint.name, target.address, outcome, detail, token_given=given)
 
 
 _Meaning = tuple[Outcome, str]

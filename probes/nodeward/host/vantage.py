@@ -6,6 +6,7 @@ table. The environment's NODEWARD_METADATA=off stops everything at this door.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -28,6 +29,8 @@ SWITCH = "NODEWARD_METADATA"
 GRACE_S = 3.0
 """What a child may take above the time of its requests: a busy node forks slowly."""
 MOST_ANSWER = 1 << 18
+CAP_SYS_ADMIN = 21
+OWN_NETWORK = "/proc/self/ns/net"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,80 @@ class AskFromHost(Query[Answer]):
 
         (answer,) = run_apart([work], 1, self.timeout_s + GRACE_S, GRACE_S)
         return answer
+
+
+@dataclass(frozen=True, slots=True)
+class AskFromNetworks(Query[tuple[Answer, ...]]):
+    """Send the requests from each network namespace, in their order; one answer each.
+
+    `at_once` children work side by side, `a_round` networks make a round, and no network is
+    begun after `total_s` less the time that one may take.
+    """
+
+    answer_type: ClassVar[object] = tuple[Answer, ...]
+
+    networks: tuple[Network, ...]
+    requests: tuple[Request, ...]
+    timeout_s: float
+    a_round: int
+    at_once: int
+    total_s: float
+
+    def answer(self, host: TreeHost) -> tuple[Answer, ...]:
+        _allowed()
+        if not rights.effective_capabilities() >> CAP_SYS_ADMIN & 1:
+            raise DeniedError("the pods' networks", "needs CAP_SYS_ADMIN to enter them")
+        ours = _own_networks(host)
+        stop = time.monotonic() + self.total_s - self.timeout_s
+        answers: list[Answer] = []
+        for begin in range(0, len(self.networks), self.a_round):
+            works = [
+                self._work(host.root, network, ours)
+                for network in self.networks[begin : begin + self.a_round]
+            ]
+            left = stop - time.monotonic()
+            answers += run_apart(works, self.at_once, self.timeout_s + GRACE_S, left)
+        return tuple(answers)
+
+    def _work(self, root: str, network: Network, ours: frozenset[int]) -> Callable[[], Answer]:
+        def work() -> Answer:
+            _enter(root, network, ours)
+            rights.drop_all()
+            return Answer(exchange(self.requests, self.timeout_s))
+
+        return work
+
+
+def _own_networks(host: TreeHost) -> frozenset[int]:
+    """Inodes of the namespaces that no child may talk from: ours, and the machine's first one."""
+    found = {os.stat(OWN_NETWORK).st_ino}
+    with contextlib.suppress(OSError):
+        found.add(os.stat(os.path.join(host.root, "proc/1/ns/net")).st_ino)
+    return frozenset(found)
+
+
+def _enter(root: str, network: Network, ours: frozenset[int]) -> None:
+    """Move this child into the network, and prove that it is there and has left ours."""
+    fd = _open_network(root, network)
+    try:
+        rights.enter_network(fd)
+    finally:
+        os.close(fd)
+    here = os.stat(OWN_NETWORK).st_ino
+    if here != network.inode or here in ours:
+        raise HostError("the pod's network", "still in the host's network: nothing was sent")
+
+
+def _open_network(root: str, network: Network) -> int:
+    for pid in network.pids:
+        try:
+            fd = os.open(os.path.join(root, f"proc/{pid}/ns/net"), os.O_RDONLY | os.O_CLOEXEC)
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if os.fstat(fd).st_ino == network.inode:  # or the pid is another process's by now
+            return fd
+        os.close(fd)
+    raise HostError("the pod's network", "the pod is gone")
 
 
 def _allowed() -> None:

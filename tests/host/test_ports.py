@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 from OpenSSL import SSL
-from OpenSSL.crypto import X509
 
 import tls_keys as keys
 from nodeward.host import LiveHost, OfflineError
@@ -116,7 +115,7 @@ def test_the_client_cas_that_a_server_names_are_seen(
     context.use_privatekey_file(str(tmp_path / "server.key"))
     context.set_verify(SSL.VERIFY_PEER)
     authority = keys.make("kubernetes", ca=True).certificate
-    context.add_client_ca(X509.from_cryptography(authority))
+    context.add_client_ca(authority)
 
     def talk(plain: socket.socket) -> None:
         plain.settimeout(None)

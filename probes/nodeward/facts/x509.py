@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from nodeward.facts import der
 from nodeward.facts.der import DerError, Value
 
+COMMON_NAME, ORGANIZATION = "2.5.4.3", "2.5.4.10"
 ATTRIBUTES = {
     "2.5.4.3": "CN",
     "2.5.4.5": "serialNumber",
@@ -169,20 +170,20 @@ def parse_certificate(raw: bytes) -> Certificate:
         raise DerError("tbsCertificate has too few fields")
     serial, _, issuer, validity, subject, key = fields[:6]
     times = _list(validity, "validity", 2)
-    names = list(_names(subject))
+    names = [pair for group in _groups(subject) for pair in group]
     return Certificate(
         version=version,
         serial=der.integer(serial),
         signature=_algorithm(outer[1]),
-        issuer=_name(list(_names(issuer))),
-        subject=_name(names),
+        issuer=_name(issuer),
+        subject=_name(subject),
         not_before=der.time(times[0]),
         not_after=der.time(times[1]),
         key=parse_public_key(key.whole),
         extensions=_extensions(fields[6:]),
         sha256=hashlib.sha256(raw).hexdigest(),
-        common_name=next((v for k, v in reversed(names) if k == "CN"), ""),
-        organizations=tuple(v for k, v in names if k == "O"),
+        common_name=next((der.text(v) for k, v in reversed(names) if k == COMMON_NAME), ""),
+        organizations=tuple(der.text(v) for k, v in names if k == ORGANIZATION),
         raw_issuer=issuer.whole,
         raw_subject=subject.whole,
         raw_signed=outer[0].whole,
@@ -222,25 +223,35 @@ def _pss_hash(fields: Sequence[Value]) -> str:
     return "SHA1"
 
 
-def _names(value: Value) -> Iterator[tuple[str, str]]:
-    """Attribute and value, in the order of the certificate."""
+def _groups(value: Value) -> Iterator[list[tuple[str, Value]]]:
+    """Each relative name with its attributes and values, in the order of the certificate."""
     for group in value.expect(der.SEQUENCE, "name").children():
-        for pair in group.expect(der.SET, "name").children():
-            kind, text = _list(pair, "name", 2)[:2]
-            number = der.oid(kind)
-            yield ATTRIBUTES.get(number, number), der.text(text)
+        pairs = [_list(pair, "name", 2) for pair in group.expect(der.SET, "name").children()]
+        yield [(der.oid(kind), text) for kind, text, *_ in pairs]
 
 
-def _name(pairs: Sequence[tuple[str, str]]) -> str:
-    """RFC 4514: the last comes first, separators and edges escaped."""
-    return ",".join(f"{kind}={_escaped(value)}" for kind, value in reversed(pairs))
+def _name(value: Value) -> str:
+    """RFC 4514: the last comes first, separators and edges escaped, unknown kinds in hex."""
+    groups = [
+        "+".join(
+            f"{ATTRIBUTES[kind]}={_escaped(der.text(text))}"
+            if kind in ATTRIBUTES
+            else f"{kind}=#{text.whole.hex().upper()}"
+            for kind, text in reversed(group)
+        )
+        for group in _groups(value)
+    ]
+    return ",".join(reversed(groups))
 
 
 def _escaped(value: str) -> str:
-    out = "".join(f"\\{c}" if c in ',+"\\<>;' else c for c in value)
+    out = "".join(
+        f"\\{c}" if c in ',+"\\<>;' else f"\\{ord(c):02X}" if c < " " or c == "\x7f" else c
+        for c in value
+    )
     if out[:1] in ("#", " "):
         out = f"\\{out}"
-    return f"{out[:-1]}\\ " if len(out) > 1 and value.endswith(" ") else out
+    return f"{out[:-1]}\\ " if len(value) > 1 and value.endswith(" ") else out
 
 
 def parse_public_key(raw: bytes) -> PublicKey:

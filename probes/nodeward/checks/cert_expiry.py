@@ -102,7 +102,7 @@ def span(seconds: float) -> str:
 
 def judge_one(held: Held, now: float, limits: ExpiryLimits, facts: Pki) -> Judged:
     """One certificate by itself."""
-    leaf, by = held.leaf, renewer(held, facts.distribution)
+    leaf, by = held.leaf, renewer(held, facts)
     if leaf is None:
         return _unreadable(held)
     if now < leaf.not_before:

@@ -114,7 +114,8 @@ class Pki(Fact):
 
     `owners`: whether the owners of files mean anything (not in a tree unpacked by an ordinary
     user). `unseen` are directories that could not be searched, with the reason.
-    `supervisor_started`: when k3s, RKE2 or k0s started, in seconds since 1970.
+    `rotates`: which of kubelet-client and kubelet-server the kubelet's settings have it rotate;
+    None: not known. `supervisor_started`: when k3s, RKE2 or k0s started, in seconds since 1970.
     """
 
     pems: tuple[Pem, ...]
@@ -123,6 +124,7 @@ class Pki(Fact):
     owners: bool = True
     unseen: tuple[str, ...] = ()
     control_plane: bool = True
+    rotates: tuple[str, ...] | None = None
     supervisor_started: float | None = None
 
     def at(self, path: str, part: str = "") -> Pem:

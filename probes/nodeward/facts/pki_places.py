@@ -11,15 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from nodeward.facts.flags import Flags
+from nodeward.facts.daemons import APISERVER, ETCD, KUBELET, MANAGER, PROXY, SCHEDULER, Daemon
 from nodeward.facts.pki import Kind, Use
 
 CERTIFICATE, TRUST, KEY, PUBLIC_KEY = Kind.CERTIFICATE, Kind.TRUST, Kind.KEY, Kind.PUBLIC_KEY
-
-APISERVER, KUBELET, ETCD, PROXY = "kube-apiserver", "kubelet", "etcd", "kube-proxy"
-MANAGER, SCHEDULER = "kube-controller-manager", "kube-scheduler"
-SUPERVISORS = frozenset({"k3s", "rke2", "k0s", "kubelite"})
-"""Programs that hold or start the daemons of a node: while one runs, its files are in use."""
 
 PROGRAM_OF: Mapping[str, str] = {
     "apiserver": APISERVER,
@@ -116,18 +111,19 @@ KUBECONFIG_FLAGS: Mapping[str, Mapping[str, str]] = {
 }
 
 
-def uses_of(program: str, flags: Flags, named_by: str) -> Iterator[Use]:
-    """The files that a daemon's arguments name. `named_by` is its process or manifest."""
-    for flag, (component, kind) in FLAGS.get(program, {}).items():
-        for path in flags.all(flag) if kind is PUBLIC_KEY else (flags.get(flag),):
+def uses_of(daemon: Daemon) -> Iterator[Use]:
+    """The files that a daemon's arguments name, as they lie on the host."""
+    for flag, (component, kind) in FLAGS.get(daemon.program, {}).items():
+        every = daemon.every(flag) if kind is PUBLIC_KEY else (daemon.flag(flag),)
+        for path in every:
             if path:
-                yield Use(component, kind, path, named_by=f"{program} --{flag} ({named_by})")
-    for pair in flags.all("tls-sni-cert-key"):
+                yield Use(component, kind, daemon.outside(path), named_by=daemon.where(flag))
+    for pair in daemon.every("tls-sni-cert-key"):
         certificate, _, key = pair.partition(":")[0].partition(",")
+        name = daemon.where("tls-sni-cert-key")
         if certificate and key:
-            name = f"{program} --tls-sni-cert-key ({named_by})"
-            yield Use("apiserver-sni", CERTIFICATE, certificate, named_by=name)
-            yield Use("apiserver-sni", KEY, key, named_by=name)
+            yield Use("apiserver-sni", CERTIFICATE, daemon.outside(certificate), named_by=name)
+            yield Use("apiserver-sni", KEY, daemon.outside(key), named_by=name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +248,66 @@ PLACES: tuple[Place, ...] = (
         | _anchors(ca="etcd-ca"),
     ),
 )
+
+_RANCHER_CREDENTIALS = {
+    "server/cred/admin.kubeconfig": "admin",
+    "server/cred/controller.kubeconfig": "controller-manager",
+    "server/cred/scheduler.kubeconfig": "scheduler",
+    "server/cred/api-server.kubeconfig": "apiserver-loopback",
+    "server/cred/supervisor.kubeconfig": "supervisor",
+    "server/cred/cloud-controller.kubeconfig": "cloud-controller",
+    "agent/kubelet.kubeconfig": "kubelet-client",
+    "agent/kubeproxy.kubeconfig": "kube-proxy",
+    "agent/k3scontroller.kubeconfig": "agent-controller",
+    "agent/rke2controller.kubeconfig": "agent-controller",
+}
+_MICROK8S_CREDENTIALS = {
+    "client.config": "admin",
+    "kubelet.config": "kubelet-client",
+    "proxy.config": "kube-proxy",
+    "controller.config": "controller-manager",
+    "scheduler.config": "scheduler",
+}
+KUBECONFIGS: Mapping[str, str] = {
+    "/etc/kubernetes/admin.conf": "admin",
+    "/etc/kubernetes/super-admin.conf": "super-admin",
+    "/etc/kubernetes/controller-manager.conf": "controller-manager",
+    "/etc/kubernetes/scheduler.conf": "scheduler",
+    "/etc/kubernetes/kube-proxy.conf": "kube-proxy",
+    "/etc/kubernetes/bootstrap-kubelet.conf": "kubelet-bootstrap",
+    "/etc/kubernetes/kubeconfig": "kubelet-bootstrap",
+    "/var/lib/kubelet/bootstrap-kubeconfig": "kubelet-bootstrap",
+    "/var/lib/kubelet/kubeconfig": "kubelet-client",
+    "/etc/kubernetes/kubelet.conf": "kubelet-client",
+    "/var/lib/kube-proxy/kubeconfig": "kube-proxy",
+    "/var/lib/kube-proxy/kubeconfig.conf": "kube-proxy",
+    **{f"/etc/rancher/{name}/{name}.yaml": "admin" for name in ("k3s", "rke2")},
+    **{
+        f"/var/lib/rancher/{name}/{path}": component
+        for name in ("k3s", "rke2")
+        for path, component in _RANCHER_CREDENTIALS.items()
+    },
+    "/var/lib/k0s/kubelet.conf": "kubelet-client",
+    "/var/lib/k0s/kubelet-bootstrap.conf": "kubelet-bootstrap",
+    "/var/lib/k0s/pki/admin.conf": "admin",
+    "/var/lib/k0s/pki/ccm.conf": "controller-manager",
+    "/var/lib/k0s/pki/scheduler.conf": "scheduler",
+    **{
+        f"/var/snap/microk8s/current/credentials/{name}": component
+        for name, component in _MICROK8S_CREDENTIALS.items()
+    },
+}
+"""Kubeconfigs by their place. OpenShift's kubelet.conf holds the kubelet's settings: what is no
+kubeconfig is left alone."""
+
+CNI_FOLDERS = (
+    "/etc/cni/net.d",
+    "/etc/cni/net.d/multus.d",
+    "/var/lib/rancher/k3s/agent/etc/cni/net.d",
+    "/var/snap/microk8s/current/args/cni-network",
+)
+COPIES = ("/root", "/root/.kube", "/tmp", "/var/tmp")  # noqa: S108  looked into, not used
+HOMES = "/home"
 
 KUBELET_FOLDERS = (
     "/var/lib/kubelet/pki",

@@ -11,7 +11,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from nodeward.facts.node import Distribution
-from nodeward.facts.pki import Held
+from nodeward.facts.pki import Held, Pki
 from nodeward.model import Remedy
 
 
@@ -43,16 +43,20 @@ _BY_FOLDER = (
 )
 
 
-def renewer(held: Held, distribution: Distribution) -> Renewer:
-    """Told by where the certificate lies: a node may hold those of several."""
-    path = held.use.path
+def renewer(held: Held, pki: Pki) -> Renewer:
+    """Told by where the certificate lies: a node may hold those of several distributions."""
+    path, component = held.use.path, held.use.component
     name = path.rpartition("/")[2]
     if name.startswith(("kubelet-client-", "kubelet-server-")) and name.endswith(".pem"):
-        return Renewer.TALOS if distribution is Distribution.TALOS else Renewer.KUBELET
+        if pki.rotates is not None and component not in pki.rotates:
+            return Renewer.HAND
+        return Renewer.TALOS if pki.distribution is Distribution.TALOS else Renewer.KUBELET
+    if component == "kubelet-client" and held.use.part:
+        return Renewer.HAND  # inside kubelet.conf, which kubeadm certs renew leaves alone
     for folder, found in _BY_FOLDER:
         if path.startswith(folder):
             return found
-    kubeadm = path.startswith("/etc/kubernetes/") and distribution is Distribution.KUBEADM
+    kubeadm = path.startswith("/etc/kubernetes/") and pki.distribution is Distribution.KUBEADM
     return Renewer.KUBEADM if kubeadm else Renewer.HAND
 
 
@@ -168,6 +172,17 @@ def _rancher(name: str, control_plane: bool) -> Remedy:
 
 
 def _by_hand(component: str) -> Remedy:
+    if component == "kubelet-client":
+        return Remedy(
+            "Have the kubelet rotate it: rotateCertificates: true, and a kubelet.conf that names"
+            " /var/lib/kubelet/pki/kubelet-client-current.pem instead of holding a certificate.",
+            steps=(
+                "grep -n 'rotateCertificates\\|client-certificate' /var/lib/kubelet/config.yaml"
+                " /etc/kubernetes/kubelet.conf",
+                "systemctl restart kubelet",
+            ),
+            breaks="A restart of the kubelet leaves containers running.",
+        )
     if component == "kubelet-server":
         return Remedy(
             "Let the kubelet ask the cluster for its serving certificate (serverTLSBootstrap: true"

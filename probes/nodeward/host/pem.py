@@ -57,10 +57,14 @@ class PemFile(Query[PemContents]):
     """False: private keys are only counted."""
 
     def answer(self, host: TreeHost) -> PemContents:
-        raw = host.read(self.path, limit=PEM_LIMIT)
-        if _MARK in raw:
-            return _pem(raw, self.keys)
-        return _der(raw, self.keys) if raw[:1] == b"\x30" else PemContents("", (), "")
+        return contents(host.read(self.path, limit=PEM_LIMIT), keys=self.keys)
+
+
+def contents(raw: bytes, *, keys: bool = True) -> PemContents:
+    """The same of bytes that stand elsewhere (inside a kubeconfig)."""
+    if _MARK in raw:
+        return _pem(raw, keys)
+    return _der(raw, keys) if raw[:1] == b"\x30" else PemContents("", (), "")
 
 
 def _pem(raw: bytes, describe: bool) -> PemContents:

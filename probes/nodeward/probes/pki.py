@@ -2,93 +2,126 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from nodeward.facts.flags import parse_flags
+from nodeward.facts.daemons import SUPERVISORS, Daemons
+from nodeward.facts.kubeconfig import Kubeconfigs
+from nodeward.facts.kubelet import Kubelet
 from nodeward.facts.node import Node
-from nodeward.facts.pki import (
-    Folder,
-    Guard,
-    Kind,
-    Pem,
-    Pki,
-    PrivateKey,
-    Use,
-    folders_above,
-    parse_public,
-)
+from nodeward.facts.pki import Kind, Pem, Pki, Use
 from nodeward.facts.pki_places import (
     CERTIFICATE_ENDINGS,
     KEY_ENDINGS,
     KUBELET_FOLDERS,
     PLACES,
     PROGRAM_OF,
-    SUPERVISORS,
     Place,
     uses_of,
 )
 from nodeward.facts.processes import Processes
-from nodeward.host import Host, HostError, MissingError
-from nodeward.host.pem import PemFile
+from nodeward.host import Host
 from nodeward.model import Absent, Unreadable
+from nodeward.probes.pki_files import Files
 from nodeward.probes.registry import probe
 
 
 @probe
-def read_pki(host: Host, node: Node, processes: Processes | Absent | Unreadable) -> Pki:
-    search = _Search(host, processes if isinstance(processes, Processes) else None)
-    search.of_processes()
+def read_pki(
+    host: Host,
+    node: Node,
+    processes: Processes | Absent | Unreadable,
+    daemons: Daemons | Absent | Unreadable,
+    kubelet: Kubelet | Absent | Unreadable,
+    kubeconfigs: Kubeconfigs | Absent | Unreadable,
+) -> Pki:
+    files = Files(host)
+    search = _Search(files, daemons if isinstance(daemons, Daemons) else None)
+    search.of_daemons()
+    search.of_kubelet(kubelet if isinstance(kubelet, Kubelet) else None)
+    search.of_kubeconfigs(kubeconfigs if isinstance(kubeconfigs, Kubeconfigs) else None)
     search.of_places()
-    search.of_kubelet()
-    pems = tuple(search.read(path) for path in dict.fromkeys(u.path for u in search.uses))
+    pems = {(p.path, p.part): p for p in search.embedded}
+    for use in search.uses:
+        if (use.path, use.part) not in pems:
+            pems[use.path, use.part] = files.pem(use.path)
     return Pki(
-        pems=pems,
+        pems=tuple(pems.values()),
         uses=tuple(search.uses),
         distribution=node.distribution,
-        owners=_owned(host, pems),
-        unseen=tuple(search.unseen),
+        owners=_owned(host, pems.values()),
+        unseen=tuple(files.unseen),
         control_plane=node.control_plane,
-        supervisor_started=search.supervisor_started(),
+        rotates=_rotates(kubelet),
+        supervisor_started=_supervisor_started(processes),
     )
+
+
+def _supervisor_started(processes: Processes | Absent | Unreadable) -> float | None:
+    rows = processes.running(*SUPERVISORS) if isinstance(processes, Processes) else ()
+    return next((p.started_at for p in rows if p.started_at is not None), None)
+
+
+def _rotates(kubelet: Kubelet | Absent | Unreadable) -> tuple[str, ...] | None:
+    """What the kubelet's settings have it rotate. None where they cannot be told."""
+    if not isinstance(kubelet, Kubelet):
+        return None
+    settings = {"kubelet-client": "rotateCertificates", "kubelet-server": "serverTLSBootstrap"}
+    values = {name: kubelet.get(path).value for name, path in settings.items()}
+    if not all(isinstance(v, bool) for v in values.values()):
+        return None
+    return tuple(name for name, value in values.items() if value)
 
 
 @dataclass(slots=True)
 class _Search:
-    """Collects uses: first what arguments name, then what lies at the distributions' places."""
+    """Collects uses: first what arguments and settings name, then what lies at usual places."""
 
-    host: Host
-    processes: Processes | None
+    files: Files
+    daemons: Daemons | None
     uses: list[Use] = field(default_factory=list)
-    unseen: list[str] = field(default_factory=list)
-    folders: dict[str, Folder | None] = field(default_factory=dict)
+    embedded: list[Pem] = field(default_factory=list)
 
-    def of_processes(self) -> None:
-        for process in self.processes.rows if self.processes else ():
-            flags = parse_flags((process.argv or ())[1:])
-            self.uses += uses_of(process.program, flags, f"pid {process.pid}")
+    def of_daemons(self) -> None:
+        for daemon in self.daemons.rows if self.daemons else ():
+            self.uses += uses_of(daemon)
 
-    def of_places(self) -> None:
-        for place in PLACES:
-            for name in self.names(place.folder):
-                if use := _at_place(place, name):
-                    self.add(use)
-
-    def of_kubelet(self) -> None:
-        """The folder in which the kubelet keeps what it rotates, and what it made itself."""
-        for folder in KUBELET_FOLDERS:
-            names = self.names(folder)
+    def of_kubelet(self, kubelet: Kubelet | None) -> None:
+        """What its settings name; else the folder in which it keeps what it makes and rotates."""
+        folders = list(KUBELET_FOLDERS)
+        if kubelet is not None:
+            self.of_settings(kubelet)
+            if given := kubelet.flag("cert-dir"):
+                folders.insert(0, kubelet.root + posixpath.join(kubelet.launch.cwd, given.value))
+        named = any(u.component == "kubelet-server" for u in self.uses)
+        for folder in dict.fromkeys(folders):
+            names = self.files.names(folder)
             for kind in ("client", "server"):
                 self.rotated(folder, names, kind)
             if "kubelet.crt" in names:
                 own = Use("kubelet-server", Kind.CERTIFICATE, f"{folder}/kubelet.crt")
-                self.add(own if "kubelet-server-current.pem" not in names else _orphan(own))
+                unused = named or "kubelet-server-current.pem" in names
+                self.add(_orphan(own) if unused else own)
             if "kubelet.key" in names:
                 self.add(Use("kubelet-server", Kind.KEY, f"{folder}/kubelet.key"))
 
+    def of_settings(self, kubelet: Kubelet) -> None:
+        for path, component, kind in (
+            ("tlsCertFile", "kubelet-server", Kind.CERTIFICATE),
+            ("tlsPrivateKeyFile", "kubelet-server", Kind.KEY),
+            ("authentication.x509.clientCAFile", "kubelet-client-ca", Kind.TRUST),
+        ):
+            setting = kubelet.get(path)
+            if isinstance(setting.value, str) and setting.value:
+                place = kubelet.root + posixpath.join(kubelet.launch.cwd, setting.value)
+                known = any(u.path == place and u.component == component for u in self.uses)
+                if not known:
+                    self.uses.append(Use(component, kind, place, named_by=setting.source))
+
     def rotated(self, folder: str, names: Iterable[str], kind: str) -> None:
         current = f"kubelet-{kind}-current.pem"
-        target = self.real(f"{folder}/{current}") if current in names else None
+        target = self.files.real(f"{folder}/{current}") if current in names else None
         for name in names:
             if not (name.startswith(f"kubelet-{kind}-") and name.endswith(".pem")):
                 continue
@@ -99,75 +132,53 @@ class _Search:
                 one = Use(f"kubelet-{kind}", use, path)
                 self.add(one if name == current else replace(_orphan(one), superseded=True))
 
+    def of_kubeconfigs(self, kubeconfigs: Kubeconfigs | None) -> None:
+        for one in kubeconfigs.rows if kubeconfigs else ():
+            for user in one.users:
+                base = Use(one.component, Kind.CERTIFICATE, one.path, "", one.path, one.in_use)
+                if user.certificate:
+                    self.embedded.append(user.certificate)
+                    self.name(replace(base, part=user.certificate.part))
+                elif user.certificate_file:
+                    self.name(replace(base, path=user.certificate_file))
+                if user.key_file:
+                    self.name(replace(base, kind=Kind.KEY, path=user.key_file))
+            for cluster in one.clusters:
+                trust = Use("cluster-root-ca", Kind.TRUST, one.path, "", one.path, one.in_use)
+                if cluster.anchors:
+                    self.embedded.append(cluster.anchors)
+                    self.uses.append(replace(trust, part=cluster.anchors.part))
+                elif cluster.authority:
+                    self.name(replace(trust, path=cluster.authority))
+
+    def name(self, use: Use) -> None:
+        """A kubeconfig names it: surer than its place."""
+        same = (use.component, use.kind, use.path, use.part)
+        self.uses = [u for u in self.uses if (u.component, u.kind, u.path, u.part) != same]
+        self.uses.append(use)
+
+    def of_places(self) -> None:
+        for place in PLACES:
+            for name in self.files.names(place.folder):
+                if use := _at_place(place, name):
+                    self.add(use)
+
     def add(self, use: Use) -> None:
         """What lies at a place: in use unless arguments name another file for the same."""
         same = [u for u in self.uses if (u.component, u.kind) == (use.component, use.kind)]
         if any(u.path == use.path for u in same):
             return
-        named = any(u.named_by != use.named_by for u in same)
+        named = any(u.named_by != use.named_by and u.in_use for u in same)
         self.uses.append(_orphan(use) if named or not self.runs(use.component) else use)
 
     def runs(self, component: str) -> bool:
         """Whether the daemon of a component runs. Without a process table all count as running;
         and where processes may be hidden from us, a missing one proves nothing."""
         program = PROGRAM_OF.get(component)
-        if program is None or self.processes is None or not self.processes.complete:
+        if program is None or self.daemons is None or not self.daemons.complete:
             return True
-        return any(self.processes.running(program, *SUPERVISORS))
-
-    def supervisor_started(self) -> float | None:
-        rows = self.processes.running(*SUPERVISORS) if self.processes else ()
-        return next((p.started_at for p in rows if p.started_at is not None), None)
-
-    def names(self, folder: str) -> tuple[str, ...]:
-        try:
-            return self.host.names(folder)
-        except MissingError:
-            return ()
-        except HostError as exc:
-            self.unseen.append(f"{folder}: {exc.why}")
-            return ()
-
-    def real(self, path: str) -> str | None:
-        try:
-            return self.host.real(path)
-        except HostError:
-            return None
-
-    def read(self, path: str) -> Pem:
-        real = self.real(path) or path
-        try:
-            guard = self.guard(path, real)
-            contents = self.host.ask(PemFile(path))
-        except MissingError as exc:
-            return Pem(path, real=real, error=exc.why, absent=True)
-        except HostError as exc:
-            return Pem(path, real=real, error=exc.why)
-        certificates, public, broken = parse_public(contents.public.encode("ascii"))
-        return Pem(
-            path,
-            real=real,
-            certificates=tuple(certificates),
-            public_keys=tuple(public),
-            keys=tuple(PrivateKey(k.kind, k.bits, k.spki_sha256, k.error) for k in contents.keys),
-            broken=tuple(broken),
-            form=contents.form,
-            guard=guard,
-        )
-
-    def guard(self, path: str, real: str) -> Guard:
-        at = self.host.stat(path)
-        above = (self.folder(p) for p in folders_above(real))
-        return Guard(at.mode, at.uid, at.gid, at.mtime, folders=tuple(f for f in above if f))
-
-    def folder(self, path: str) -> Folder | None:
-        if path not in self.folders:
-            try:
-                at = self.host.stat(path)
-                self.folders[path] = Folder(path, at.mode, at.uid, at.gid)
-            except HostError:
-                self.folders[path] = None
-        return self.folders[path]
+        one = self.daemons.one(program)
+        return bool(one or self.daemons.supervisors or not self.daemons.table)
 
 
 def _at_place(place: Place, name: str) -> Use | None:

@@ -1,0 +1,208 @@
+"""Find and read kubeconfigs: those of daemons, those at usual places, and copies of them."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from nodeward.facts.daemons import Daemons
+from nodeward.facts.errors import ParseError
+from nodeward.facts.kubeconfig import Cluster, Kubeconfig, Kubeconfigs, User
+from nodeward.facts.kubeyaml import parse_document
+from nodeward.facts.node import Node
+from nodeward.facts.pki import Pem
+from nodeward.facts.pki_places import (
+    CNI_FOLDERS,
+    COPIES,
+    HOMES,
+    KUBECONFIG_FLAGS,
+    KUBECONFIGS,
+    PROGRAM_OF,
+)
+from nodeward.facts.tokens import Token
+from nodeward.host import Host, HostError, MissingError
+from nodeward.host.kubeconfig import ClusterRow, KubeconfigFile, UserRow
+from nodeward.host.pem import PemContents
+from nodeward.host.token import TokenFile, TokenRow
+from nodeward.model import Absent, Unreadable
+from nodeward.probes.pki_files import Files, of_contents
+from nodeward.probes.registry import probe
+
+MOST_COPIES = 500
+_NO_KUBECONFIG = "no kubeconfig"
+
+
+@probe
+def read_kubeconfigs(host: Host, node: Node, daemons: Daemons | Absent | Unreadable) -> Kubeconfigs:
+    files = Files(host)
+    rows = daemons if isinstance(daemons, Daemons) else None
+    search = _Search(files, rows)
+    search.of_daemons()
+    search.of_places()
+    search.of_folders()
+    search.of_copies()
+    found = [_read(files, one) for one in search.found.values()]
+    kept = tuple(k for k in found if k.error != _NO_KUBECONFIG or k.named_by != "by location")
+    return Kubeconfigs(kept, tuple(files.unseen))
+
+
+@dataclass(slots=True)
+class _Search:
+    """Collects paths, the surest reason first."""
+
+    files: Files
+    daemons: Daemons | None
+    found: dict[str, Kubeconfig] = field(default_factory=dict)
+
+    def add(
+        self, path: str, component: str, named_by: str = "by location", *, in_use: bool
+    ) -> None:
+        self.found.setdefault(path, Kubeconfig(path, component, named_by, in_use))
+
+    def of_daemons(self) -> None:
+        for daemon in self.daemons.rows if self.daemons else ():
+            for flag, component in KUBECONFIG_FLAGS.get(daemon.program, {}).items():
+                if path := daemon.flag(flag):
+                    self.add(daemon.outside(path), component, daemon.where(flag), in_use=True)
+            if daemon.program == "kube-proxy" and (path := daemon.flag("config")):
+                self.of_proxy(daemon.outside(path))
+
+    def of_proxy(self, path: str) -> None:
+        """KubeProxyConfiguration names its kubeconfig in clientConnection."""
+        try:
+            value = parse_document(self.files.host.read(path), path)
+        except (HostError, ParseError):
+            return
+        named = value.get("clientConnection.kubeconfig")
+        if isinstance(named, str) and named:
+            self.add(named, "kube-proxy", f"{path} clientConnection.kubeconfig", in_use=True)
+
+    def of_places(self) -> None:
+        named = {k.component for k in self.found.values()}
+        for path, component in KUBECONFIGS.items():
+            if path not in self.found and self.files.there(path):
+                self.add(path, component, in_use=component not in named and self.runs(component))
+
+    def runs(self, component: str) -> bool:
+        program = PROGRAM_OF.get(component)
+        if program is None or self.daemons is None or not self.daemons.complete:
+            return True
+        return not self.daemons.table or self.daemons.one(program) is not None or self.supervised
+
+    @property
+    def supervised(self) -> bool:
+        return bool(self.daemons and self.daemons.supervisors)
+
+    def of_folders(self) -> None:
+        for folder in CNI_FOLDERS:
+            for name in self.files.names(folder):
+                if "kubeconfig" in name:
+                    self.add(f"{folder}/{name}", "cni", in_use=True)
+
+    def of_copies(self) -> None:
+        for path in self.copies():
+            if len(self.found) > MOST_COPIES:
+                return
+            if path not in self.found and self.files.regular(path):
+                self.add(path, "copy", in_use=False)
+
+    def copies(self) -> Iterator[str]:
+        homes = [f"{HOMES}/{name}" for name in self.files.names(HOMES)]
+        for folder in (*COPIES, *homes, *(f"{home}/.kube" for home in homes)):
+            for name in self.files.names(folder):
+                if _may_be_a_copy(folder, name):
+                    yield f"{folder}/{name}"
+
+
+def _may_be_a_copy(folder: str, name: str) -> bool:
+    if folder.endswith("/.kube"):
+        return True
+    words = ("kubeconfig", "admin.conf", "kube.conf", "k3s.yaml", "rke2.yaml")
+    return any(word in name for word in words) or name.endswith((".kubeconfig", ".conf"))
+
+
+def _read(files: Files, one: Kubeconfig) -> Kubeconfig:
+    real = files.real(one.path)
+    try:
+        guard = files.guard(one.path, real)
+    except MissingError as exc:
+        return replace(one, real=real, error=exc.why, absent=True)
+    except HostError as exc:
+        return replace(one, real=real, error=exc.why)
+    one = replace(one, real=real, guard=guard)
+    try:
+        found = files.host.ask(KubeconfigFile(one.path))
+    except HostError as exc:
+        return replace(one, error=exc.why)
+    if found.error:
+        return replace(one, error=found.error)
+    return replace(
+        one,
+        clusters=tuple(_cluster(one.path, row) for row in found.clusters),
+        users=tuple(_user(files, one.path, row) for row in found.users),
+        contexts=tuple((c.name, c.cluster, c.user) for c in found.contexts),
+        current=found.current,
+    )
+
+
+def _cluster(path: str, row: ClusterRow) -> Cluster:
+    anchors = None
+    if row.anchors:
+        contents = PemContents(row.anchors, (), "pem")
+        anchors = of_contents(path, contents, part=f"cluster {row.name}", real=path)
+    return Cluster(
+        row.name, row.server, row.insecure, _from(path, row.authority), anchors, row.proxy
+    )
+
+
+def _from(path: str, name: str) -> str:
+    """Relative names count from the kubeconfig's folder."""
+    return posixpath.normpath(posixpath.join(posixpath.dirname(path), name)) if name else ""
+
+
+def _user(files: Files, path: str, row: UserRow) -> User:
+    certificate: Pem | None = None
+    if row.certificate:
+        keys = (row.key,) if row.key else ()
+        contents = PemContents(row.certificate, keys, "pem")
+        certificate = of_contents(path, contents, part=f"user {row.name}", real=path)
+    bearer_file = _from(path, row.bearer_file)
+    return User(
+        name=row.name,
+        certificate=certificate,
+        certificate_file=_from(path, row.certificate_file),
+        key_file=_from(path, row.key_file),
+        has_key=row.key is not None,
+        token=_token(row.bearer) if row.bearer else None,
+        token_file=bearer_file,
+        file_token=_token_of(files, bearer_file),
+        basic=row.basic,
+        command=row.command,
+        provider=row.provider,
+    )
+
+
+def _token_of(files: Files, path: str) -> Token | None:
+    if not path:
+        return None
+    try:
+        return _token(files.host.ask(TokenFile(path)))
+    except HostError:
+        return None
+
+
+def _token(row: TokenRow) -> Token:
+    return Token(
+        row.kind,
+        row.length,
+        row.sha256,
+        row.issuer,
+        row.subject,
+        row.audience,
+        row.issued_at,
+        row.expires_at,
+        row.legacy,
+        row.bound,
+        row.public_id,
+    )

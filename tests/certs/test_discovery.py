@@ -1,0 +1,211 @@
+"""Certificates are found by what names them, wherever that is."""
+
+from pathlib import Path
+
+import pytest
+
+from certificate_maker import Authority, Spec, key, key_pem, pem, write
+from kubeadm_tree import add_process
+from nodeward.agent.runner import Looker
+from nodeward.facts.kubeconfig import Kubeconfigs
+from nodeward.facts.manifests import Manifests
+from nodeward.facts.pki import Kind, Pki
+from nodeward.host import TreeHost
+from nodeward.model import Fact, Seen
+
+
+def look(root: Path, wanted: type[Fact]) -> Fact:
+    reading = Looker(TreeHost(root)).look(wanted)
+    assert isinstance(reading, Seen), reading
+    return reading.fact
+
+
+def pki_of(root: Path) -> Pki:
+    found = look(root, Pki)
+    assert isinstance(found, Pki)
+    return found
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A node with a process table and nothing in it."""
+    write(tmp_path / "proc/stat", "btime 1000000000\n")
+    write(tmp_path / "etc/os-release", "ID=debian\n")
+    return tmp_path
+
+
+def test_every_certificate_of_a_kubeadm_node_is_found(kubeadm_root: Path) -> None:
+    on_disk = {
+        f"/{p.relative_to(kubeadm_root)}"
+        for p in kubeadm_root.rglob("*")
+        if p.suffix in (".crt", ".pem") and not p.is_symlink()
+    }
+    found = {p.real for p in pki_of(kubeadm_root).pems if p.certificates and not p.part}
+    assert on_disk == found
+
+
+def test_a_link_is_kept_beside_what_it_leads_to(kubeadm_root: Path) -> None:
+    held = pki_of(kubeadm_root).held("kubelet-client")
+    assert [h.pem.real.rpartition("/")[2] for h in held] == [
+        "kubelet-client-2026-11-22-03-52-20.pem",
+        "kubelet-client-2026-11-22-03-52-05.pem",
+    ]
+    assert held[0].use.path.endswith("kubelet-client-current.pem")
+    assert held[1].use.superseded
+
+
+def test_embedded_certificates_are_found(kubeadm_root: Path) -> None:
+    facts = pki_of(kubeadm_root)
+    for component in ("admin", "super-admin", "controller-manager", "scheduler"):
+        (held,) = facts.held(component)
+        assert held.leaf is not None
+        assert held.pem.part.startswith("user ")
+
+
+def test_an_argument_outweighs_the_usual_place(root: Path) -> None:
+    ca = Authority()
+    write(root / "etc/kubernetes/pki/apiserver.crt", pem(ca.issue(Spec())))
+    write(root / "srv/tls/api.crt", pem(ca.issue(Spec())))
+    argv = ["kube-apiserver", "--tls-cert-file=/srv/tls/api.crt"]
+    add_process(root, 7, argv, exe="/usr/local/bin/kube-apiserver")
+    found = pki_of(root).held("apiserver")
+    assert [(h.use.path, h.use.in_use) for h in found] == [
+        ("/srv/tls/api.crt", True),
+        ("/etc/kubernetes/pki/apiserver.crt", False),
+    ]
+
+
+def test_a_static_pods_paths_are_those_of_its_container(root: Path) -> None:
+    write(root / "srv/pki/inside.crt", pem(Authority().issue(Spec())))
+    write(root / "var/lib/kubelet/config.yaml", "staticPodPath: /srv/manifests\n")
+    argv = ["kubelet", "--config=/var/lib/kubelet/config.yaml"]
+    add_process(root, 6, argv, exe="/usr/bin/kubelet")
+    write(root / "srv/manifests/etcd.yaml", ETCD_POD)
+    (held,) = pki_of(root).held("etcd-server")
+    assert held.use.path == "/srv/pki/inside.crt"
+    assert held.leaf is not None
+
+
+ETCD_POD = """
+apiVersion: v1
+kind: Pod
+metadata: {name: etcd, namespace: kube-system}
+spec:
+  hostNetwork: true
+  containers:
+  - name: etcd
+    command: [etcd]
+    args: [--cert-file=/certs/inside.crt]
+    env:
+    - {name: PASSWORD, value: hunter2}
+    volumeMounts:
+    - {name: certs, mountPath: /certs}
+  volumes:
+  - {name: certs, hostPath: {path: /srv/pki}}
+"""
+
+
+def test_no_value_of_an_environment_variable_is_taken_over(root: Path) -> None:
+    write(root / "etc/kubernetes/manifests/etcd.yaml", ETCD_POD)
+    add_process(root, 6, ["kubelet"], exe="/usr/bin/kubelet")
+    found = look(root, Manifests)
+    assert isinstance(found, Manifests)
+    assert "hunter2" not in repr(found)
+
+
+def test_etcds_configuration_file_outweighs_its_arguments(root: Path) -> None:
+    raw = pem(Authority("etcd-ca").issue(Spec()))
+    write(root / "srv/one.crt", raw)
+    write(root / "srv/two.crt", raw)
+    config = "client-transport-security: {cert-file: /srv/two.crt}\n"
+    write(root / "etc/etcd.yaml", config)
+    argv = ["etcd", "--cert-file=/srv/one.crt", "--config-file=/etc/etcd.yaml"]
+    add_process(root, 7, argv, exe="/usr/bin/etcd")
+    add_process(root, 8, ["kubelet"], exe="/usr/bin/kubelet")
+    assert [h.use.path for h in pki_of(root).held("etcd-server")] == ["/srv/two.crt"]
+
+
+def test_etcds_environment_names_certificates(root: Path) -> None:
+    write(root / "srv/one.crt", pem(Authority("etcd-ca").issue(Spec())))
+    folder = add_process(root, 7, ["etcd"], exe="/usr/bin/etcd")
+    environ = b"ETCD_CERT_FILE=/srv/one.crt\0ETCD_PASSWORD=hunter2\0"
+    write(folder / "environ", environ)
+    add_process(root, 8, ["kubelet"], exe="/usr/bin/kubelet")
+    assert [h.use.path for h in pki_of(root).held("etcd-server")] == ["/srv/one.crt"]
+
+
+DISTRIBUTIONS = {
+    "k3s": {
+        "var/lib/rancher/k3s/server/tls/serving-kube-apiserver.crt": "apiserver",
+        "var/lib/rancher/k3s/server/tls/client-admin.crt": "admin",
+        "var/lib/rancher/k3s/server/tls/client-auth-proxy.crt": "front-proxy-client",
+        "var/lib/rancher/k3s/server/tls/etcd/server-client.crt": "etcd-server",
+        "var/lib/rancher/k3s/agent/client-kubelet.crt": "kubelet-client",
+        "var/lib/rancher/k3s/agent/serving-kubelet.crt": "kubelet-server",
+    },
+    "rke2": {"var/lib/rancher/rke2/server/tls/client-controller.crt": "controller-manager"},
+    "k0s": {
+        "var/lib/k0s/pki/server.crt": "apiserver",
+        "var/lib/k0s/pki/etcd/peer.crt": "etcd-peer",
+        "var/lib/k0s/kubelet/pki/kubelet-client-current.pem": "kubelet-client",
+    },
+    "microk8s": {
+        "var/snap/microk8s/current/certs/server.crt": "apiserver",
+        "var/snap/microk8s/current/certs/kubelet.crt": "kubelet-server",
+    },
+    "eks": {"var/lib/kubelet/pki/kubelet-server-current.pem": "kubelet-server"},
+    "aks": {
+        "etc/kubernetes/certs/client.crt": "kubelet-client",
+        "etc/kubernetes/certs/kubeletserver.crt": "kubelet-server",
+    },
+    "gke": {"etc/srv/kubernetes/pki/apiserver.crt": "apiserver"},
+    "talos": {
+        "system/secrets/etcd/server.crt": "etcd-server",
+        "system/secrets/kubernetes/kube-apiserver/apiserver.crt": "apiserver",
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "component"),
+    [
+        pytest.param(path, component, id=f"{name}-{component}")
+        for name, table in DISTRIBUTIONS.items()
+        for path, component in table.items()
+    ],
+)
+def test_the_distributions_places_are_known(tmp_path: Path, path: str, component: str) -> None:
+    """In an image nothing runs: what lies there counts as in use."""
+    write(tmp_path / "etc/systemd/system/kubelet.service", "[Service]\nExecStart=/bin/kubelet\n")
+    write(tmp_path / path, pem(Authority().issue(Spec())) + key_pem(key("P-256", 1)))
+    (held,) = pki_of(tmp_path).held(component)
+    assert held.use.in_use
+    assert held.use.path == f"/{path}"
+
+
+def test_keys_are_described_and_stay_in_the_file(root: Path) -> None:
+    add_process(root, 8, ["kubelet"], exe="/usr/bin/kubelet")
+    secret = key_pem(key("P-384"))
+    write(root / "etc/kubernetes/pki/ca.key", secret)
+    facts = pki_of(root)
+    (held,) = facts.held("cluster-ca", kind=Kind.KEY)
+    (found,) = held.pem.keys
+    assert (found.kind, found.bits) == ("EC", 384)
+    assert secret.splitlines()[1] not in repr(facts)
+
+
+def test_copies_of_kubeconfigs_are_found_in_homes(kubeadm_root: Path) -> None:
+    text = (kubeadm_root / "etc/kubernetes/super-admin.conf").read_text()
+    write(kubeadm_root / "home/alice/.kube/config", text)
+    write(kubeadm_root / "tmp/admin.conf.bak", text)
+    write(kubeadm_root / "tmp/other.conf", "[section]\nkey = 1\n")
+    found = look(kubeadm_root, Kubeconfigs)
+    assert isinstance(found, Kubeconfigs)
+    assert [k.path for k in found.of("copy")] == ["/tmp/admin.conf.bak", "/home/alice/.kube/config"]
+
+
+def test_a_file_where_homes_would_be_holds_no_copies(kubeadm_root: Path) -> None:
+    (kubeadm_root / "home").write_text("not a folder")
+    found = look(kubeadm_root, Kubeconfigs)
+    assert isinstance(found, Kubeconfigs)
+    assert not found.unseen

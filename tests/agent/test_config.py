@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import nodeward.agent.settings
-from nodeward.agent.config import Config, ConfigError, load, variable
+from nodeward.agent.config import Config, ConfigError, from_tree, load, variable
 from nodeward.agent.settings import settings
 from nodeward.model import Params, Seen
 
@@ -189,7 +189,5 @@ PLAIN = st.recursive(
     st.dictionaries(st.sampled_from(["node", "collector", "looks", "checks", "metadata"]), PLAIN)
 )
 def test_any_tree_is_a_configuration_or_a_config_error(tree: dict[str, object]) -> None:
-    from nodeward.agent.config import _typed
-
     with contextlib.suppress(ConfigError):
-        settings(_typed(tree, {}), {})
+        settings(from_tree(tree, {}), {})

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodeward.agent.backoff import CAP_S, full_jitter, retry_after
+from nodeward.agent.backoff import CAP_S, full_jitter
 from nodeward.agent.clock import moment
 from nodeward.agent.config import Collector, SpoolBounds
 from nodeward.agent.identity import Identity, agent_id
-from nodeward.agent.push import Centre, Pusher
+from nodeward.agent.push import Centre, Pusher, retry_after
 from nodeward.agent.spool import Body, Spool
 
 HEAD: Body = {"schema": "nodeward.report/v1", "node": "n1", "taken_at": "2026-11-22T04:00:00.000Z"}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
@@ -160,8 +160,8 @@ class Metrics:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The agent's own settings. `sections` are those of checks and probes, still plain; `origin`
-    tells from which file each key came."""
+    """The agent's own settings. `tree` is all that was set, plain, the sections of checks and
+    probes too; `origin` tells from which file each key came."""
 
     node: str | None = None
     cluster: str = "default"
@@ -175,11 +175,11 @@ class Config:
     spool: SpoolBounds = SpoolBounds()
     budget: Budget = Budget()
     metrics: Metrics = Metrics()
-    sections: Mapping[str, Any] = field(default_factory=dict)
+    tree: Mapping[str, Any] = field(default_factory=dict)
     origin: Mapping[tuple[str, ...], str] = field(default_factory=dict)
 
 
-OWN = tuple(f.name for f in fields(Config) if f.name not in ("sections", "origin"))
+OWN = tuple(f.name for f in fields(Config) if f.name not in ("tree", "origin"))
 
 
 def parse_listen(text: str) -> tuple[str, int]:
@@ -240,7 +240,7 @@ def load(
     if problems:
         raise ConfigError(problems)
     _from_environment(tree, environment, origin)
-    return _typed(tree, origin)
+    return from_tree(tree, origin)
 
 
 def _sources(path: Path, *, must_exist: bool) -> Iterator[Path]:
@@ -341,14 +341,14 @@ def _own_paths() -> Iterator[tuple[tuple[str, ...], bool]]:
             yield (own.name,), False
 
 
-def _typed(tree: Tree, origin: dict[tuple[str, ...], str]) -> Config:
+def from_tree(tree: Mapping[str, Any], origin: Mapping[tuple[str, ...], str]) -> Config:
+    """The typed configuration of a merged tree. Raises ConfigError."""
     builder = Builder()
     own = {k: v for k, v in tree.items() if k in OWN}
     config = builder.build(Config, own)
     if builder.faults or config is None:
         raise ConfigError(explain(builder.faults, origin))
-    rest = {k: v for k, v in tree.items() if k not in OWN}
-    return Config(**{name: getattr(config, name) for name in OWN}, sections=rest, origin=origin)
+    return replace(config, tree=tree, origin=origin)
 
 
 def explain(faults: list[Fault], origin: Mapping[tuple[str, ...], str]) -> list[str]:

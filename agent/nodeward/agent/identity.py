@@ -113,16 +113,19 @@ def agent_id(public: bytes) -> str:
     return digest.lower().rstrip("=")[:26]
 
 
-def write_whole(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Replace a file so that after a crash either the old or the new content is there."""
+def write_whole(path: Path, content: bytes, mode: int = 0o600, *, durable: bool = True) -> None:
+    """Replace a file: readers see the old or the new content. `durable`: after a crash too."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     with open(fd, "wb") as file:
         file.write(content)
         file.flush()
         os.fchmod(fd, mode)
-        os.fsync(fd)
+        if durable:
+            os.fsync(fd)
     temporary.replace(path)
+    if not durable:
+        return
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)

@@ -7,13 +7,14 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
 import requests
 import urllib3
 
-from nodeward.agent.backoff import retry_after
 from nodeward.agent.config import Collector
 from nodeward.agent.identity import Enrolment, Identity, write_whole
 from nodeward.agent.spool import Body, Spool
@@ -136,6 +137,21 @@ def _judged(answer: requests.Response, content: bytes) -> tuple[int, Any]:
         str(error.get("message", "")),
         retry_after(answer.headers.get("Retry-After"), time.time()),
     )
+
+
+def retry_after(text: str | None, now: float) -> float | None:
+    """The Retry-After header, RFC 9110 10.2.3: seconds or a date. At most an hour; None when it
+    says nothing we understand."""
+    if text is None:
+        return None
+    if text.isascii() and text.strip().isdigit():
+        return float(min(int(text.strip()[:9]), 3600))
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    at = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return min(max((at - datetime.fromtimestamp(now, UTC)).total_seconds(), 0.0), 3600.0)
 
 
 def attestation(files: Mapping[str, str | None]) -> dict[str, str] | None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 
+from nodeward.agent.trace import Traced
 from nodeward.host import Host
 from nodeward.model import (
     Absent,
@@ -44,6 +45,8 @@ class Looker:
     host: Host
     readings: dict[type[Fact], Reading[Fact]] = field(default_factory=dict)
     limit_s: float = PROBE_LIMIT_S
+    traces: dict[type[Fact], set[str]] | None = None
+    """When given, filled with what each fact's probe asked for (see nodeward.agent.trace)."""
     _open: list[type[Fact]] = field(default_factory=list)
 
     def look(self, wanted: type[Fact]) -> Reading[Fact]:
@@ -72,11 +75,16 @@ class Looker:
                     case failed:
                         return failed
             with _time_limit(self.limit_s):
-                return look(self.host, reader, given)
+                return look(self._host_of(wanted), reader, given)
         except _ProbeTimeout:
             return Unreadable(wanted.__name__, f"took longer than {self.limit_s:g} s")
         finally:
             self._open.pop()
+
+    def _host_of(self, wanted: type[Fact]) -> Host:
+        if self.traces is None:
+            return self.host
+        return Traced(self.host, self.traces.setdefault(wanted, set()))
 
 
 def _handled(need: Need, failed: Absent | Unreadable) -> bool:

@@ -14,7 +14,7 @@ from nodeward.facts.cloud import Cloud
 from nodeward.facts.node import Node
 from nodeward.facts.system import System
 from nodeward.host import Host
-from nodeward.model import JSON, Absent, Check, Fact, Reading, Report, Seen, legible
+from nodeward.model import JSON, Absent, Check, Fact, Finding, Reading, Report, Seen, legible
 
 
 class NoSuchCheckError(ValueError):
@@ -43,7 +43,14 @@ def scan(
     """Look at the host once. `at` is the clock in seconds since 1970; `given` are readings that
     are already known: the operator's settings."""
     looker = Looker(host, {Now: Seen(Now(at)), **(given or {})})
-    findings = examine(looker, checks)
+    return report_of(looker, examine(looker, checks), at=at, node=node)
+
+
+def report_of(
+    looker: Looker, findings: tuple[Finding, ...], *, at: float, node: str | None = None
+) -> Report:
+    """The report of a look that was taken."""
+    host = looker.host
     system = looker.look(System)
     name = (
         system.fact.hostname

@@ -32,15 +32,19 @@ def settings(
     readings: dict[type[Fact], Reading[Fact]] = {}
     kinds = parameters()
     for kind in kinds:
-        raw = _spread(kind, _section(config.sections, kind.section))
+        raw = _spread(kind, _section(config.tree, kind.section))
         raw = _with_environment(kind, _without_siblings(kind, raw, kinds), environment)
         built = builder.build(kind, raw, kind.section)
         if built is not None:
             readings[kind] = Seen(built)
-    faults = builder.faults + list(_unread(config.sections, [kind.section for kind in kinds]))
+    faults = builder.faults + list(_unread(_foreign(config), [kind.section for kind in kinds]))
     if faults:
         raise ConfigError(explain(faults, config.origin))
     return readings
+
+
+def _foreign(config: Config) -> dict[str, Any]:
+    return {key: value for key, value in config.tree.items() if key not in OWN}
 
 
 def _section(tree: Mapping[str, Any], path: tuple[str, ...]) -> object:

@@ -131,6 +131,10 @@ class Spool:
         """Digest of the posture that the collector holds, if it has everything up to now."""
         return self._recovering(lambda: str(self._about("held")))
 
+    def head(self) -> dict[str, Any] | None:
+        """The last report's own members, without findings; None before the first."""
+        return self._recovering(self._last_head)
+
     # -- looks come in ---------------------------------------------------------------------
 
     def put(self, head: Mapping[str, Any], found: Mapping[str, Body], *, whole: bool) -> int | None:
@@ -158,15 +162,20 @@ class Spool:
         after = dict(found) if whole else {**before, **found}
         changed = {k: f for k, f in found.items() if before.get(k) != f}
         gone = set(before) - set(after)
-        if not changed and not gone:
+        if not changed and not gone and _lasting(head) == _lasting(self._last_head()):
             return None
         full = not before or bool(gone)
         with self._transaction():
             self._store("latest", after if full else changed, replace=full)
             base = None if full else digest_of(before)
             seq = self._enqueue(head, "full" if full else "delta", base, after if full else changed)
+            self._set(head=_json(head).decode())
         self.shrink()
         return seq
+
+    def _last_head(self) -> dict[str, Any] | None:
+        raw = json.loads(self._about("head"))
+        return raw if isinstance(raw, dict) else None
 
     def _enqueue(
         self, head: Mapping[str, Any], kind: str, base: str | None, findings: Mapping[str, Body]
@@ -331,7 +340,7 @@ class Spool:
             raise sqlite3.DatabaseError("file is not a database of this version")
 
     def _create(self, db: sqlite3.Connection) -> None:
-        first = {"boot": os.urandom(16).hex(), "seq": 0, "acked": 0, "held": ""}
+        first = {"boot": os.urandom(16).hex(), "seq": 0, "acked": 0, "held": "", "head": "null"}
         counters = {"dropped": 0, "refused": 0, "set_aside": 0}
         db.execute("BEGIN EXCLUSIVE")
         for statement in _SCHEMA.split(";"):
@@ -360,6 +369,11 @@ def summary_of(posture: Mapping[str, Body]) -> dict[str, int]:
     for finding in posture.values():
         counts[finding["status"]] += 1
     return counts
+
+
+def _lasting(head: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A report's members but for the time: a change of these is worth a report of its own."""
+    return {k: v for k, v in (head or {}).items() if k != "taken_at"}
 
 
 def _by_check(body: Body) -> dict[str, Body]:

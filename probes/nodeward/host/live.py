@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 
-from nodeward.host.tree import TreeHost
+from nodeward.host.base import DeniedError
+from nodeward.host.masks import masked
+from nodeward.host.tree import TreeHost, Walk
 
 HOST_ROOT = "/"
 
@@ -25,3 +27,17 @@ class LiveHost(TreeHost):
             return own == os.readlink(f"{self.root.rstrip('/')}/proc/1/ns/{kind}")
         except OSError:
             return None
+
+    def _resolve(self, walk: Walk, *, follow: bool) -> None:
+        try:
+            super()._resolve(walk, follow=follow)
+        except OSError:
+            self._refuse_masked(walk)
+            raise
+        self._refuse_masked(walk)
+
+    def _refuse_masked(self, walk: Walk) -> None:
+        """What our sandbox hides is unreadable; it would look empty, or as if it were not there."""
+        at = "/" + "/".join(walk.names)
+        if self.root == "/" and not walk.prefix and masked(at):
+            raise DeniedError(at, "hidden by the agent's own sandbox")

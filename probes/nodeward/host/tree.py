@@ -39,7 +39,7 @@ _STEP = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(slots=True)
-class _Walk:
+class Walk:
     """Where a path resolution stands: the directories entered, and what is still to do."""
 
     todo: list[str]
@@ -132,14 +132,14 @@ class TreeHost:
                 raise translate(path, exc) from exc
 
     @contextmanager
-    def _walked(self, path: str, *, follow: bool) -> Iterator[_Walk]:
+    def _walked(self, path: str, *, follow: bool) -> Iterator[Walk]:
         if not path.startswith("/") or "\0" in path or not _encodable(path):
             raise HostError(path, "not an absolute path")
         try:
             root = os.open(self._root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as exc:
             raise translate(path, exc) from exc
-        walk = _Walk(_parts(path), [root])
+        walk = Walk(_parts(path), [root])
         try:
             try:
                 self._resolve(walk, follow=follow)
@@ -150,7 +150,7 @@ class TreeHost:
             for fd in walk.fds:
                 os.close(fd)
 
-    def _resolve(self, walk: _Walk, *, follow: bool) -> None:
+    def _resolve(self, walk: Walk, *, follow: bool) -> None:
         while walk.todo:
             part = walk.todo.pop(0)
             if part in (".", ".."):
@@ -169,7 +169,7 @@ class TreeHost:
             else:
                 self._follow(walk, fd)
 
-    def _follow(self, walk: _Walk, fd: int) -> None:
+    def _follow(self, walk: Walk, fd: int) -> None:
         walk.links += 1
         try:
             if walk.links > MAX_LINKS:
@@ -181,7 +181,7 @@ class TreeHost:
             walk.to_root()
         walk.todo = _parts(target) + walk.todo
 
-    def _enter(self, walk: _Walk, part: str) -> None:
+    def _enter(self, walk: Walk, part: str) -> None:
         """Go into another process's root: its link is no text to be walked, only the kernel's own
         way leads into the mount namespace. What it holds is then resolved inside it."""
         fd = os.open(part, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=walk.fds[-1])
@@ -206,7 +206,7 @@ def _encodable(path: str) -> bool:
     return True
 
 
-def _is_process(walk: _Walk) -> bool:
+def _is_process(walk: Walk) -> bool:
     """Whether we stand in /proc/PID of the host itself. Inside another process's root anyone may
     have made a folder that looks like it."""
     names = walk.names

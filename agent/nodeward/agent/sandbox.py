@@ -1,0 +1,51 @@
+"""What our own confinement hides from us."""
+
+from __future__ import annotations
+
+import os
+
+from nodeward.facts.agent import Sandbox
+from nodeward.host import Host, LiveHost
+from nodeward.host.masks import masked_paths
+
+NEEDED = {2: "CAP_DAC_READ_SEARCH", 19: "CAP_SYS_PTRACE"}  # include/uapi/linux/capability.h
+OVERRIDE = 1  # CAP_DAC_OVERRIDE reads everything too
+
+
+def examine_sandbox(host: Host) -> Sandbox:
+    """Compare what we may with what is needed to judge the host."""
+    return Sandbox(masked_paths(), _foreign(host), _missing())
+
+
+def _foreign(host: Host) -> tuple[str, ...]:
+    if not isinstance(host, LiveHost):
+        return ()
+    return tuple(kind for kind in ("net", "pid") if host.same_namespace(kind) is False)
+
+
+def _missing() -> tuple[str, ...]:
+    held = effective_capabilities()
+    if held is None:
+        return ()
+    return tuple(
+        name
+        for bit, name in NEEDED.items()
+        if not held >> bit & 1 and not (bit == 2 and held >> OVERRIDE & 1)
+    )
+
+
+def effective_capabilities() -> int | None:
+    """CapEff of /proc/self/status; None where it cannot be read."""
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+            for line in file:
+                if line.startswith("CapEff:"):
+                    return int(line.split()[1], 16)
+    except (OSError, ValueError):
+        return None
+    return None
+
+
+def confined() -> bool:
+    """Whether we run without root's rights over everything."""
+    return os.geteuid() != 0

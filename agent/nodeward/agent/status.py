@@ -1,0 +1,34 @@
+"""What the agent says of itself to others on the node: a status file, and Prometheus metrics."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from nodeward.agent.config import Config
+from nodeward.agent.identity import write_whole
+from nodeward.agent.metrics import exposition
+from nodeward.agent.spool import Tally
+from nodeward.facts.agent import SCHEMA, Agent
+
+STATUS_FILE = "agent.json"
+METRICS_FILE = "nodeward.prom"
+
+
+def write_status(
+    config: Config, agent: Agent, tally: Tally, posture: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Replace the status file, the metrics beside it, and the textfile collector's copy."""
+    at = time.time()
+    run = Path(config.run_dir)
+    run.mkdir(mode=0o755, parents=True, exist_ok=True)
+    status = {"schema": SCHEMA, "at": at, **asdict(agent), "spool": asdict(tally)}
+    write_whole(run / STATUS_FILE, json.dumps(status, indent=1).encode(), 0o644, durable=False)
+    text = exposition(agent, tally, posture, at).encode()
+    write_whole(run / METRICS_FILE, text, 0o644, durable=False)
+    if config.metrics.textfile:
+        write_whole(Path(config.metrics.textfile, METRICS_FILE), text, 0o644, durable=False)

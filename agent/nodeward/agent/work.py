@@ -1,0 +1,274 @@
+"""The short-lived worker: one job in on stdin, one result out on stdout, both a line of JSON.
+
+It looks, keeps what it found, and sends what waits. Everything heavy is imported here and gone
+again when the worker ends. It is started a moment before its job is known (see `warm`), so that
+its imports run while a burst of changes settles.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nodeward.agent.clock import moment
+from nodeward.agent.config import Config, ConfigError, from_tree
+from nodeward.agent.plan import plan
+from nodeward.agent.runner import Looker, examine
+from nodeward.agent.sandbox import examine_sandbox
+from nodeward.agent.scan import report_of
+from nodeward.agent.settings import settings
+from nodeward.agent.spool import Spool, SpoolFullError, Tally, locked
+from nodeward.agent.status import write_status
+from nodeward.checks import catalog
+from nodeward.facts.agent import Agent, Kept, Spending, Standing, Watch
+from nodeward.facts.clock import Now
+from nodeward.host import LiveHost
+from nodeward.model import Check, Fact, Finding, Params, Reading, Seen
+from nodeward.model.report import REPORT_SCHEMA, finding_to_json, report_to_json
+from nodeward.probes.registry import probes
+
+LOCK_WAIT_S = 10.0
+"""Another worker may still be at its end: one that outlived a killed resident."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """`kind`: "full" looks at all, "part" at what depends on the stale `facts`, "push" only
+    sends, "check" only judges the configuration. `tree` is the merged configuration."""
+
+    kind: str
+    tree: Mapping[str, Any]
+    facts: tuple[str, ...] = ()
+    watch: Mapping[str, Any] | None = None
+    spending: Mapping[str, Any] | None = None
+    conflict: str = ""
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Job:
+        return cls(
+            raw["kind"], raw["tree"], tuple(raw.get("facts", ())), raw.get("watch"),
+            raw.get("spending"), raw.get("conflict") or "",
+        )  # fmt: skip
+
+
+def main() -> None:
+    """`python -m nodeward.agent.work CPU_S BYTES`."""
+    limit(int(sys.argv[1]), int(sys.argv[2]))
+    warm()
+    line = sys.stdin.readline()
+    if not line:
+        return  # nothing to do after all
+    result = perform(Job.from_json(json.loads(line)))
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    result["cpu_s"] = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+    result["peak_bytes"] = own.ru_maxrss * 1024
+    sys.stdout.write(json.dumps(result) + "\n")
+
+
+def limit(cpu_s: int, memory_bytes: int) -> None:
+    """Bounds that no probe can argue with."""
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 5))
+    resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def warm() -> None:
+    """Import what every job needs."""
+    catalog()
+    probes()
+
+
+def perform(job: Job) -> dict[str, Any]:
+    """Do one job. What a collector, a disk or a host does wrong is in the result."""
+    try:
+        config = from_tree(job.tree, {})
+        given = dict(settings(config))
+    except ConfigError as exc:
+        return {"problems": exc.problems}
+    if job.kind == "check":
+        return {}
+    state = Path(config.state_dir)
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _waiting_for(state), contextlib.closing(Spool(state, config.spool, moment)) as spool:
+        return _Task(job, config, given, spool).run()
+
+
+@contextlib.contextmanager
+def _waiting_for(state: Path) -> Iterator[None]:
+    until = time.monotonic() + LOCK_WAIT_S
+    with contextlib.ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(locked(state))
+                break
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.1)
+        yield
+
+
+@dataclass(slots=True)
+class _Task:
+    job: Job
+    config: Config
+    given: dict[type[Fact], Reading[Fact]]
+    spool: Spool
+    standing: Standing = field(default_factory=Standing)
+
+    def run(self) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        self.standing = self._standing()
+        agent = self._agent()
+        if self.job.kind != "push":
+            result |= self._look(agent)
+        result |= self._push()
+        with contextlib.suppress(OSError):
+            write_status(self.config, self._agent(), self.spool.tally(), self.spool.latest())
+        return result
+
+    def _agent(self) -> Agent:
+        tally = self.spool.tally()
+        watch = self.job.watch or {}
+        return Agent(
+            watch=Watch(dict(watch.get("sources", {})), tuple(watch.get("lost", ()))),
+            spending=Spending(**(self.job.spending or {})),
+            sandbox=examine_sandbox(LiveHost(self.config.host_root)),
+            standing=self.standing,
+            kept=Kept(tally.dropped, tally.refused, tally.set_aside),
+        )
+
+    def _standing(self) -> Standing:
+        from nodeward.agent.identity import Identity
+
+        identity = Identity(Path(self.config.state_dir) / "identity", machine_id(self.config))
+        return Standing(
+            identity.agent_id, identity.enrolment is not None, self.job.conflict, identity.cloned
+        )
+
+    # -- look ------------------------------------------------------------------------------
+
+    def _look(self, agent: Agent) -> dict[str, Any]:
+        at = time.time()
+        traces: dict[type[Fact], set[str]] = {}
+        readings = {**self.given, Now: Seen(Now(at)), Agent: Seen(agent)}
+        looker = Looker(LiveHost(self.config.host_root), readings, traces=traces)
+        whole = self.job.kind == "full" or self.spool.head() is None
+        rules = list(catalog().values())
+        if not whole:
+            rules = affected(rules, {*self.job.facts, Agent.__name__})
+        findings = examine(looker, rules)
+        head = self._head(looker, findings, at, whole=whole)
+        result = {"looked": len(findings), **_watching(looker, traces)}
+        try:
+            kept: dict[str, Any] = {f.check: finding_to_json(f) for f in findings}
+            result["seq"] = self.spool.put(head, kept, whole=whole)
+        except SpoolFullError as exc:
+            result["spool_error"] = str(exc)
+        return result
+
+    def _head(
+        self, looker: Looker, findings: tuple[Finding, ...], at: float, *, whole: bool
+    ) -> dict[str, Any]:
+        last = self.spool.head()
+        if not whole and last is not None:  # the inventory costs a look of its own
+            from nodeward.agent.scan import rfc3339
+
+            return {**last, "taken_at": rfc3339(at)}
+        report = report_to_json(report_of(looker, findings, at=at, node=self.config.node))
+        del report["findings"], report["summary"]
+        return {**report, "schema": REPORT_SCHEMA}
+
+    # -- push ------------------------------------------------------------------------------
+
+    def _push(self) -> dict[str, Any]:
+        if not self.config.collector.urls:
+            self._keep_no_history()
+            return {"left": 0}
+        from nodeward.agent.identity import Identity
+        from nodeward.agent.push import Centre, Pusher, attestation
+
+        state = Path(self.config.state_dir)
+        head = self.spool.head() or {}
+        node = str(head.get("node") or self.config.node or os.uname().nodename)
+        identity = Identity(state / "identity", machine_id(self.config))
+        try:
+            with contextlib.closing(Centre(self.config.collector, state)) as centre:
+                vouch = attestation_files(self.config)
+                outcome = Pusher(
+                    centre, identity, self.spool, node, self.config.cluster,
+                    lambda: attestation(vouch), head,
+                ).push()  # fmt: skip
+        except (SpoolFullError, OSError) as exc:
+            return {"left": 1, "failed": f"{type(exc).__name__}: {exc}"}
+        enrolled = identity.enrolment is not None
+        self.standing = Standing(
+            identity.agent_id, enrolled, outcome.conflict or "", self.standing.cloned
+        )
+        return asdict(outcome)
+
+    def _keep_no_history(self) -> None:
+        """Nobody will ever ask for it: only the latest posture is kept."""
+        with contextlib.suppress(SpoolFullError):
+            while (waiting := self.spool.oldest()) is not None:
+                self.spool.ack(waiting[0])
+
+
+def affected(rules: list[Check[...]], stale: set[str]) -> list[Check[...]]:
+    """The checks that need a stale fact, or a fact that is read from one."""
+    known: dict[type[Fact], bool] = {}
+
+    def depends(fact: type[Fact]) -> bool:
+        if fact not in known:
+            known[fact] = False  # a probe that needs itself is told elsewhere
+            reader = probes().get(fact)
+            known[fact] = fact.__name__ in stale or (
+                reader is not None and any(depends(need.fact) for need in reader.needs)
+            )
+        return known[fact]
+
+    return [rule for rule in rules if any(depends(need.fact) for need in rule.needs)]
+
+
+def _watching(looker: Looker, traces: Mapping[type[Fact], set[str]]) -> dict[str, Any]:
+    read = [f for f in looker.readings if f in probes() and not issubclass(f, Params)]
+    events = {f.__name__: f.events for f in read}
+    made = plan({f.__name__: paths for f, paths in traces.items()}, events, looker.host.root)
+    return {"plan": made.to_json(), "facts": sorted(events)}
+
+
+def machine_id(config: Config) -> str:
+    """What binds our key to this machine; "" where it has no id."""
+    try:
+        return Path(config.host_root, "etc/machine-id").read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return ""
+
+
+def attestation_files(config: Config) -> dict[str, str | None]:
+    """Where what vouches for us may be: a systemd credential wins over the configured file."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    credential = f"{folder}/join-token" if folder else None
+    if credential is not None and not os.path.exists(credential):
+        credential = None
+    return {
+        "k8s-psat": config.enrol.service_account_token_file,
+        "join-token": credential or config.enrol.join_token_file,
+    }
+
+
+def spooled(tally: Tally) -> dict[str, int]:
+    return {"depth": tally.depth, "bytes": tally.size, "dropped": tally.dropped}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,15 @@
+"""Read what the agent of this host last said of itself. The agent gives its own checks the fact
+directly; this is for everyone else who scans the host."""
+
+from __future__ import annotations
+
+from nodeward.facts.agent import Agent, parse_agent
+from nodeward.host import Host
+from nodeward.probes.registry import probe
+
+STATUS_FILE = "/run/nodeward/agent.json"
+
+
+@probe
+def read_agent(host: Host) -> Agent:
+    return parse_agent(host.read(STATUS_FILE))

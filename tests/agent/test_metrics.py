@@ -1,0 +1,25 @@
+"""What Prometheus reads."""
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+
+from nodeward.agent.metrics import exposition
+from nodeward.agent.spool import Tally
+from nodeward.facts.agent import Agent
+
+TALLY = Tally("b", 9, 7, 2, 512, 3, 0, 0)
+FINDING = st.fixed_dictionaries(
+    {"status": st.sampled_from(["pass", "fail", "unknown"]), "severity": st.just("high")}
+)
+
+
+@given(st.dictionaries(st.text(min_size=1, max_size=6), FINDING, max_size=4))
+def test_every_check_is_one_series_whatever_its_name(posture: dict[str, Any]) -> None:
+    text = exposition(Agent(), TALLY, posture, 1.5)
+    families = {f.name: f for f in text_string_to_metric_families(text)}
+    shown = {s.labels["check"]: s.labels["status"] for s in families["nodeward_check_info"].samples}
+    assert shown == {check: finding["status"] for check, finding in posture.items()}
+    assert families["nodeward_spool_dropped"].samples[0].value == 3

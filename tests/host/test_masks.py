@@ -1,0 +1,61 @@
+"""A folder that our own sandbox hides is unreadable. It looks empty, and must never pass for it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nodeward.host.masks import parse_masks
+
+HIDDEN = (
+    "581 560 0:25 /systemd/inaccessible/dir /usr/lib/modules ro,nosuid - tmpfs tmpfs rw\n"
+    "582 560 0:25 /systemd/inaccessible/reg /proc/kallsyms ro - tmpfs tmpfs rw\n"
+    "583 560 8:1 / /a\\040b rw - ext4 /dev/sda1 rw\n"
+)
+
+
+def test_systemd_s_covers_are_told_from_mounts() -> None:
+    assert parse_masks(HIDDEN) == ("/proc/kallsyms", "/usr/lib/modules")
+
+
+@pytest.mark.parametrize("text", ["", "\n", "a b c", "1 2 3 /systemd/inaccessible/dir"])
+def test_a_short_line_is_no_cover(text: str) -> None:
+    assert parse_masks(text) == ()
+
+
+# What ProtectKernelModules=yes does to a service, in a mount namespace of its own.
+LOOK = """
+import sys
+from nodeward.host import DeniedError, LiveHost
+for ask in ("names", "stat", "read"):
+    for path in (sys.argv[1], sys.argv[1] + "/6.1/modules.dep", sys.argv[1] + "/../covered/x"):
+        try:
+            getattr(LiveHost(), ask)(path)
+        except DeniedError as exc:
+            assert "sandbox" in exc.why
+        else:
+            raise SystemExit(f"{ask} {path} answered")
+assert LiveHost().names(sys.argv[2]) == ("seen",)
+"""
+
+
+@pytest.mark.root
+def test_a_covered_folder_is_denied_and_its_neighbour_is_not(tmp_path: Path) -> None:
+    (tmp_path / "covered").mkdir()
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open/seen").touch()
+    fake_run = tmp_path / "run"
+    fake_run.mkdir()
+    script = (
+        f"mount -t tmpfs none {fake_run} && mkdir -p {fake_run}/systemd/inaccessible/dir &&"
+        f" mount --bind {fake_run}/systemd/inaccessible/dir {tmp_path}/covered &&"
+        f' exec "$0" -c "$1" {tmp_path}/covered {tmp_path}/open'
+    )
+    ran = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script, sys.executable, LOOK],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr

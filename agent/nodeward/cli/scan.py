@@ -16,7 +16,9 @@ from nodeward.agent.config import ConfigError, load
 from nodeward.agent.scan import NoSuchCheckError, scan, select
 from nodeward.agent.settings import settings
 from nodeward.cli import exits, table
-from nodeward.host import Host, LiveHost, Replay, TreeHost
+from nodeward.host import Host, LiveHost, TreeHost
+from nodeward.host.record import NoRecordingError
+from nodeward.host.record import load as load_recording
 from nodeward.model import Fact, Reading, Report, Severity, Status
 from nodeward.model.report import report_to_json
 
@@ -71,11 +73,10 @@ def open_host(root: str | None, replay: str | None) -> tuple[Host, float | None,
         return TreeHost(root), None, None
     if replay:
         try:
-            data = json.loads(Path(replay).read_text(encoding="utf-8"))
-            host = Replay(data["log"], live=data["live"], root=data["root"])
-            return host, parse_time(data["taken_at"]), str(data["node"])
-        except (ValueError, KeyError, TypeError) as exc:
+            host, name, taken_at = load_recording(Path(replay).read_text(encoding="utf-8"))
+        except (NoRecordingError, UnicodeDecodeError) as exc:
             raise click.UsageError(f"{replay} is no recording of nodeward: {exc}") from None
+        return host, parse_time(taken_at), name
     return LiveHost(os.environ.get(ENVIRONMENT_ROOT, "/")), None, None
 
 

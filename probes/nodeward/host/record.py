@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, TypeVar, cast
 
 from nodeward.host.base import ERRORS, LIMIT, Host, HostError, Stat, TooBigError
 from nodeward.host.query import Query, from_plain, to_plain
+from nodeward.host.redact import (
+    REDACTED,
+    another_machine_id,
+    is_private_der,
+    redact,
+    redact_environ,
+)
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -146,54 +152,31 @@ def _within(path: str, data: bytes, limit: int) -> bytes:
     return data
 
 
-# What a recording must never hold. Shapes first, then names of settings whose value is one.
-_PRIVATE_KEY = re.compile(
-    r"-----BEGIN (?P<kind>[A-Z0-9 ]*PRIVATE KEY)-----.*?(?:-----END (?P=kind)-----|\Z)", re.DOTALL
-)
-_SHAPES = (
-    re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"),  # JSON web token
-    re.compile(r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b"),  # bootstrap token
-    re.compile(r"\bAKIA[0-9A-Z]{16}\b"),  # AWS access key id
-)
-_NAMED = re.compile(
-    r"(?i)(?P<name>[\w.-]*(?:password|passwd|secret|token|api-?key|key-data|credential)[\w.-]*"
-    r"[\"']?\s*[:=]\s*)(?P<quote>[\"']?)(?P<value>[^\s\"',}\0]+)"
-)
-REDACTED = "REDACTED"
+def redacted(log: Mapping[str, object]) -> dict[str, object]:
+    """The log without secrets, and with another machine id in place of this machine's."""
+    machine_id = log.get("read /etc/machine-id")
+    swap = machine_id.strip() if isinstance(machine_id, str) and machine_id.strip() else None
+    return {_swapped(redact(key), swap): _redacted(key, value, swap) for key, value in log.items()}
 
 
-def redact(text: str) -> str:
-    """The text without private keys, tokens and what is named like a secret.
-
-    Paths and switches stay (`--token-auth-file=/etc/x`, `serviceAccountTokens: true`): a value
-    that starts with "/" or is a boolean or a number is no secret.
-    """
-    text = _PRIVATE_KEY.sub(
-        lambda m: f"-----BEGIN {m['kind']}-----\n{REDACTED}\n-----END {m['kind']}-----", text
-    )
-    for shape in _SHAPES:
-        text = shape.sub(REDACTED, text)
-    return _NAMED.sub(_redact_named, text)
-
-
-def _redact_named(match: re.Match[str]) -> str:
-    value = match["value"]
-    if value.startswith("/") or value.lower() in ("true", "false", "null", "~") or value.isdigit():
-        return match[0]
-    return f"{match['name']}{match['quote']}{REDACTED}"
-
-
-def redacted(value: object) -> object:
-    """The same for every text inside a JSON value."""
+def _redacted(key: str, value: object, machine_id: str | None) -> object:
     match value:
+        case str() if key.startswith("read ") and key.endswith("/environ"):
+            return redact_environ(value)
+        case str() if key.startswith("read ") and is_private_der(value):
+            return REDACTED
         case str():
-            return redact(value)
+            return _swapped(redact(value), machine_id)
         case list():
-            return [redacted(v) for v in value]
+            return [_redacted(key, v, machine_id) for v in value]
         case dict():
-            return {k: redacted(v) for k, v in value.items()}
+            return {k: _redacted(key, v, machine_id) for k, v in value.items()}
         case _:
             return value
+
+
+def _swapped(text: str, machine_id: str | None) -> str:
+    return text.replace(machine_id, another_machine_id(machine_id)) if machine_id else text
 
 
 def dump(recorder: Recorder, *, node: str, taken_at: str) -> str:
@@ -207,3 +190,31 @@ def dump(recorder: Recorder, *, node: str, taken_at: str) -> str:
         "log": redacted(recorder.log),
     }
     return json.dumps(body, indent=1, sort_keys=True) + "\n"
+
+
+class NoRecordingError(ValueError):
+    """A file that is no recording, or one of another form."""
+
+
+def load(text: str) -> tuple[Replay, str, str]:
+    """The recorded host, its node's name, and when it was taken (RFC 3339)."""
+    try:
+        body = json.loads(text)
+        if body["schema"] != SCHEMA:
+            raise NoRecordingError(f"schema is {str(body['schema'])[:60]!r}, not {SCHEMA!r}")
+        log, live = body["log"], body["live"]
+        if not isinstance(log, dict) or not isinstance(live, bool):
+            raise NoRecordingError("log must be an object and live a boolean")
+        return (
+            Replay(log, live=live, root=str(body["root"])),
+            str(body["node"]),
+            str(body["taken_at"]),
+        )
+    except KeyError as exc:
+        raise NoRecordingError(f"{exc.args[0]} is missing") from None
+    except (TypeError, RecursionError):
+        raise NoRecordingError("no object") from None
+    except ValueError as exc:
+        if isinstance(exc, NoRecordingError):
+            raise
+        raise NoRecordingError("no JSON") from None

@@ -1,1 +1,5 @@
-"""Asks a collector, for the verbs get, query, diff and watch. Imports only the model."""
+"""Asks a collector."""
+
+from nodeward.client.client import Client, ClientError, Where
+
+__all__ = ["Client", "ClientError", "Where"]

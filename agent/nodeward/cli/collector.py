@@ -1,0 +1,250 @@
+"""`nodeward collector`: run and manage the centre."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from nodeward.cli import exits
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from nodeward.collector.settings import Settings
+
+T = TypeVar("T")
+
+
+def _settings(context: click.Context) -> Settings:
+    """The settings in force, or wrong usage."""
+    try:
+        import nodeward.collector.serve  # noqa: F401  all that the extra brings
+        from nodeward.collector.settings import SettingsError, load
+    except ModuleNotFoundError as exc:
+        raise click.UsageError(
+            f"this needs the collector extra (pip install 'nodeward[collector]'): no {exc.name}"
+        ) from None
+    given: str | None = context.obj
+    try:
+        return load(Path(given) if given else None)
+    except SettingsError as exc:
+        raise click.UsageError(str(exc)) from None
+
+
+@contextmanager
+def _usage() -> Iterator[None]:
+    """What the operator asked for cannot be: exit code 2 and one line."""
+    from nodeward.collector.problem import Problem
+    from nodeward.collector.settings import SettingsError
+
+    try:
+        yield
+    except (Problem, SettingsError) as exc:
+        raise click.UsageError(str(exc)) from None
+
+
+def _write(context: click.Context, act: Callable[[Connection], T]) -> T:
+    """Run an act of the operator in a transaction of its own, beside a running collector."""
+    settings = _settings(context)
+    from nodeward.collector.db.engine import open_engine
+
+    engine = open_engine(settings.database_url)
+    try:
+        with _usage(), engine.execution_options(writes=True).begin() as connection:
+            return act(connection)
+    finally:
+        engine.dispose()
+
+
+def _who() -> str:
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):
+        name = str(os.getuid())
+    return f"{name} at {socket.gethostname()}"
+
+
+def _span(_context: click.Context, _parameter: click.Parameter, value: str) -> int:
+    from nodeward.collector.clock import span_ms
+
+    try:
+        return span_ms(value)
+    except ValueError as exc:
+        raise click.BadParameter(str(exc)) from None
+
+
+def _labels(values: tuple[str, ...]) -> dict[str, str]:
+    out = {}
+    for text in values:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise click.BadParameter(f"{text!r} is not KEY=VALUE")
+        out[key] = value
+    return out
+
+
+@click.group("collector")
+@click.option("--config", type=click.Path(exists=True, dir_okay=False), help="collector.yaml")
+@click.pass_context
+def command(context: click.Context, config: str | None) -> None:
+    """Run and manage the centre."""
+    context.obj = config
+
+
+@command.command("init")
+@click.option("--name", "names", multiple=True, help="Host name or address agents will use.")
+@click.pass_context
+def init(context: click.Context, names: tuple[str, ...]) -> int:
+    """Make the state folder, a CA, a server certificate and the database. What is there stays."""
+    settings = _settings(context)
+    from nodeward.collector import pki
+    from nodeward.collector.db.engine import open_engine
+    from nodeward.collector.db.migrate import migrate
+
+    state = Path(settings.state)
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not (state / "ca.crt").exists() and not settings.tls_cert:
+        pki.write_ca(state)
+    if not settings.cert_path.exists() and not settings.tls_cert:
+        pki.write_server(state, list(names) or ["localhost", "127.0.0.1", socket.gethostname()])
+    engine = open_engine(settings.database_url)
+    migrate(engine)
+    engine.dispose()
+    click.echo(f"CA for agents and askers: {state / 'ca.crt'}")
+    return exits.OK
+
+
+@command.command("serve")
+@click.pass_context
+def serve(context: click.Context) -> int:
+    """Serve until told to stop."""
+    settings = _settings(context)
+    from nodeward.collector.serve import serve as run
+
+    with _usage():
+        run(settings)
+    return exits.OK
+
+
+@command.group("token")
+def token() -> None:
+    """Join tokens, by which agents enrol."""
+
+
+@token.command("create")
+@click.option("--cluster", required=True)
+@click.option("--node", metavar="GLOB", help="Without it, each agent waits for approval.")
+@click.option("--uses", type=click.IntRange(1, 1_000_000), default=1, show_default=True)
+@click.option("--ttl", "ttl_ms", default="1h", show_default=True, callback=_span)
+@click.option("--approve", is_flag=True, help="Each agent waits for `agents approve`.")
+@click.pass_context
+def token_create(
+    context: click.Context,
+    /,
+    approve: bool,
+    node: str | None,
+    cluster: str,
+    uses: int,
+    ttl_ms: int,
+) -> int:
+    """Print a new join token. It is shown only now."""
+    from nodeward.collector.clock import now_ms
+    from nodeward.collector.store.enrol import make_join_token
+
+    text = _write(
+        context,
+        lambda connection: make_join_token(
+            connection,
+            node=node,
+            approve=approve or node is None,
+            by=_who(),
+            now=now_ms(),
+            cluster=cluster,
+            uses=uses,
+            ttl_ms=ttl_ms,
+        ),
+    )
+    click.echo(text)
+    return exits.OK
+
+
+@command.group("access")
+def access() -> None:
+    """API tokens of people and programs."""
+
+
+@access.command("create")
+@click.argument("name")
+@click.option("--role", type=click.Choice(["viewer", "operator", "admin"]), default="viewer")
+@click.option("--label", multiple=True, metavar="KEY=VALUE", help="Only clusters labelled so.")
+@click.option("--ttl", "ttl_ms", default="365d", show_default=True, callback=_span)
+@click.pass_context
+def access_create(
+    context: click.Context, name: str, role: str, label: tuple[str, ...], ttl_ms: int
+) -> int:
+    """Print a new API token. It is shown only now."""
+    labels = _labels(label)
+    _settings(context)
+    from nodeward.collector.clock import now_ms
+    from nodeward.collector.store.access import Role, make_access
+
+    text = _write(
+        context,
+        lambda connection: make_access(
+            connection, name=name, role=Role.named(role), labels=labels, ttl_ms=ttl_ms, now=now_ms()
+        ),
+    )
+    click.echo(text)
+    return exits.OK
+
+
+@command.group("agents")
+def agents() -> None:
+    """Enrolled keys."""
+
+
+@agents.command("approve")
+@click.argument("agent")
+@click.pass_context
+def agents_approve(context: click.Context, agent: str) -> int:
+    """Let a pending agent speak; the one before it on that node is superseded."""
+    _settings(context)
+    from nodeward.collector.clock import now_ms
+    from nodeward.collector.store.enrol import approve
+
+    _write(context, lambda connection: approve(connection, agent, now_ms()))
+    return exits.OK
+
+
+@agents.command("revoke")
+@click.argument("agent")
+@click.pass_context
+def agents_revoke(context: click.Context, agent: str) -> int:
+    """The key speaks for nobody from now on (within five seconds)."""
+    _settings(context)
+    from nodeward.collector.clock import now_ms
+    from nodeward.collector.store.enrol import revoke
+
+    _write(context, lambda connection: revoke(connection, agent, now_ms()))
+    return exits.OK
+
+
+@command.group("config")
+def config() -> None:
+    """The configuration."""
+
+
+@config.command("check")
+@click.pass_context
+def config_check(context: click.Context) -> int:
+    """Say whether the configuration is right."""
+    _settings(context)
+    click.echo("the configuration is right")
+    return exits.OK

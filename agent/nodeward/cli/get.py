@@ -1,0 +1,117 @@
+"""`nodeward get`: rows of a collector."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from nodeward.cli import asking, exits
+from nodeward.cli.table import GLYPH
+from nodeward.model import Severity, Status
+
+
+def _text(name: str) -> Callable[[asking.Row], str]:
+    return lambda row: str(row.get(name) if row.get(name) is not None else "-")
+
+
+def _summary(row: asking.Row) -> str:
+    return " ".join(f"{n} {status}" for status, n in row["summary"].items() if n) or "-"
+
+
+def _status(row: asking.Row) -> str:
+    return f"{GLYPH[Status(row['status'])]} {row['status']}"
+
+
+def _value(name: str) -> Callable[[asking.Row], str]:
+    def cell(row: asking.Row) -> str:
+        value = row[name]
+        return f"{value['status']} ({value['severity']})" if value else "none"
+
+    return cell
+
+
+KINDS: dict[str, asking.Columns] = {
+    "nodes": [
+        ("cluster", _text("cluster")),
+        ("node", _text("node")),
+        ("seen", _text("seen")),
+        ("last seen", _text("last_seen")),
+        ("findings", _summary),
+    ],
+    "findings": [
+        ("status", _status),
+        ("severity", _text("severity")),
+        ("cluster", _text("cluster")),
+        ("node", _text("node")),
+        ("check", _text("check")),
+        ("since", _text("since")),
+        ("because", _text("because")),
+    ],
+    "changes": [
+        ("at", _text("at")),
+        ("cluster", _text("cluster")),
+        ("node", _text("node")),
+        ("check", _text("check")),
+        ("old", _value("old")),
+        ("new", _value("new")),
+    ],
+    "checks": [
+        ("check", _text("check")),
+        ("severity", _text("severity")),
+        *((s.value, lambda row, s=s: str(row["nodes"][s.value])) for s in Status),
+    ],
+    "clusters": [
+        ("cluster", _text("cluster")),
+        ("nodes", _text("nodes")),
+        ("findings", _summary),
+    ],
+    "agents": [
+        ("agent", _text("agent")),
+        ("cluster", _text("cluster")),
+        ("node", _text("node")),
+        ("status", _text("status")),
+        ("expires", _text("expires_at")),
+    ],
+}
+
+
+@click.command("get")
+@click.argument("kind", type=click.Choice(list(KINDS)))
+@asking.connection_options
+@click.option("--status", multiple=True, type=click.Choice([s.value for s in Status]))
+@click.option("--severity", multiple=True, type=click.Choice([s.value for s in Severity]))
+@click.option("--check", multiple=True, metavar="GLOB")
+@click.option("--cluster")
+@click.option("--node")
+@click.option("--label", multiple=True, metavar="KEY=VALUE", help="Of the cluster.")
+@click.option("--since", metavar="TIME", help="RFC 3339, or a span such as 24h.")
+@click.option("--until", metavar="TIME")
+@click.option("--seen", type=click.Choice(["current", "stale", "retired"]))
+@click.option("--sort", type=click.Choice(["name", "score"]))
+@click.option("--limit", type=click.IntRange(1), help="At most so many rows; default: all.")
+@click.option("--output", "-o", type=click.Choice(asking.FORMS), default="table")
+def command(
+    kind: str,
+    collector: str | None,
+    ca: str | None,
+    token_file: str | None,
+    limit: int | None,
+    output: str,
+    **filters: Any,  # noqa: ANN401  one option each
+) -> int:
+    """Rows of a collector: nodes, findings (the worst first), changes, checks, clusters, agents."""
+    ask = asking.client(collector, ca, token_file)
+    params = [
+        (name, value)
+        for name, given in filters.items()
+        for value in (given if isinstance(given, tuple) else (given,))
+        if value is not None
+    ]
+
+    def run() -> int:
+        asking.show(ask.items(f"/v1/{kind}", params, limit), KINDS[kind], output)
+        return exits.OK
+
+    return asking.answering(run)

@@ -1,0 +1,75 @@
+"""Answers: JSON, the one error shape, bounded bodies."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+
+import msgspec
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from nodeward.collector.problem import Problem, busy
+from nodeward.collector.wire import MOST_SENT
+
+BODY_S = 30
+"""Seconds in which a body must have come."""
+MOST_COMING = 256 << 20
+"""Bytes of bodies that may be in memory at once."""
+_coming = 0
+
+
+def answer(data: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(
+        msgspec.json.encode(data), status, dict(headers or {}), media_type="application/json"
+    )
+
+
+def problem_answer(problem: Problem) -> Response:
+    headers = {}
+    if problem.retry_after is not None:
+        headers["Retry-After"] = str(problem.retry_after)
+    if problem.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return answer(problem.to_json(), problem.status, headers)
+
+
+def tagged(request: Request, data: object) -> Response:
+    """A 200 with an ETag, or 304 when the asker has it already."""
+    body = msgspec.json.encode(data)
+    tag = '"' + hashlib.sha256(body).hexdigest()[:32] + '"'
+    headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
+    if tag in request.headers.get("If-None-Match", ""):
+        return Response(status_code=304, headers=headers)
+    return Response(body, 200, headers, media_type="application/json")
+
+
+async def body_of(request: Request) -> bytes:
+    """The body as sent. 413 when it is or claims to be too large, 408 when it dawdles."""
+    global _coming
+    claimed = request.headers.get("Content-Length", "0")
+    if not claimed.isascii() or not claimed.isdigit() or int(claimed) > MOST_SENT:
+        raise _too_large()
+    if _coming + int(claimed) > MOST_COMING:
+        raise busy("too many bodies at once")
+    taken, parts = 0, []
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for part in request.stream():
+                taken += len(part)
+                _coming += len(part)
+                if taken > MOST_SENT:
+                    raise _too_large()
+                parts.append(part)
+    except TimeoutError:
+        raise Problem(408, "slow", f"the body did not come within {BODY_S} s") from None
+    except ClientDisconnect:
+        raise Problem(400, "cut", "the sender went away") from None
+    finally:
+        _coming -= taken
+    return b"".join(parts)
+
+
+def _too_large() -> Problem:
+    return Problem(413, "too-large", f"a body has at most {MOST_SENT} bytes")

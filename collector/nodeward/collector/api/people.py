@@ -1,0 +1,139 @@
+"""What people and programs ask, with a token that says who they are and what they may see."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from nodeward.collector.api.answer import tagged
+from nodeward.collector.center import Center
+from nodeward.collector.clock import moment_ms, now_ms
+from nodeward.collector.problem import Problem, bad
+from nodeward.collector.store import ask
+from nodeward.collector.store.access import Role, asker_of
+from nodeward.collector.store.ask import Db, Filter, Page
+from nodeward.model import Severity, Status
+
+T = TypeVar("T")
+MOST_VALUES: Final = 64
+KNOWN: Final = frozenset(
+    (
+        "status", "severity", "check", "cluster", "node", "label", "since", "until", "seen", "sort",
+        "limit", "cursor",
+    )
+)  # fmt: skip
+
+
+def asking(request: Request, role: Role, question: Callable[[Db], T]) -> T:
+    """Authenticate, then answer. Blocks: call it in a thread."""
+    center: Center = request.app.state.center
+    with center.engine.connect() as connection, connection.begin():
+        asker = asker_of(connection, bearer(request), now_ms())
+    if asker is None:
+        raise Problem(401, "unauthorized", "send a valid token: Authorization: Bearer nwt_...")
+    asker.needs(role)
+    request.state.asker = asker
+    return center.ask(asker, question)
+
+
+def bearer(request: Request) -> str:
+    kind, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if kind.lower() == "bearer" else ""
+
+
+def filter_of(request: Request, cursor: tuple[type, ...] = ()) -> Filter:
+    """The query string as a filter; an unknown or malformed part is a 400 that names it."""
+    params = request.query_params
+    for name in params:
+        if name not in KNOWN:
+            raise bad(name, "there is no such filter")
+        if len(params.getlist(name)) > MOST_VALUES or any(
+            len(v) > 512 or "\0" in v for v in params.getlist(name)
+        ):
+            raise bad(name, "too many or too long values")
+    now = now_ms()
+    since, until = params.get("since"), params.get("until")
+    return Filter(
+        statuses=frozenset(_each(params.getlist("status"), Status, "status")),
+        severities=frozenset(_each(params.getlist("severity"), Severity, "severity")),
+        checks=tuple(params.getlist("check")),
+        cluster=params.get("cluster"),
+        node=params.get("node"),
+        labels=tuple(_label(text) for text in params.getlist("label")),
+        since=moment_ms(since, "since", now) if since else None,
+        until=moment_ms(until, "until", now) if until else None,
+        seen=params.get("seen"),
+        sort=_one_of(params.get("sort", "name"), ("name", "score"), "sort"),
+        limit=_limit(params.get("limit", "50")),
+        cursor=ask.cursor_of(params["cursor"], cursor) if params.get("cursor") else None,
+    )
+
+
+def _each(texts: list[str], kind: Callable[[str], T], field: str) -> list[T]:
+    try:
+        return [kind(word) for text in texts for word in text.split(",")]
+    except ValueError:
+        raise bad(field, f"there is no such {field}") from None
+
+
+def _label(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise bad("label", "must be KEY=VALUE")
+    return key, value
+
+
+def _one_of(text: str, allowed: tuple[str, ...], field: str) -> str:
+    if text not in allowed:
+        raise bad(field, f"must be one of {', '.join(allowed)}")
+    return text
+
+
+def _limit(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= ask.MOST):
+        raise bad("limit", f"must be from 1 to {ask.MOST}")
+    return int(text)
+
+
+def _page_json(page: Page) -> Mapping[str, Any]:
+    out: dict[str, Any] = {"items": page.items, "next": page.next}
+    if page.total is not None:
+        out["total"] = page.total
+    return out
+
+
+def _list(path: str, question: Callable[[Db, Filter], Page], *cursor: type) -> Route:
+    """A route that answers with a page of rows."""
+
+    async def endpoint(request: Request) -> Response:
+        by_score = request.query_params.get("sort") == "score"
+        kinds = (int, int) if by_score and path == "/v1/nodes" else cursor
+        want = filter_of(request, kinds)
+        page = await asyncio.to_thread(asking, request, Role.VIEWER, lambda db: question(db, want))
+        return tagged(request, _page_json(page))
+
+    return Route(path, endpoint, methods=["GET"], name=path)
+
+
+async def node(request: Request) -> Response:
+    cluster, name = request.path_params["cluster"], request.path_params["name"]
+    found = await asyncio.to_thread(
+        asking, request, Role.VIEWER, lambda db: ask.node(db, cluster, name)
+    )
+    return tagged(request, found)
+
+
+ROUTES = [
+    _list("/v1/nodes", ask.nodes, str, str),
+    Route("/v1/nodes/{cluster}/{name}", node, methods=["GET"]),
+    _list("/v1/findings", ask.findings, int, int, int),
+    _list("/v1/changes", ask.changes, int, int, int),
+    _list("/v1/checks", ask.checks),
+    _list("/v1/clusters", ask.clusters),
+    _list("/v1/agents", ask.agents, str),
+]

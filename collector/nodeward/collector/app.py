@@ -1,0 +1,98 @@
+"""The application: routes around a Center, and what every answer has in common."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator, Iterable
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from nodeward.collector.api import agents, operate, people
+from nodeward.collector.api.answer import problem_answer
+from nodeward.collector.center import Center
+from nodeward.collector.problem import Problem
+
+log = logging.getLogger(__name__)
+
+API: tuple[BaseRoute, ...] = (*agents.ROUTES, *people.ROUTES, *operate.ROUTES)
+HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"strict-transport-security", b"max-age=31536000"),
+)
+
+
+def build_app(center: Center, more: Iterable[BaseRoute] = ()) -> Starlette:
+    """The collector's application: the API and `more` routes (the page). Runs the center."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        async with center.running():
+            yield
+
+    app = Starlette(
+        routes=[*API, *more],
+        lifespan=lifespan,
+        middleware=[Middleware(Common, center=center)],
+        exception_handlers={Problem: _problem, HTTPException: _http, Exception: _defect},
+    )
+    app.router.redirect_slashes = False
+    app.state.center = center
+    return app
+
+
+def _problem(_request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, Problem)
+    return problem_answer(exc)
+
+
+def _http(_request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, HTTPException)
+    code = {404: "not-found", 405: "method"}.get(exc.status_code, "refused")
+    return problem_answer(Problem(exc.status_code, code, exc.detail))
+
+
+def _defect(_request: Request, exc: Exception) -> Response:
+    log.error("a defect: %s", type(exc).__name__)
+    return problem_answer(Problem(500, "defect", "a defect in the collector; its log says more"))
+
+
+class Common:
+    """Request ids, security headers, counting. Plain ASGI: it costs every heartbeat."""
+
+    def __init__(self, app: ASGIApp, center: Center) -> None:
+        self._app = app
+        self._metrics = center.metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        request_id = secrets.token_hex(8).encode()
+        code = 500
+
+        async def dressed(message: Message) -> None:
+            nonlocal code
+            if message["type"] == "http.response.start":
+                code = message["status"]
+                message["headers"] = [
+                    *message.get("headers", ()), *HEADERS, (b"x-request-id", request_id)
+                ]  # fmt: skip
+            await send(message)
+
+        try:
+            await self._app(scope, receive, dressed)
+        finally:
+            route = getattr(scope.get("route"), "path", "other")
+            self._metrics.requests.labels(route, str(code)).inc()
+            self._metrics.seconds.labels(route).observe(time.perf_counter() - began)

@@ -1,0 +1,98 @@
+"""All that a running collector holds, and its background work."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from nodeward.collector.clock import now_ms
+from nodeward.collector.db.engine import open_engine
+from nodeward.collector.metrics import Metrics
+from nodeward.collector.problem import Problem
+from nodeward.collector.settings import Settings
+from nodeward.collector.store.access import Asker
+from nodeward.collector.store.ask import Db
+from nodeward.collector.store.fold import fold_some
+from nodeward.collector.store.keys import POLL_S, Keys
+from nodeward.collector.store.pulse import Pulse, flush
+from nodeward.collector.store.writer import Writer
+
+log = logging.getLogger(__name__)
+
+FLUSH_S = 5.0
+FOLD_S = 1.0
+
+T = TypeVar("T")
+
+
+class Center:
+    """One process's share of a collector. Everything lasting is in the database."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.engine = open_engine(settings.database_url)
+        self.writer = Writer(self.engine)
+        self.keys = Keys(self.engine)
+        self.pulse = Pulse(self.engine)
+        self.metrics = Metrics(self)
+
+    def ask(self, asker: Asker, question: Callable[[Db], T]) -> T:
+        """Answer a question within the asker's scope. Blocks: call it in a thread."""
+        with self.engine.connect() as connection, connection.begin():
+            db = Db(
+                connection=connection,
+                names=self.writer.names,
+                scope=asker.scope,
+                now=now_ms(),
+                stale_ms=self.settings.stale_ms,
+            )
+            return question(db)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """The background work; at the end, what is queued is written."""
+        tasks = [
+            asyncio.create_task(_every(POLL_S, self.keys.poll), name="poll keys"),
+            asyncio.create_task(_every(FLUSH_S, self._flush), name="flush heartbeats"),
+            asyncio.create_task(_every(FOLD_S, self._fold), name="fold reports"),
+        ]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.to_thread(self.close)
+
+    def close(self) -> None:
+        with contextlib.suppress(Problem, SQLAlchemyError):
+            self._flush()
+        self.writer.close()
+        self.engine.dispose()
+
+    def _flush(self) -> None:
+        beats = self.pulse.take()
+        if beats:
+            self.writer.act_now(lambda connection: flush(connection, beats))
+
+    def _fold(self) -> None:
+        while fold_some(self.engine, self.writer, now_ms()):
+            pass
+
+
+async def _every(seconds: float, act: Callable[[], object]) -> None:
+    """Run it in a thread again and again; a failure is logged and does not end it."""
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await asyncio.to_thread(act)
+        except (SQLAlchemyError, Problem, LookupError) as exc:
+            log.warning("%s: %s", getattr(act, "__name__", "background work"), exc)
+        except Exception:
+            log.exception("a defect in the background")

@@ -1,0 +1,43 @@
+"""Time as the collector counts it: milliseconds since 1970."""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import UTC, datetime
+
+from nodeward.collector.problem import bad
+
+_AGE = re.compile(r"(?P<n>[0-9]{1,9})(?P<unit>[smhdw])")
+_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def rfc3339(ms: int | None) -> str | None:
+    if ms is None:
+        return None
+    text = datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+def span_ms(text: str) -> int:
+    """ "24h", "30m", "7d" in milliseconds. Raises ValueError."""
+    found = _AGE.fullmatch(text)
+    if not found:
+        raise ValueError(f"not a span of time such as 30m, 24h or 7d: {text!r}")
+    return int(found["n"]) * _SECONDS[found["unit"]] * 1000
+
+
+def moment_ms(text: str, field: str, now: int) -> int:
+    """An RFC 3339 time, or a span before now."""
+    if _AGE.fullmatch(text):
+        return now - span_ms(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise bad(field, "must be an RFC 3339 time or a span such as 24h") from None
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return int(aware.timestamp() * 1000)

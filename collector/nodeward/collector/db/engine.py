@@ -1,0 +1,75 @@
+"""A database opened: SQLite in WAL mode, or PostgreSQL; the rest of the collector sees one kind."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import make_url
+from sqlalchemy.pool import QueuePool
+
+Record: TypeAlias = Any
+"""A row of a query: its columns are attributes."""
+BUSY_S = 30
+"""How long a writer waits for another process (an operator's command) to let go of SQLite."""
+
+
+def open_engine(url: str, *, readers: int = 8) -> Engine:
+    """An engine for `sqlite:////path/file` or `postgresql://...`.
+
+    SQLite runs with synchronous=FULL: a commit is on the disk before a report is acknowledged.
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return _sqlite(url, readers)
+    if parsed.drivername == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    return create_engine(parsed, pool_size=readers, max_overflow=4, pool_pre_ping=True)
+
+
+def _sqlite(url: str, readers: int) -> Engine:
+    path = make_url(url).database
+    if not path or path == ":memory:":
+        raise ValueError("the database must be a file: sqlite:////path/collector.db")
+    Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    engine = create_engine(
+        url,
+        poolclass=QueuePool,
+        pool_size=readers,
+        max_overflow=4,
+        connect_args={"timeout": BUSY_S, "check_same_thread": False, "isolation_level": None},
+    )
+    event.listen(engine, "connect", _pragmas)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _pragmas(connection: sqlite3.Connection, _record: object) -> None:
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        "temp_store=MEMORY",
+        "cache_size=-65536",
+        "mmap_size=268435456",
+        "wal_autocheckpoint=4000",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin(connection: Connection) -> None:
+    # A writer takes the lock at once: a read that later turns into a write could not be retried.
+    write = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def is_sqlite(connection: Connection) -> bool:
+    return connection.dialect.name == "sqlite"
+
+
+def insert(connection: Connection, table: Any) -> Any:  # noqa: ANN401  the dialects share no type
+    """The dialect's own INSERT, which knows ON CONFLICT in the same words on both."""
+    return sqlite.insert(table) if is_sqlite(connection) else postgresql.insert(table)

@@ -1,0 +1,134 @@
+"""A posture as bytes: one number per check, content-addressed.
+
+Thousands of nodes share a posture, so it is stored once and named by its digest. `value` packs
+status and severity into one byte: status code times 8, plus the severity's rank. 0 means "this
+node has no such check"; it is only ever the `old` or `new` of a change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+from nodeward.model import Severity, Status
+
+NONE: Final = 0
+CODE: Final[Mapping[Status, int]] = {
+    Status.PASS: 1,
+    Status.FAIL: 2,
+    Status.NOT_APPLICABLE: 3,
+    Status.UNKNOWN: 4,
+    Status.ERROR: 5,
+}
+_STATUS: Final = {code: status for status, code in CODE.items()}
+_SEVERITY: Final = {severity.rank: severity for severity in Severity}
+WORST_FIRST: Final = (
+    Status.FAIL,
+    Status.ERROR,
+    Status.UNKNOWN,
+    Status.PASS,
+    Status.NOT_APPLICABLE,
+)
+POSTED: Final = frozenset((Status.FAIL, Status.UNKNOWN, Status.ERROR))
+"""The statuses people search for: each has a row per (check, state set)."""
+WEIGHT: Final = {4: 1_000_000, 3: 10_000, 2: 100, 1: 10, 0: 1}
+"""What one failure of that severity adds to a node's score. Only the order of scores means much."""
+
+
+def pack(status: Status, severity: Severity) -> int:
+    return CODE[status] * 8 + severity.rank
+
+
+def unpack(value: int) -> tuple[Status, Severity]:
+    return _STATUS[value >> 3], _SEVERITY[value & 7]
+
+
+LEVELS: Final = tuple(
+    pack(status, severity)
+    for status in WORST_FIRST
+    for severity in sorted(Severity, key=lambda s: -s.rank)
+)
+"""Every value, the worst first."""
+LEVEL_OF: Final = {value: level for level, value in enumerate(LEVELS)}
+
+
+@dataclass(frozen=True)
+class State:
+    """The values of one posture: `rules` are the ids of checks, ascending; `vec` lies beside it."""
+
+    rules: tuple[int, ...]
+    vec: bytes
+
+    @classmethod
+    def of(cls, values: Mapping[int, int]) -> State:
+        rules = tuple(sorted(values))
+        return cls(rules, bytes(values[rule] for rule in rules))
+
+    def values(self) -> dict[int, int]:
+        return dict(zip(self.rules, self.vec, strict=True))
+
+    def replaced(self, values: Mapping[int, int]) -> State:
+        """This state with some checks at other values."""
+        if values.keys() <= self.index.keys():
+            vec = bytearray(self.vec)
+            for rule, value in values.items():
+                vec[self.index[rule]] = value
+            return State(self.rules, bytes(vec))
+        return State.of(self.values() | dict(values))
+
+    @cached_property
+    def index(self) -> dict[int, int]:
+        return {rule: place for place, rule in enumerate(self.rules)}
+
+    @cached_property
+    def layout(self) -> bytes:
+        """Digest of the list of checks, 16 bytes."""
+        return hashlib.sha256(struct.pack(f">{len(self.rules)}I", *self.rules)).digest()[:16]
+
+    @cached_property
+    def digest(self) -> bytes:
+        """Digest of checks and values, 16 bytes."""
+        return hashlib.sha256(self.layout + self.vec).digest()[:16]
+
+    @cached_property
+    def fails(self) -> int:
+        return sum(1 for value in self.vec if value >> 3 == CODE[Status.FAIL])
+
+    @cached_property
+    def score(self) -> int:
+        """How bad: the weights of all failures, summed."""
+        fail = CODE[Status.FAIL]
+        return sum(WEIGHT[value & 7] for value in self.vec if value >> 3 == fail)
+
+    @cached_property
+    def mask(self) -> int:
+        """Bit n is set when some check is at LEVELS[n]."""
+        mask = 0
+        for value in set(self.vec):
+            mask |= 1 << LEVEL_OF[value]
+        return mask
+
+    def posted(self) -> Iterable[tuple[int, int]]:
+        """(check, value) of what is not well."""
+        codes = {CODE[status] for status in POSTED}
+        return ((r, v) for r, v in zip(self.rules, self.vec, strict=True) if v >> 3 in codes)
+
+
+EMPTY: Final = State((), b"")
+
+
+def differences(old: State, new: State) -> list[tuple[int, int, int]]:
+    """(check, old value, new value) where they differ, by check."""
+    if old.rules == new.rules:
+        both = zip(old.rules, old.vec, new.vec, strict=True)
+        return [(rule, a, b) for rule, a, b in both if a != b]
+    before, after = old.values(), new.values()
+    return [
+        (rule, before.get(rule, NONE), after.get(rule, NONE))
+        for rule in sorted(before.keys() | after.keys())
+        if before.get(rule, NONE) != after.get(rule, NONE)
+    ]

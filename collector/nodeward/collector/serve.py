@@ -1,0 +1,53 @@
+"""The collector as a process."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+
+import uvicorn
+
+from nodeward.collector.app import build_app
+from nodeward.collector.center import Center
+from nodeward.collector.db.migrate import migrate
+from nodeward.collector.protocol import Protocol
+from nodeward.collector.settings import Settings, SettingsError
+
+DRAIN_S = 15
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what was begun."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    config = configure(settings)
+    uvicorn.Server(config).run()
+
+
+def configure(settings: Settings) -> uvicorn.Config:
+    """The server for these settings, its schema brought up to date."""
+    if settings.tls and not settings.cert_path.is_file():
+        raise SettingsError(f"{settings.cert_path} is missing: run `nodeward collector init`")
+    center = Center(settings)
+    migrate(center.engine)
+    host, port = settings.address
+    config = uvicorn.Config(
+        build_app(center),
+        host=host,
+        port=port,
+        http=Protocol,
+        loop="uvloop",
+        ws="none",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=settings.connections,
+        timeout_keep_alive=900,
+        timeout_graceful_shutdown=DRAIN_S,
+        ssl_certfile=settings.cert_path if settings.tls else None,
+        ssl_keyfile=settings.key_path if settings.tls else None,
+    )
+    config.load()
+    if config.ssl is not None:
+        config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
+    return config

@@ -1,0 +1,108 @@
+"""What an operator may set: a file, a folder of more files, and NODEWARD_* over them."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from nodeward.collector.clock import span_ms
+
+FILE: Final = Path("/etc/nodeward/collector.yaml")
+ENVIRONMENT: Final = "NODEWARD_"
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be. The text names file and key."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Defaults are what is shipped. Spans are texts such as 15m."""
+
+    listen: str = "127.0.0.1:8443"
+    state: str = "/var/lib/nodeward"
+    database: str = ""  # empty: SQLite in the state folder
+    tls_cert: str = ""  # empty: tls.crt in the state folder
+    tls_key: str = ""
+    tls: bool = True
+    stale_after: str = "15m"
+    keep_receipts: str = "30d"
+    metrics_open: bool = False  # /metrics without a token
+    connections: int = 20_000
+
+    @property
+    def database_url(self) -> str:
+        return self.database or f"sqlite:///{Path(self.state).absolute() / 'collector.db'}"
+
+    @property
+    def cert_path(self) -> Path:
+        return Path(self.tls_cert or Path(self.state) / "tls.crt")
+
+    @property
+    def key_path(self) -> Path:
+        return Path(self.tls_key or Path(self.state) / "tls.key")
+
+    @property
+    def address(self) -> tuple[str, int]:
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+    @property
+    def stale_ms(self) -> int:
+        return span_ms(self.stale_after)
+
+    @property
+    def keep_receipts_ms(self) -> int:
+        return span_ms(self.keep_receipts)
+
+
+def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Settings:
+    """The settings in force. A named file must be there; the usual one may be missing."""
+    main = path or FILE
+    merged: dict[str, Any] = {}
+    if path is not None or main.exists():
+        merged |= _read(main)
+    for more in sorted(main.with_suffix(".d").glob("*.yaml")):
+        merged |= _read(more)
+    for known in fields(Settings):
+        value = environment.get(ENVIRONMENT + "COLLECTOR_" + known.name.upper())
+        if value is not None:
+            merged[known.name] = yaml.safe_load(value) if known.type != "str" else value
+    return check(merged, str(main))
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
+        raise SettingsError(f"{path}: {exc}") from None
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise SettingsError(f"{path}: must be a mapping of settings")
+    return data
+
+
+def check(values: Mapping[str, Any], where: str) -> Settings:
+    """Values as settings. Raises SettingsError with a suggestion for an unknown name."""
+    known = {f.name: f for f in fields(Settings)}
+    for name, value in values.items():
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise SettingsError(f"{where}: there is no setting {name}{hint}")
+        wanted = type(known[name].default)
+        if type(value) is not wanted:
+            raise SettingsError(f"{where}: {name} must be {wanted.__name__}, not {value!r}")
+    settings = replace(Settings(), **values)
+    try:
+        _ = settings.address, settings.stale_ms, settings.keep_receipts_ms
+    except ValueError as exc:
+        raise SettingsError(f"{where}: {exc}") from None
+    return settings

@@ -1,0 +1,1 @@
+"""All that touches rows: writes go through one thread, reads carry the asker's scope."""

@@ -1,0 +1,248 @@
+"""Who an agent is: a key, attested once for one node of one cluster."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Final, Literal
+
+from sqlalchemy import Connection, select, update
+
+from nodeward.collector.db import tables as t
+from nodeward.collector.db.engine import Record, insert
+from nodeward.collector.problem import Problem, gone
+from nodeward.collector.store.ingest import security_event
+
+JOIN_PREFIX: Final = "nwj_"
+BINDING_MS: Final = 30 * 86_400_000
+"""How long an enrolment by join token holds before it must be renewed."""
+
+
+@dataclass(frozen=True)
+class Binding:
+    """The answer to an enrolment."""
+
+    agent: str
+    node: int
+    node_name: str
+    cluster: str
+    status: Literal["active", "pending"]
+    expires_at: int
+
+
+def secret_hash(token: str) -> bytes:
+    """Tokens hold 256 random bits, so a plain hash is enough to keep them from a reader."""
+    return hashlib.sha256(token.encode()).digest()
+
+
+def cluster_id(connection: Connection, name: str, now: int) -> int:
+    """The cluster of that name, made if it is new."""
+    statement = insert(connection, t.cluster).on_conflict_do_nothing()
+    connection.execute(statement, [{"name": name, "created_at": now}])
+    query = select(t.cluster.c.id).where(t.cluster.c.name == name)
+    return int(connection.execute(query).scalar_one())
+
+
+def make_join_token(
+    connection: Connection,
+    *,
+    cluster: str,
+    node: str | None,
+    uses: int,
+    ttl_ms: int,
+    approve: bool,
+    by: str,
+    now: int,
+) -> str:
+    """A new join token, shown here for the only time. `node` is a glob."""
+    token = JOIN_PREFIX + secrets.token_urlsafe(32)
+    row = {
+        "id": secrets.token_hex(6),
+        "hash": secret_hash(token),
+        "cluster": cluster_id(connection, cluster, now),
+        "node": node,
+        "uses": uses,
+        "approve": int(approve),
+        "created_at": now,
+        "expires_at": now + ttl_ms,
+        "created_by": by,
+    }
+    connection.execute(t.join_token.insert(), [row])
+    return token
+
+
+def enrol_by_token(
+    connection: Connection,
+    *,
+    agent: str,
+    public_key: bytes,
+    node: str,
+    cluster: str,
+    token: str,
+    now: int,
+) -> Binding | Problem:
+    """Bind the key to the node. A Problem is returned, not raised: its event must be kept."""
+    known = _known(connection, agent)
+    if known is not None:
+        again = _again(connection, known, node, cluster, now)
+        if again is not None:
+            return again
+    ticket = _ticket(connection, token, node, cluster, now)
+    if isinstance(ticket, Problem):
+        _refused(connection, ticket, agent, node, now)
+        return ticket
+    row = _node(connection, ticket.cluster, node, now)
+    live = _live_agent(connection, row, now)
+    pending = bool(ticket.approve) or live is not None
+    if live is not None:
+        detail = {"holds": live, "wants": agent}
+        event = security_event("agent.second-key", at=now, node=row, agent=agent, detail=detail)
+        connection.execute(t.security_event.insert(), [event])
+    expires_at = now + BINDING_MS
+    _store(connection, agent, row, public_key, "pending" if pending else "active", expires_at, now)
+    status: Literal["active", "pending"] = "pending" if pending else "active"
+    return Binding(agent, row, node, cluster, status, expires_at)
+
+
+def _known(connection: Connection, agent: str) -> Record | None:
+    query = (
+        select(
+            t.agent.c.id,
+            t.agent.c.status,
+            t.agent.c.expires_at,
+            t.agent.c.node,
+            t.node.c.name,
+            t.cluster.c.name.label("cluster"),
+        )
+        .join(t.node, t.node.c.id == t.agent.c.node)
+        .join(t.cluster, t.cluster.c.id == t.node.c.cluster)
+    )
+    return connection.execute(query.where(t.agent.c.id == agent)).one_or_none()
+
+
+def _again(
+    connection: Connection, known: Record, node: str, cluster: str, now: int
+) -> Binding | Problem | None:
+    """The same key enrols again: no token is used up, and a live binding is renewed.
+
+    None: it has expired, so it must be attested anew.
+    """
+    if (known.name, known.cluster) != (node, cluster):
+        return Problem(403, "other-node", "this key is enrolled for another node", field="node")
+    if known.status not in ("active", "pending"):
+        return Problem(403, known.status, f"this key is {known.status}: make a new one")
+    if known.expires_at <= now:
+        return None
+    expires_at = known.expires_at
+    if known.status == "active" and expires_at - now < BINDING_MS // 2:
+        expires_at = now + BINDING_MS
+        this = update(t.agent).where(t.agent.c.id == known.id)
+        connection.execute(this.values(expires_at=expires_at, changed_at=now))
+    return Binding(known.id, known.node, node, cluster, known.status, expires_at)
+
+
+_NO_TOKEN = "the join token is not known, used up, expired, or for another node or cluster"  # noqa: S105
+
+
+def _ticket(
+    connection: Connection, token: str, node: str, cluster: str, now: int
+) -> Record | Problem:
+    """The token's row, one use of it taken. One answer for every reason: no guessing."""
+    refusal = Problem(403, "join-token", _NO_TOKEN, field="attestation.token")
+    j = t.join_token.c
+    query = select(
+        j.id, j.cluster, j.node, j.approve, j.expires_at, t.cluster.c.name.label("cluster_name")
+    ).join(t.cluster, t.cluster.c.id == j.cluster)
+    row = connection.execute(query.where(j.hash == secret_hash(token))).one_or_none()
+    if row is None or row.expires_at <= now or row.cluster_name != cluster:
+        return refusal
+    if row.node is not None and not fnmatchcase(node, row.node):
+        return refusal
+    used = connection.execute(
+        update(t.join_token).where(j.id == row.id, j.uses > 0).values(uses=j.uses - 1)
+    )
+    return row if used.rowcount == 1 else refusal
+
+
+def _refused(connection: Connection, refusal: Problem, agent: str, node: str, now: int) -> None:
+    detail = {"code": refusal.code, "node": node}
+    event = security_event("enroll.refused", at=now, node=None, agent=agent, detail=detail)
+    connection.execute(t.security_event.insert(), [event])
+
+
+def _node(connection: Connection, cluster: int, name: str, now: int) -> int:
+    """The node's id, with an empty posture if it is new; a retired one comes back."""
+    row = {"cluster": cluster, "name": name, "created_at": now}
+    connection.execute(insert(connection, t.node).on_conflict_do_nothing(), [row])
+    query = select(t.node.c.id).where(t.node.c.cluster == cluster, t.node.c.name == name)
+    node = int(connection.execute(query).scalar_one())
+    empty = {"node": node, "cluster": cluster}
+    connection.execute(insert(connection, t.posture).on_conflict_do_nothing(), [empty])
+    return node
+
+
+def _live_agent(connection: Connection, node: int, now: int) -> str | None:
+    """The key that speaks for the node already."""
+    query = select(t.agent.c.id).where(
+        t.agent.c.node == node, t.agent.c.status == "active", t.agent.c.expires_at > now
+    )
+    return connection.execute(query.with_for_update()).scalars().first()
+
+
+def _store(
+    connection: Connection,
+    agent: str,
+    node: int,
+    public_key: bytes,
+    status: str,
+    expires_at: int,
+    now: int,
+) -> None:
+    row = {
+        "id": agent,
+        "node": node,
+        "public_key": public_key,
+        "method": "join-token",
+        "status": status,
+        "created_at": now,
+        "expires_at": expires_at,
+        "changed_at": now,
+    }
+    statement = insert(connection, t.agent)
+    renewed = {name: statement.excluded[name] for name in ("status", "expires_at", "changed_at")}
+    connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=renewed), [row])
+
+
+def approve(connection: Connection, agent: str, now: int) -> None:
+    """A pending key becomes the node's; the one before it is superseded."""
+    query = select(t.agent.c.node, t.agent.c.status).where(t.agent.c.id == agent)
+    row = connection.execute(query).one_or_none()
+    if row is None or row.status != "pending":
+        raise gone("pending agent")
+    others = update(t.agent).where(t.agent.c.node == row.node, t.agent.c.status == "active")
+    connection.execute(others.values(status="superseded", changed_at=now))
+    this = update(t.agent).where(t.agent.c.id == agent)
+    connection.execute(this.values(status="active", changed_at=now))
+
+
+def revoke(connection: Connection, agent: str, now: int) -> None:
+    """The key speaks for nobody from now on."""
+    this = update(t.agent).where(t.agent.c.id == agent, t.agent.c.status != "revoked")
+    if connection.execute(this.values(status="revoked", changed_at=now)).rowcount != 1:
+        raise gone("agent that could be revoked")
+
+
+def tell_both(connection: Connection, *, agent: str, node: int, named: str, now: int) -> None:
+    """An agent named another node: an event on its own node, and on the other if there is one."""
+    query = select(t.node.c.cluster).where(t.node.c.id == node)
+    cluster = connection.execute(query).scalar_one()
+    other = select(t.node.c.id).where(t.node.c.cluster == cluster, t.node.c.name == named)
+    nodes = [node, *connection.execute(other).scalars()]
+    detail = {"named": named[:253]}
+    events = [
+        security_event("report.other-node", at=now, node=n, agent=agent, detail=detail)
+        for n in nodes
+    ]
+    connection.execute(t.security_event.insert(), events)

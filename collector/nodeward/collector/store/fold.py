@@ -1,0 +1,124 @@
+"""Reports folded into evidence, off the request path: signature first, then the text."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, bindparam, select, update
+
+from nodeward.collector.db import tables as t
+from nodeward.collector.db.engine import Record, insert
+from nodeward.collector.signature import good, signed_text
+from nodeward.collector.store.evidence import Said, folded, pack_said, unpack_said
+from nodeward.collector.store.ingest import security_event
+from nodeward.collector.store.writer import Writer
+
+BATCH: Final = 100
+PATH: Final = "/v1/reports"
+
+
+def fold_some(engine: Engine, writer: Writer, now: int) -> int:
+    """Fold the oldest BATCH reports that wait; how many there were.
+
+    The reading and packing happens here, in the caller's thread; only the result goes through the
+    writer. Two replicas may do the same work: the second finds the bodies gone and leaves it.
+    """
+    with engine.connect() as connection:
+        rows = _oldest(connection)
+        if not rows:
+            return 0
+        nodes = sorted({row.node for row in rows})
+        query = select(t.evidence.c.node, t.evidence.c.blob).where(t.evidence.c.node.in_(nodes))
+        blobs: Mapping[int, bytes] = {r.node: r.blob for r in connection.execute(query)}
+    good_rows = [row for row in rows if row.verified == 1 or _is_signed(row)]
+    bad_rows = [row for row in rows if row not in good_rows]
+    packed = _packed(good_rows, blobs)
+    writer.act_now(lambda connection: _store(connection, good_rows, bad_rows, packed, now))
+    return len(rows)
+
+
+def _oldest(connection: Connection) -> Sequence[Record]:
+    r = t.report.c
+    columns = (r.node, r.boot, r.seq, r.at, r.agent, r.signed_at, r.signature, r.verified, r.body)
+    query = (
+        select(*columns, t.agent.c.public_key)
+        .join(t.agent, t.agent.c.id == r.agent)
+        .where(r.body.is_not(None), r.verified != 2)
+        .order_by(r.at, r.node, r.seq)
+    )
+    return connection.execute(query.limit(BATCH)).all()
+
+
+def _is_signed(row: Record) -> bool:
+    sha = hashlib.sha256(row.body).digest()
+    text = signed_text("POST", PATH, str(row.signed_at), sha)
+    return good(bytes(row.public_key), bytes(row.signature), text)
+
+
+def _packed(rows: Sequence[Record], blobs: Mapping[int, bytes]) -> list[dict[str, Any]]:
+    by_node: dict[int, list[Record]] = defaultdict(list)
+    for row in rows:
+        by_node[row.node].append(row)
+    out = []
+    for node, reports in by_node.items():
+        said = unpack_said(blobs[node]) if node in blobs else Said()
+        for report in reports:
+            said = folded(said, report.body)
+        out.append({"node": node, "blob": pack_said(said)})
+    return out
+
+
+def _store(
+    connection: Connection,
+    good_rows: Sequence[Record],
+    bad_rows: Sequence[Record],
+    packed: Sequence[Mapping[str, Any]],
+    now: int,
+) -> None:
+    if good_rows:
+        if _claim(connection, good_rows) != len(good_rows):
+            raise LookupError("another replica folded these")
+        statement = insert(connection, t.evidence)
+        statement = statement.on_conflict_do_update(
+            index_elements=["node"], set_={"blob": statement.excluded.blob}
+        )
+        connection.execute(statement, list(packed))
+    for row in bad_rows:
+        _distrust(connection, row, now)
+
+
+def _claim(connection: Connection, rows: Sequence[Record]) -> int:
+    """Take the bodies away; how many were still there."""
+    r = t.report.c
+    nodes = sorted({row.node for row in rows})
+    keys = {(row.node, row.boot, row.seq) for row in rows}
+    query = select(r.node, r.boot, r.seq).where(r.node.in_(nodes), r.body.is_not(None))
+    there = {(x.node, x.boot, x.seq) for x in connection.execute(query.with_for_update())}
+    statement = (
+        update(t.report)
+        .where(r.node == bindparam("n"), r.boot == bindparam("b"), r.seq == bindparam("s"))
+        .values(body=None, verified=1)
+    )
+    if keys <= there:
+        connection.execute(statement, [{"n": n, "b": b, "s": s} for n, b, s in sorted(keys)])
+    return len(keys & there)
+
+
+def _distrust(connection: Connection, row: Record, now: int) -> None:
+    """A report that its key did not sign: kept as proof, never shown; its key is out."""
+    r = t.report.c
+    this = update(t.report).where(r.node == row.node, r.boot == row.boot, r.seq == row.seq)
+    connection.execute(this.values(verified=2))
+    agent = update(t.agent).where(t.agent.c.id == row.agent, t.agent.c.status == "active")
+    connection.execute(agent.values(status="quarantined", changed_at=now))
+    event = security_event(
+        "report.bad-signature",
+        at=now,
+        node=row.node,
+        agent=row.agent,
+        detail={"boot": row.boot, "seq": row.seq},
+    )
+    connection.execute(t.security_event.insert(), [event])

@@ -1,0 +1,330 @@
+"""Reports into rows: a whole group of them, of any nodes, inside one transaction.
+
+Locks are taken in one order (postures by node, then shared rows, then counters), so replicas that
+write at the same time wait for each other and do not deadlock.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from sqlalchemy import Connection, bindparam, select, update
+
+from nodeward.collector.db import tables as t
+from nodeward.collector.db.engine import insert
+from nodeward.collector.posture import EMPTY, State, differences, pack
+from nodeward.collector.problem import Problem
+from nodeward.collector.store.names import Names, Platform
+from nodeward.collector.wire import ReportIn, digest_bytes
+
+Outcome = Literal["stored", "same", "send-full", "old", "conflict"]
+KINDS = {"full": 0, "delta": 1}
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """A report that is authentic (or will be verified before it is folded) and well-formed.
+
+    `node` comes from the credential. `sha` is of the JSON, so that compressing it anew does not
+    make it another report; `signature` covers the bytes as sent.
+    """
+
+    node: int
+    agent: str
+    report: ReportIn
+    sent: bytes
+    sha: bytes
+    signature: bytes
+    signed_at: int
+    verified: bool
+    at: int
+    skew_ms: int
+
+
+@dataclass
+class _Node:
+    """A posture row as the transaction goes on."""
+
+    node: int
+    cluster: int
+    set: int | None
+    boot: str | None
+    seq: int
+    digest: bytes | None
+    first_at: int | None
+    platform: int | None
+    state: State
+    before: State
+    job: Incoming | None = None
+
+
+@dataclass
+class _Work:
+    """What a group comes to."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    reports: list[dict[str, Any]] = field(default_factory=list)
+    boots: list[dict[str, Any]] = field(default_factory=list)
+    changes: list[dict[str, Any]] = field(default_factory=list)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    clones: set[str] = field(default_factory=set)
+
+
+def ingest(connection: Connection, names: Names, jobs: Sequence[Incoming]) -> list[Outcome]:
+    """Store what is new. One outcome a job, in order."""
+    nodes = _lock(connection, names, {job.node for job in jobs})
+    checks = {finding.check for job in jobs for finding in job.report.findings}
+    names.want_rules(connection, checks, jobs[0].at)
+    work = _Work()
+    known = _known(connection, jobs, nodes)
+    for job in jobs:
+        outcome = _judge(nodes[job.node], job, known)
+        work.outcomes.append(outcome)
+        if outcome == "stored":
+            _take(nodes[job.node], job, names, work)
+            known[job.node, job.report.boot, job.report.seq] = job.sha
+            known.setdefault((job.node, job.report.boot, -1), b"")
+        elif outcome in ("conflict", "old"):
+            work.events.append(_event(job, outcome))
+        if outcome == "conflict":
+            work.clones.add(job.agent)
+    _write(connection, names, [n for n in nodes.values() if n.job is not None], work)
+    return work.outcomes
+
+
+def _lock(connection: Connection, names: Names, ids: set[int]) -> dict[int, _Node]:
+    p = t.posture.c
+    query = select(p.node, p.cluster, p.set, p.boot, p.seq, p.digest, p.first_at, p.platform).where(
+        p.node.in_(sorted(ids))
+    )
+    rows = connection.execute(query.order_by(p.node).with_for_update()).all()
+    states = names.states(connection, {row.set for row in rows if row.set is not None})
+    out = {}
+    for row in rows:
+        state = EMPTY if row.set is None else states[row.set]
+        out[row.node] = _Node(
+            node=row.node,
+            cluster=row.cluster,
+            set=row.set,
+            boot=row.boot,
+            seq=-1 if row.seq is None else row.seq,
+            digest=row.digest,
+            first_at=row.first_at,
+            platform=row.platform,
+            state=state,
+            before=state,
+        )
+    return out
+
+
+_Known = dict[tuple[int, str, int], bytes]
+
+
+def _known(connection: Connection, jobs: Sequence[Incoming], nodes: Mapping[int, _Node]) -> _Known:
+    """Receipts that may answer a repeated report: (node, boot, seq) -> sha; seq -1: a boot seen."""
+    suspects = [
+        job
+        for job in jobs
+        if job.report.boot != nodes[job.node].boot or job.report.seq <= nodes[job.node].seq
+    ]
+    out: _Known = {}
+    if not suspects:
+        return out
+    ids = sorted({job.node for job in suspects})
+    boots = select(t.boot.c.node, t.boot.c.boot).where(t.boot.c.node.in_(ids))
+    for row in connection.execute(boots):
+        out[row.node, row.boot, -1] = b""
+    r = t.report.c
+    seqs = sorted({job.report.seq for job in suspects})
+    receipts = select(r.node, r.boot, r.seq, r.sha).where(r.node.in_(ids), r.seq.in_(seqs))
+    for receipt in connection.execute(receipts):
+        out[receipt.node, receipt.boot, receipt.seq] = bytes(receipt.sha)
+    return out
+
+
+def _judge(node: _Node, job: Incoming, known: Mapping[tuple[int, str, int], bytes]) -> Outcome:
+    """Whether this report comes next (the order of the rules matters)."""
+    report = job.report
+    receipt = known.get((node.node, report.boot, report.seq))
+    if receipt is not None:
+        return "same" if receipt == job.sha else "conflict"
+    if report.boot == node.boot:
+        if report.seq <= node.seq:
+            return "old"
+    elif (node.node, report.boot, -1) in known:
+        return "conflict"  # a boot that had ended speaks again: two agents hold this key
+    if report.kind == "delta" and (
+        report.base is None or node.digest is None or digest_bytes(report.base) != node.digest
+    ):
+        return "send-full"
+    return "stored"
+
+
+def _take(node: _Node, job: Incoming, names: Names, work: _Work) -> None:
+    """Bring the node in memory to this report's posture."""
+    report = job.report
+    values = {names.rules[f.check]: pack(f.status, f.severity) for f in report.findings}
+    old = node.state
+    node.state = State.of(values) if report.kind == "full" else old.replaced(values)
+    if node.first_at is None:
+        node.first_at = job.at  # the first posture is no change
+    else:
+        work.changes += (
+            {"at": job.at, "node": node.node, "rule": rule, "old": a, "new": b}
+            for rule, a, b in differences(old, node.state)
+        )
+    if node.boot != report.boot:
+        work.boots.append({"node": node.node, "boot": report.boot, "at": job.at})
+    node.boot, node.seq, node.digest = report.boot, report.seq, digest_bytes(report.digest)
+    node.job = job
+    work.reports.append(
+        {
+            "node": node.node,
+            "boot": report.boot,
+            "seq": report.seq,
+            "agent": job.agent,
+            "at": job.at,
+            "kind": KINDS[report.kind],
+            "sha": job.sha,
+            "signed_at": job.signed_at,
+            "signature": job.signature,
+            "verified": int(job.verified),
+            "body": job.sent,
+        }
+    )
+
+
+def _event(job: Incoming, outcome: str) -> dict[str, Any]:
+    detail = {"boot": job.report.boot, "seq": job.report.seq}
+    kind = "agent.identity.conflict" if outcome == "conflict" else "report.out-of-order"
+    return security_event(kind, at=job.at, node=job.node, agent=job.agent, detail=detail)
+
+
+def security_event(
+    kind: str, *, at: int, node: int | None, agent: str | None, detail: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A row of security_event. The id sorts by time."""
+    return {
+        "id": f"{at:012x}{secrets.token_hex(8)}",
+        "at": at,
+        "node": node,
+        "agent": agent,
+        "kind": kind,
+        "detail": json.dumps(dict(detail)),
+    }
+
+
+_POSTURE = (
+    update(t.posture)
+    .where(t.posture.c.node == bindparam("of_node"))
+    .values({c: bindparam(f"new_{c}") for c in (
+        "set", "platform", "score", "boot", "seq", "digest", "first_at", "report_at", "seen_at",
+        "skew_ms",
+    )})
+)  # fmt: skip
+
+
+def _write(connection: Connection, names: Names, nodes: Sequence[_Node], work: _Work) -> None:
+    if nodes:
+        sets = names.set_ids(connection, [node.state for node in nodes])
+        for row in nodes:
+            row.set = sets[row.state.digest]
+        connection.execute(_POSTURE, [_posture_row(connection, names, node) for node in nodes])
+        count(connection, _moves(nodes))
+    if work.reports:
+        connection.execute(t.report.insert(), work.reports)
+    if work.boots:
+        connection.execute(insert(connection, t.boot).on_conflict_do_nothing(), work.boots)
+    if work.changes:
+        connection.execute(t.change.insert(), work.changes)
+    if work.events:
+        connection.execute(t.security_event.insert(), work.events)
+    if work.clones:
+        quarantine = update(t.agent).where(
+            t.agent.c.id.in_(sorted(work.clones)), t.agent.c.status == "active"
+        )
+        at = max(event["at"] for event in work.events)
+        connection.execute(quarantine.values(status="quarantined", changed_at=at))
+
+
+def _posture_row(connection: Connection, names: Names, node: _Node) -> dict[str, Any]:
+    job = node.job
+    assert job is not None
+    report = job.report
+    platform = node.platform
+    if report.kind == "full" or platform is None:
+        kind = Platform.of(report.inventory, report.agent.version, report.agent.catalog)
+        platform = names.platform_id(connection, kind)
+    return {
+        "of_node": node.node,
+        "new_set": node.set,
+        "new_platform": platform,
+        "new_score": node.state.score,
+        "new_boot": node.boot,
+        "new_seq": node.seq,
+        "new_digest": node.digest,
+        "new_first_at": node.first_at,
+        "new_report_at": job.at,
+        "new_seen_at": job.at,
+        "new_skew_ms": job.skew_ms,
+    }
+
+
+def _moves(nodes: Iterable[_Node]) -> Counter[tuple[int, int, int]]:
+    """(check, cluster, value) -> how many nodes more, over all these nodes.
+
+    Nodes that made the same step are counted once and multiplied: after an outage, or a change
+    of policy, thousands do.
+    """
+    steps: Counter[tuple[int, bytes, bytes]] = Counter()
+    states: dict[bytes, State] = {}
+    for node in nodes:
+        states[node.before.digest] = node.before
+        states[node.state.digest] = node.state
+        steps[node.cluster, node.before.digest, node.state.digest] += 1
+    out: Counter[tuple[int, int, int]] = Counter()
+    for (cluster, old, new), many in steps.items():
+        for rule, before, after in differences(states[old], states[new]):
+            if before:
+                out[rule, cluster, before] -= many
+            if after:
+                out[rule, cluster, after] += many
+    return out
+
+
+def count(connection: Connection, moves: Mapping[tuple[int, int, int], int]) -> None:
+    """Add to the counters. In one order, so that two replicas cannot deadlock here."""
+    rows = [
+        {"rule": rule, "cluster": cluster, "value": value, "nodes": many}
+        for (rule, cluster, value), many in sorted(moves.items())
+        if many
+    ]
+    if not rows:
+        return
+    statement = insert(connection, t.counter)
+    more = t.counter.c.nodes + statement.excluded.nodes
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["rule", "cluster", "value"], set_={"nodes": more}
+        ),
+        rows,
+    )
+
+
+_ANSWERS = {
+    "send-full": (409, "send-full", "the collector holds another posture: send a full report"),
+    "old": (409, "old-seq", "a later report of this boot is already stored"),
+    "conflict": (403, "conflict", "two agents speak with this key: it is quarantined"),
+}
+
+
+def problem(outcome: Outcome) -> Problem | None:
+    """What to answer an agent whose report was not stored."""
+    if outcome in _ANSWERS:
+        return Problem(*_ANSWERS[outcome])
+    return None

@@ -1,0 +1,95 @@
+"""The keys of agents in memory, and what became of them, at most a few seconds old."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Engine, select
+
+from nodeward.collector.db import tables as t
+
+POLL_S: Final = 1.0
+OVERLAP_MS: Final = 60_000
+"""A replica's clock may be behind ours, and its transaction may commit late."""
+MOST: Final = 300_000
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """An enrolled agent. Only `active` and unexpired ones may speak."""
+
+    agent: str
+    node: int
+    node_name: str
+    cluster: str
+    public_key: bytes
+    status: str
+    expires_at: int
+
+
+class Keys:
+    """Looks up keys; `poll` must be called at least every few seconds to hear of revocations."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._keys: dict[str, Key] = {}
+        self._lock = threading.Lock()
+        self._upto = int(time.time() * 1000)
+        self._fresh = time.monotonic()
+
+    def get(self, agent: str) -> Key | None:
+        """From memory, or else from the database (which may take a moment)."""
+        if self.stale:
+            self.poll()
+        key = self._keys.get(agent)
+        return key if key is not None else self._load(agent)
+
+    def held(self, agent: str) -> Key | None:
+        """From memory only, and only while that is fresh."""
+        return None if self.stale else self._keys.get(agent)
+
+    @property
+    def stale(self) -> bool:
+        return time.monotonic() - self._fresh > 4 * POLL_S
+
+    def forget(self, agent: str) -> None:
+        self._keys.pop(agent, None)
+
+    def poll(self) -> None:
+        """Drop from memory what changed since the last poll."""
+        with self._lock, self._engine.connect() as connection:
+            begun = time.monotonic()
+            a = t.agent.c
+            query = select(a.id, a.changed_at).where(a.changed_at > self._upto - OVERLAP_MS)
+            for row in connection.execute(query):
+                self._keys.pop(row.id, None)
+                self._upto = max(self._upto, row.changed_at)
+            self._fresh = begun
+
+    def _load(self, agent: str) -> Key | None:
+        query = (
+            select(t.agent, t.node.c.name, t.cluster.c.name.label("cluster_name"))
+            .join(t.node, t.node.c.id == t.agent.c.node)
+            .join(t.cluster, t.cluster.c.id == t.node.c.cluster)
+            .where(t.agent.c.id == agent)
+        )
+        with self._engine.connect() as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            return None
+        key = Key(
+            agent=row.id,
+            node=row.node,
+            node_name=row.name,
+            cluster=row.cluster_name,
+            public_key=bytes(row.public_key),
+            status=row.status,
+            expires_at=row.expires_at,
+        )
+        if len(self._keys) >= MOST:
+            self._keys.clear()
+        self._keys[agent] = key
+        return key

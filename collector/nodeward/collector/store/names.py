@@ -1,0 +1,230 @@
+"""Shared rows that everything points at: checks, state sets, platforms, clusters.
+
+They are written once and never change, so what was read stays true and is kept in memory. After a
+rollback the memory is dropped: an id that was given out in it may be given out again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+from sqlalchemy import Connection, Table, select
+
+from nodeward.collector.db import tables as t
+from nodeward.collector.db.engine import Record, insert
+from nodeward.collector.posture import State
+from nodeward.collector.problem import bad
+
+MOST_CHECKS: Final = 20_000
+"""Distinct check ids that a collector takes in; more is a faulty or hostile agent."""
+MOST_STATES: Final = 100_000
+"""State sets kept in memory: about 400 bytes each."""
+CHUNK: Final = 500
+
+
+@dataclass(frozen=True)
+class Platform:
+    """What kind of machine a node is. Empty text: it did not say."""
+
+    os: str = ""
+    os_version: str = ""
+    kernel: str = ""
+    kubelet: str = ""
+    runtime: str = ""
+    cloud: str = ""
+    roles: str = ""
+    agent: str = ""
+    catalog: str = ""
+
+    @classmethod
+    def of(cls, inventory: Mapping[str, Any], agent: str, catalog: str) -> Platform:
+        """From a report's inventory; members of another shape count as not said."""
+        system, runtime = _object(inventory, "os"), _object(inventory, "runtime")
+        roles = inventory.get("roles")
+        name, number = _text(runtime, "name"), _text(runtime, "version")
+        return cls(
+            os=_text(system, "id"),
+            os_version=_text(system, "version"),
+            kernel=_text(inventory, "kernel"),
+            kubelet=_text(_object(inventory, "kubelet"), "version"),
+            runtime=f"{name} {number}".strip(),
+            cloud=_text(inventory, "cloud"),
+            roles=" ".join(sorted(map(str, roles)))[:200] if isinstance(roles, list) else "",
+            agent=agent[:64],
+            catalog=catalog[:128],
+        )
+
+    @property
+    def digest(self) -> bytes:
+        text = "\0".join(str(getattr(self, f.name)) for f in fields(self))
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16]
+
+
+def _object(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = data.get(key)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _text(data: Mapping[str, Any], key: str) -> str:
+    value = data.get(key)
+    return value[:200].replace("\0", "") if isinstance(value, str) else ""
+
+
+class Names:
+    """Ids of shared rows, both ways, remembered."""
+
+    def __init__(self) -> None:
+        self.rules: dict[str, int] = {}
+        self.rule_names: dict[int, str] = {}
+        self._states: dict[int, State] = {}
+        self._set_ids: dict[bytes, int] = {}
+        self._layouts: dict[int, tuple[int, ...]] = {}
+        self._layout_ids: dict[bytes, int] = {}
+        self._platforms: dict[bytes, int] = {}
+
+    def forget(self) -> None:
+        """After a rollback."""
+        for memory in vars(self).values():
+            memory.clear()
+
+    # -- checks
+
+    def learn_rules(self, connection: Connection) -> None:
+        """All checks that any report named."""
+        for row in connection.execute(select(t.rule.c.id, t.rule.c.name)):
+            self.rules[row.name] = row.id
+            self.rule_names[row.id] = row.name
+
+    def want_rules(self, connection: Connection, names: Iterable[str], now: int) -> None:
+        """See that all these checks have an id."""
+        new = {name for name in names if name not in self.rules}
+        if not new:
+            return
+        self.learn_rules(connection)
+        new -= self.rules.keys()
+        if not new:
+            return
+        if len(self.rules) + len(new) > MOST_CHECKS:
+            raise bad("findings", f"more than {MOST_CHECKS} distinct checks")
+        rows = [{"name": name, "created_at": now} for name in sorted(new)]
+        connection.execute(insert(connection, t.rule).on_conflict_do_nothing(), rows)
+        self.learn_rules(connection)
+
+    def rule_name(self, connection: Connection, rule: int) -> str:
+        if rule not in self.rule_names:
+            self.learn_rules(connection)
+        return self.rule_names[rule]
+
+    # -- state sets
+
+    def states(self, connection: Connection, ids: Iterable[int]) -> dict[int, State]:
+        """These state sets."""
+        wanted = set(ids)
+        found = {i: self._states[i] for i in wanted if i in self._states}
+        for part in _chunks(sorted(wanted - found.keys())):
+            query = select(t.state_set.c.id, t.state_set.c.layout, t.state_set.c.vec)
+            for row in connection.execute(query.where(t.state_set.c.id.in_(part))):
+                state = State(self._layout(connection, row.layout), row.vec)
+                found[row.id] = state
+                self._remember(row.id, state)
+        return found
+
+    def set_ids(self, connection: Connection, states: Iterable[State]) -> dict[bytes, int]:
+        """Digest -> id of these states, stored if they are new."""
+        wanted = {state.digest: state for state in states}
+        found = {d: self._set_ids[d] for d in wanted if d in self._set_ids}
+        missing = [wanted[d] for d in sorted(wanted.keys() - found.keys())]
+        if not missing:
+            return found
+        before = self._ids(connection, t.state_set, [s.digest for s in missing])
+        new = [s for s in missing if s.digest not in before]
+        if new:
+            self._store_sets(connection, new)
+            before |= self._ids(connection, t.state_set, [s.digest for s in new])
+        for state in missing:
+            self._remember(before[state.digest], state)
+            self._set_ids[state.digest] = before[state.digest]
+        return found | before
+
+    def _store_sets(self, connection: Connection, new: Sequence[State]) -> None:
+        rows = [
+            {
+                "digest": s.digest,
+                "layout": self._layout_id(connection, s),
+                "vec": s.vec,
+                "fails": s.fails,
+                "score": s.score,
+                "mask": s.mask,
+            }
+            for s in new
+        ]
+        connection.execute(insert(connection, t.state_set).on_conflict_do_nothing(), rows)
+        ids = self._ids(connection, t.state_set, [s.digest for s in new])
+        posted = [
+            {"rule": rule, "value": value, "set": ids[s.digest]}
+            for s in new
+            for rule, value in s.posted()
+        ]
+        if posted:
+            connection.execute(insert(connection, t.posting).on_conflict_do_nothing(), posted)
+
+    def _layout(self, connection: Connection, layout: int) -> tuple[int, ...]:
+        if layout not in self._layouts:
+            query = select(t.layout_rule.c.rule).where(t.layout_rule.c.layout == layout)
+            rows = connection.execute(query.order_by(t.layout_rule.c.place)).scalars()
+            self._layouts[layout] = tuple(rows)
+        return self._layouts[layout]
+
+    def _layout_id(self, connection: Connection, state: State) -> int:
+        digest = state.layout
+        if digest not in self._layout_ids:
+            found = self._ids(connection, t.layout, [digest])
+            if not found:
+                statement = insert(connection, t.layout).on_conflict_do_nothing()
+                connection.execute(statement, [{"digest": digest}])
+                found = self._ids(connection, t.layout, [digest])
+                rows = [
+                    {"layout": found[digest], "place": place, "rule": rule}
+                    for place, rule in enumerate(state.rules)
+                ]
+                if rows:
+                    statement = insert(connection, t.layout_rule).on_conflict_do_nothing()
+                    connection.execute(statement, rows)
+            self._layout_ids[digest] = found[digest]
+        return self._layout_ids[digest]
+
+    def _remember(self, set_id: int, state: State) -> None:
+        if len(self._states) >= MOST_STATES:
+            self._states.clear()
+            self._set_ids.clear()
+        # One tuple of rules for all states of a layout.
+        self._states[set_id] = state
+
+    # -- platforms
+
+    def platform_id(self, connection: Connection, platform: Platform) -> int:
+        digest = platform.digest
+        if digest not in self._platforms:
+            if len(self._platforms) >= MOST_STATES:
+                self._platforms.clear()
+            row = {f.name: getattr(platform, f.name) for f in fields(platform)}
+            statement = insert(connection, t.platform).on_conflict_do_nothing()
+            connection.execute(statement, [{"digest": digest, **row}])
+            self._platforms[digest] = self._ids(connection, t.platform, [digest])[digest]
+        return self._platforms[digest]
+
+    @staticmethod
+    def _ids(connection: Connection, table: Table, digests: Sequence[bytes]) -> dict[bytes, int]:
+        out: dict[bytes, int] = {}
+        for part in _chunks(digests):
+            query = select(table.c.digest, table.c.id).where(table.c.digest.in_(part))
+            rows: Iterable[Record] = connection.execute(query)
+            out |= {bytes(row.digest): int(row.id) for row in rows}
+        return out
+
+
+def _chunks(items: Sequence[Any]) -> Iterable[Sequence[Any]]:
+    return (items[i : i + CHUNK] for i in range(0, len(items), CHUNK))

@@ -1,0 +1,78 @@
+"""Heartbeats: kept in memory, written in bulk. One that is lost is repeated by the agent."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Connection, Engine, bindparam, select, update
+
+from nodeward.collector.db import tables as t
+
+MOST: Final = 2_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """When a node was last heard of, and what it said of itself."""
+
+    at: int
+    skew_ms: int
+    spool: int
+
+
+_FLUSH = (
+    update(t.posture)
+    .where(t.posture.c.node == bindparam("n"))
+    .values(seen_at=bindparam("at"), skew_ms=bindparam("skew"), spool=bindparam("waiting"))
+)
+
+
+class Pulse:
+    """The posture that each node was last known to have, and the beats since the last flush."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._digests: dict[int, bytes] = {}
+        self._beats: dict[int, Beat] = {}
+        self._lock = threading.Lock()
+
+    def knows(self, node: int, digest: bytes) -> bool:
+        """Whether memory says that the node has this posture. If not, `holds` tells."""
+        return self._digests.get(node) == digest
+
+    def holds(self, node: int, digest: bytes) -> bool:
+        """Whether the database says so: another replica may have taken the report."""
+        query = select(t.posture.c.digest).where(t.posture.c.node == node)
+        with self._engine.connect() as connection:
+            held = connection.execute(query).scalar_one_or_none()
+        if held is None or bytes(held) != digest:
+            return False
+        self.learn(node, digest)
+        return True
+
+    def learn(self, node: int, digest: bytes) -> None:
+        if len(self._digests) >= MOST:
+            self._digests.clear()
+        self._digests[node] = digest
+
+    def beat(self, node: int, beat: Beat) -> None:
+        self._beats[node] = beat
+
+    def take(self) -> Mapping[int, Beat]:
+        """The beats since the last call."""
+        with self._lock:
+            beats, self._beats = self._beats, {}
+        return beats
+
+
+def flush(connection: Connection, beats: Mapping[int, Beat]) -> None:
+    """Write the beats. In order of nodes, as all writers take their locks."""
+    rows = [
+        {"n": node, "at": b.at, "skew": b.skew_ms, "waiting": b.spool}
+        for node, b in sorted(beats.items())
+    ]
+    if rows:
+        connection.execute(_FLUSH, rows)

@@ -1,0 +1,150 @@
+"""What agents send, as types. Unknown members are ignored: newer agents may say more."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import zlib
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+import msgspec
+
+from nodeward.collector.problem import Problem, bad
+from nodeward.model import Severity, Status
+
+MOST_SENT: Final = 2 << 20
+"""Bytes of a body as sent."""
+MOST_UNPACKED: Final = 16 << 20
+"""Bytes of a body after gunzip: some 700 times a usual report's compressed size."""
+MOST_FINDINGS: Final = 2_000
+MOST_SEQ: Final = 2**62
+
+CheckName = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,127}$")]
+Text = Annotated[str, msgspec.Meta(max_length=16_384)]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
+Boot = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+Seq = Annotated[int, msgspec.Meta(ge=0, le=MOST_SEQ)]
+DigestText = Annotated[str, msgspec.Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
+
+
+class EvidenceIn(msgspec.Struct, frozen=True):
+    what: Text
+    value: Text
+    source: Text = ""
+
+
+class FindingIn(msgspec.Struct, frozen=True):
+    check: CheckName
+    status: Status
+    severity: Severity
+    because: Text
+    evidence: Annotated[list[EvidenceIn], msgspec.Meta(max_length=200)] = []
+    remedy: msgspec.Raw = msgspec.Raw(b"null")
+    mappings: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class AgentIn(msgspec.Struct, frozen=True):
+    version: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    catalog: Annotated[str, msgspec.Meta(max_length=128)] = ""
+
+
+class ReportIn(msgspec.Struct, frozen=True):
+    """nodeward.report/v1."""
+
+    schema: Literal["nodeward.report/v1"]
+    node: Name
+    taken_at: Annotated[str, msgspec.Meta(max_length=40)]
+    boot: Boot
+    seq: Seq
+    kind: Literal["full", "delta"]
+    digest: DigestText
+    findings: Annotated[list[FindingIn], msgspec.Meta(max_length=MOST_FINDINGS)]
+    base: DigestText | None = None
+    inventory: dict[str, Any] = {}
+    agent: AgentIn = AgentIn()
+
+
+class SpoolIn(msgspec.Struct, frozen=True):
+    depth: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] = 0
+    dropped: Annotated[int, msgspec.Meta(ge=0, le=MOST_SEQ)] = 0
+
+
+class HeartbeatIn(msgspec.Struct, frozen=True):
+    boot: Boot
+    seq: Seq
+    digest: DigestText
+    spool: SpoolIn = SpoolIn()
+
+
+class AttestationIn(msgspec.Struct, frozen=True):
+    kind: Annotated[str, msgspec.Meta(max_length=64)]
+    token: Annotated[str, msgspec.Meta(max_length=8_192)] = ""
+
+
+class EnrollIn(msgspec.Struct, frozen=True):
+    public_key: Annotated[str, msgspec.Meta(max_length=128)]
+    node: Name
+    cluster: Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
+    attestation: AttestationIn
+    proof: Annotated[str, msgspec.Meta(max_length=256)]
+
+
+T = TypeVar("T")
+_PATH: Final = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
+_MISSING: Final = re.compile(r"missing required field `(?P<name>[^`]+)`")
+
+
+def decode(raw: bytes, kind: type[T]) -> T:
+    """JSON to a struct; a 400 that names the member otherwise."""
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except msgspec.ValidationError as exc:
+        raise _named(str(exc)) from None
+    except (msgspec.DecodeError, RecursionError) as exc:
+        raise bad("", f"the body is not JSON: {exc}") from None
+    except UnicodeDecodeError:
+        raise bad("", "the body is not UTF-8") from None
+
+
+def _named(text: str) -> Problem:
+    at = _PATH.search(text)
+    path = at["path"] if at else ""
+    message = _PATH.sub("", text)
+    missing = _MISSING.search(text)
+    if missing:
+        path = f"{path}.{missing['name']}" if path else missing["name"]
+    return bad(path, message)
+
+
+def gunzip(sent: bytes) -> bytes:
+    """The body as it was before gzip. Never makes more than MOST_UNPACKED bytes of it."""
+    unpack = zlib.decompressobj(wbits=31)
+    try:
+        out = unpack.decompress(sent, MOST_UNPACKED + 1)
+    except zlib.error as exc:
+        raise bad("", f"the body is not gzip: {exc}") from None
+    if len(out) > MOST_UNPACKED or unpack.unconsumed_tail:
+        raise Problem(413, "too-large", f"the body unpacks to more than {MOST_UNPACKED} bytes")
+    if not unpack.eof or unpack.unused_data:
+        raise bad("", "the gzip body is cut short or has something after its end")
+    return out
+
+
+def unbase64(text: str, field: str, size: int | None = None) -> bytes:
+    """Standard base64, strictly; of exactly `size` bytes if given."""
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise bad(field, "not base64") from None
+    if size is not None and len(raw) != size:
+        raise bad(field, f"must be {size} bytes")
+    return raw
+
+
+def digest_bytes(text: str) -> bytes:
+    return bytes.fromhex(text.removeprefix("sha256:"))
+
+
+def digest_text(raw: bytes | None) -> str | None:
+    return None if raw is None else "sha256:" + raw.hex()

@@ -1,0 +1,139 @@
+"""The chart: what it makes is valid, asks for no more than it says, and starts our programs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+
+import helm_chart as chart
+from nodeward.agent.config import load
+
+VALUES: dict[str, dict[str, Any]] = {
+    "as shipped": {},
+    "every right": {"agent": {"podNetworks": True, "configz": True, "hostNetwork": False}},
+    "few mounts": {"agent": {"hostPaths": ["/etc", "/proc", "/lib/modules"]}},
+    "replicas on PostgreSQL": {
+        "collector": {
+            "replicas": 3,
+            "databaseSecret": "pg",
+            "tlsSecret": "tls",
+            "allowFrom": [{"namespaceSelector": {}}],
+        }
+    },
+    "agents alone": {
+        "collector": {"enabled": False},
+        "agent": {"collectorUrl": "https://posture.example.org"},
+    },
+}
+OLDEST_AND_NEWEST = ("1.25", "1.35")
+
+
+@pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
+@pytest.mark.parametrize("version", OLDEST_AND_NEWEST)
+def test_every_object_is_what_kubernetes_expects(values: dict[str, Any], version: str) -> None:
+    for made in chart.render(values):
+        kubernetes_validate.validate(made, version, strict=True)
+
+
+@pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
+def test_the_schema_takes_our_values(values: dict[str, Any]) -> None:
+    jsonschema.validate(chart.merged(chart.defaults(), values), schema())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"agent": {"hostNetwrok": True}},
+        {"image": {"digest": "latest"}},
+        {"agent": {"collectorUrl": "http://plain.example.org"}},
+        {"collector": {"replicas": 0}},
+    ],
+)
+def test_the_schema_refuses_a_slip(wrong: dict[str, Any]) -> None:
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(chart.merged(chart.defaults(), wrong), schema())
+
+
+def schema() -> dict[str, Any]:
+    text = (chart.CHART / "values.schema.json").read_text()
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def test_the_agent_has_two_capabilities_and_a_read_only_host() -> None:
+    pod = chart.one(chart.render(), "DaemonSet", "agent")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    context = container["securityContext"]
+    assert context["capabilities"] == {"drop": ["ALL"], "add": ["DAC_READ_SEARCH", "SYS_PTRACE"]}
+    assert context["privileged"] is False
+    assert context["allowPrivilegeEscalation"] is False
+    assert context["readOnlyRootFilesystem"] is True
+    writable = [m["mountPath"] for m in container["volumeMounts"] if not m.get("readOnly")]
+    assert writable == ["/var/lib/nodeward", "/run/nodeward", "/tmp"]
+
+
+def test_nothing_ever_asks_for_nodes_proxy() -> None:
+    made = chart.render({"agent": {"configz": True, "podNetworks": True}})
+    rules = [rule for o in made for rule in o.get("rules", [])]
+    assert rules == [{"apiGroups": [""], "resources": ["nodes/configz"], "verbs": ["get"]}]
+
+
+def test_without_configz_an_agent_has_no_right_and_no_token_of_the_api() -> None:
+    made = chart.render()
+    assert not [o for o in made if "Role" in o["kind"]]
+    pod = chart.one(made, "DaemonSet", "agent")["spec"]["template"]["spec"]
+    assert pod["automountServiceAccountToken"] is False
+
+
+def test_the_collector_runs_without_any_right() -> None:
+    spec = chart.one(chart.render(), "StatefulSet", "collector")["spec"]["template"]["spec"]
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    for container in [*spec["initContainers"], *spec["containers"]]:
+        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"replicas": 2}, {"databaseSecret": "pg"}],
+    ids=["two writers of one SQLite", "replicas without a shared certificate"],
+)
+def test_what_cannot_work_is_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(Exception, match="needs collector"):
+        chart.render({"collector": values})
+
+
+def test_the_agent_accepts_the_configuration_that_the_chart_writes(tmp_path: Path) -> None:
+    config = chart.one(chart.render(), "ConfigMap", "agent")
+    file = tmp_path / "agent.yaml"
+    file.write_text(config["data"]["agent.yaml"])
+    loaded = load(str(file), {})
+    assert loaded.collector.urls == ("https://nw-nodeward-collector.nodeward.svc:8443",)
+    assert loaded.enrol.join_token_file == "/run/secrets/nodeward/join-token"
+
+
+def test_the_collector_accepts_the_configuration_that_the_chart_writes(tmp_path: Path) -> None:
+    from nodeward.collector.settings import load as load_collector
+
+    values = {"collector": {"tlsSecret": "tls"}}
+    file = tmp_path / "collector.yaml"
+    file.write_text(
+        chart.one(chart.render(values), "ConfigMap", "collector")["data"]["collector.yaml"]
+    )
+    loaded = load_collector(file, {})
+    assert loaded.address == ("0.0.0.0", 8443)
+    assert str(loaded.cert_path) == "/run/secrets/tls/tls.crt"
+
+
+def test_what_is_made_from_the_chart_is_current() -> None:
+    """`script/chart` makes both."""
+    assert (chart.CHART / "README.md").read_text() == chart.readme()
+    kustomize = chart.CHART.parents[1] / "kustomize/base"
+    assert (kustomize / "nodeward.yaml").read_text() == chart.base()
+    listed = yaml.safe_load((kustomize / "kustomization.yaml").read_text())["resources"]
+    assert sorted(listed) == sorted(p.name for p in kustomize.glob("n*.yaml"))

@@ -92,7 +92,9 @@ def test_a_link_swapped_between_two_steps_stays_inside(root: Path) -> None:
     seen = set()
     try:
         host = TreeHost(root)
-        for _ in range(5000):
+        reads = 0
+        while reads < 5000 or b"inside" not in seen:  # on a busy machine it is rarely whole
+            reads += 1
             try:
                 seen.add(host.read("/a/secret"))
             except MissingError:
@@ -101,7 +103,6 @@ def test_a_link_swapped_between_two_steps_stays_inside(root: Path) -> None:
         done.set()
         thread.join()
     assert seen <= {b"inside", b"missing"}
-    assert b"inside" in seen
 
 
 def test_forty_links_are_followed_and_forty_one_are_a_loop(root: Path) -> None:

@@ -8,7 +8,6 @@ import types
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -94,6 +93,8 @@ class Builder:
 
 def unknown(key: str, known: Iterable[str]) -> str:
     """What to say of a key that nobody knows."""
+    from difflib import get_close_matches  # rarely needed, and the resident pays for imports
+
     known = sorted(known)
     near = get_close_matches(key, known, n=1, cutoff=0.5)
     if near:

@@ -13,10 +13,8 @@ from nodeward.agent.config import Config
 from nodeward.agent.identity import write_whole
 from nodeward.agent.metrics import exposition
 from nodeward.agent.spool import Tally
+from nodeward.agent.status_names import METRICS_FILE, STATUS_FILE
 from nodeward.facts.agent import SCHEMA, Agent
-
-STATUS_FILE = "agent.json"
-METRICS_FILE = "nodeward.prom"
 
 
 def write_status(

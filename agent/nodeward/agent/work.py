@@ -42,7 +42,8 @@ LOCK_WAIT_S = 10.0
 @dataclass(frozen=True, slots=True)
 class Job:
     """`kind`: "full" looks at all, "part" at what depends on the stale `facts`, "push" only
-    sends, "check" only judges the configuration. `tree` is the merged configuration."""
+    sends, "check" only judges the configuration. `tree` is the merged configuration; without
+    `send` what waits is left where it is."""
 
     kind: str
     tree: Mapping[str, Any]
@@ -50,12 +51,14 @@ class Job:
     watch: Mapping[str, Any] | None = None
     spending: Mapping[str, Any] | None = None
     conflict: str = ""
+    send: bool = True
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Job:
         return cls(
             raw["kind"], raw["tree"], tuple(raw.get("facts", ())), raw.get("watch"),
             raw.get("spending"), raw.get("conflict") or "",
+            bool(raw.get("send", True)),
         )  # fmt: skip
 
 
@@ -194,6 +197,8 @@ class _Task:
         if not self.config.collector.urls:
             self._keep_no_history()
             return {"left": 0}
+        if not self.job.send:
+            return {"left": self.spool.tally().depth, "conflict": self.job.conflict}
         from nodeward.agent.identity import Identity
         from nodeward.agent.push import Centre, Pusher, attestation
 

@@ -1,0 +1,394 @@
+"""The resident process: waits, decides by nodeward.agent.loop, and lets workers do the work.
+
+One thread and one poll(2). It imports no more than the standard library, watchdog's inotify
+binding, systemd.daemon and yaml, because what is imported here is paid for on every node for ever.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import resource
+import select
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from nodeward.agent.config import Config, ConfigError, load, parse_listen
+from nodeward.agent.floor import Floor
+from nodeward.agent.listener import Listener
+from nodeward.agent.log import ERROR, INFO, WARNING, log
+from nodeward.agent.loop import (
+    NEVER,
+    Action,
+    Changed,
+    Compare,
+    Died,
+    Done,
+    Happened,
+    Kill,
+    Look,
+    Pace,
+    Spent,
+    State,
+    Warm,
+    step,
+    wait_s,
+)
+from nodeward.agent.netlink import Events
+from nodeward.agent.notify import notify, watchdog_s
+from nodeward.agent.plan import Plan
+from nodeward.agent.status_names import METRICS_FILE
+from nodeward.agent.watch import FileWatch
+from nodeward.agent.worker import Worker
+
+FLOOR_KINDS = ("module", "process", "listener", "route", "pod")
+LOST_FOR_S = 3600.0
+"""How long an overflow is told after it happened."""
+
+
+def now() -> float:
+    """Seconds of the boot clock: it counts suspend, and nobody can set it."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Resident:
+    """The agent between its looks."""
+
+    def __init__(self, config: Config, file: str | None) -> None:
+        self._file = file
+        self._random = random.Random()  # noqa: S311  spreads load, guards nothing
+        self._state = State(next_full=now() + config.looks.first_within_s * self._random.random())
+        self._plan = Plan()
+        self._worker: Worker | None = None
+        self._trial: tuple[Worker, Config] | None = None
+        self._looked_at = time.time()
+        self._overflowed_at = -NEVER
+        self._conflict = ""
+        self._stopping = False
+        self._problems: list[str] = []
+        self._ready = False
+        self._status = ""
+        self._own_cpu_s = _own_cpu_s()
+        self._next_ping = 0.0
+        self._wake, self._waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._signals: set[int] = set()
+        self._settle(config)
+
+    # -- configuration ---------------------------------------------------------------------
+
+    def _settle(self, config: Config) -> None:
+        """Take on a configuration: the first, or a new one that was found good."""
+        self._config = config
+        self._pace = Pace(
+            interval_s=config.looks.interval_s,
+            jitter=config.looks.jitter,
+            limit_s=config.looks.limit_s,
+            quiet_s=config.events.quiet_s,
+            latest_s=config.events.latest_s,
+            floor_s=config.events.floor_s,
+            cpu_share=config.budget.cpu_share,
+        )
+        self._files = FileWatch(config.host_root) if config.events.files else None
+        kinds = ["module", "route"] if config.events.netlink else []
+        kinds += ["process"] if config.events.exec else []
+        self._events = Events(kinds, config.events.processes, config.host_root)
+        self._floor = Floor(config.host_root, config.events.processes)
+        self._listener = self._listen(config)
+
+    def _listen(self, config: Config) -> Listener | None:
+        if config.metrics.listen is None:
+            return None
+        file = Path(config.run_dir, METRICS_FILE)
+        try:
+            return Listener(parse_listen(config.metrics.listen), file)
+        except OSError as exc:
+            log(ERROR, "metrics cannot be served", address=config.metrics.listen, why=exc.strerror)
+            return None
+
+    def _unsettle(self) -> None:
+        if self._files is not None:
+            self._files.close()
+        self._events.close()
+        if self._listener is not None:
+            self._listener.close()
+
+    def _reload(self) -> None:
+        """SIGHUP. A file that is wrong keeps the old configuration."""
+        notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        try:
+            config = load(self._file)
+        except ConfigError as exc:
+            self._rejected(exc.problems)
+            return
+        if self._trial is not None:
+            self._trial[0].kill()
+            return  # the signal is kept, and comes up again when that worker has ended
+        self._signals.discard(signal.SIGHUP)
+        worker = self._start()
+        worker.give({"kind": "check", "tree": config.tree})
+        self._trial = (worker, config)
+
+    def _rejected(self, problems: list[str]) -> None:
+        self._signals.discard(signal.SIGHUP)
+        for problem in problems:
+            log(ERROR, "configuration not taken, the old one stays", problem=problem)
+        notify("READY=1")
+
+    def _end_trial(self, worker: Worker, config: Config) -> None:
+        self._trial = None
+        result = worker.result()
+        worker.close()
+        if result is None:
+            self._rejected([f"the worker that should judge it {worker.why()}"])
+        elif "problems" in result:
+            self._rejected(result["problems"])
+        else:
+            self._unsettle()
+            self._settle(config)
+            self._state = replace(self._state, next_full=now())
+            log(INFO, "configuration reloaded")
+            notify("READY=1")
+
+    # -- the loop --------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Until SIGTERM. Returns the exit status: 2 when the configuration proves wrong."""
+        self._catch_signals()
+        log(INFO, "agent started", interval_s=self._config.looks.interval_s)
+        while not self._stopping:
+            happened = [*self._wait(self._patience())]
+            happened.append(Spent(self._own_spending()))
+            self._state, actions = step(
+                self._state, now(), happened, self._pace, self._random.random
+            )
+            for action in actions:
+                self._act(action)
+            self._tell()
+        self._end()
+        return 2 if self._problems else 0
+
+    def _catch_signals(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+            signal.signal(number, lambda number, frame: self._signals.add(number))
+        signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
+
+    def _patience(self) -> float:
+        waits = [wait_s(self._state, now(), self._pace)]
+        watchdog = watchdog_s()
+        if watchdog is not None:
+            waits.append(max(0.0, self._next_ping - now()))
+        return min(waits)
+
+    def _wait(self, seconds: float) -> Iterator[Happened]:
+        poll = select.poll()
+        for fd in self._fds():
+            poll.register(fd, select.POLLIN)
+        # Rounded up, or the loop would spin through the last millisecond.
+        for fd, _ in poll.poll(min(int(seconds * 1000) + 1, 2**30)):
+            yield from self._ready_to_read(fd)
+        yield from self._handle_signals()
+        yield from self._reap()
+
+    def _fds(self) -> Iterator[int]:
+        yield self._wake
+        if self._files is not None and self._files.fd >= 0:
+            yield self._files.fd
+        yield from self._events.sockets
+        if self._listener is not None:
+            yield from self._listener.fds
+        for worker in self._workers():
+            if not worker.at_end:
+                yield worker.result_fd
+
+    def _workers(self) -> list[Worker]:
+        return [w for w in (self._worker, self._trial[0] if self._trial else None) if w is not None]
+
+    def _ready_to_read(self, fd: int) -> Iterator[Happened]:
+        if fd == self._wake:
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._wake, 4096)
+        elif self._files is not None and fd == self._files.fd:
+            stale, overflow = self._files.read()
+            yield from self._changed(stale, lost=overflow)
+        elif fd in self._events.sockets:
+            kind, lost = self._events.read(fd)
+            yield from self._changed(set(self._plan.events.get(kind or "", ())), lost=lost)
+        elif self._listener is not None and fd in self._listener.fds:
+            self._listener.read(fd)
+        else:
+            for worker in self._workers():
+                if worker.result_fd == fd:
+                    worker.read()
+
+    def _changed(self, stale: set[str], *, lost: bool) -> Iterator[Happened]:
+        if lost:
+            self._overflowed_at = now()
+            log(WARNING, "the kernel dropped events, everything is looked at")
+            yield Changed(None)
+        elif stale:
+            yield Changed(frozenset(stale))
+
+    def _handle_signals(self) -> Iterator[Happened]:
+        if self._signals & {signal.SIGTERM, signal.SIGINT}:
+            self._stopping = True
+        elif signal.SIGHUP in self._signals:
+            self._reload()
+        yield from ()
+
+    def _reap(self) -> Iterator[Happened]:
+        if self._trial is not None and self._trial[0].ended():
+            self._end_trial(*self._trial)
+        if self._worker is None or not self._worker.ended():
+            return
+        worker, self._worker = self._worker, None
+        result = worker.result()
+        worker.close()
+        if result is None:
+            log(WARNING, "the worker did not finish", why=worker.why())
+            self._be_ready()
+            yield Died(worker.cpu_s)
+        elif "problems" in result:
+            self._problems = result["problems"]
+            for problem in self._problems:
+                log(ERROR, "configuration is wrong", problem=problem)
+            self._stopping = not self._ready
+            yield Died(worker.cpu_s)
+        else:
+            yield from self._learn(result, worker.cpu_s)
+
+    # -- acting ----------------------------------------------------------------------------
+
+    def _act(self, action: Action) -> None:
+        match action:
+            case Warm():
+                self._worker = self._worker or self._start()
+            case Kill():
+                log(WARNING, "the worker took too long and is killed")
+                if self._worker is not None:
+                    self._worker.kill()
+            case Compare():
+                self._compare()
+            case Look():
+                self._worker = self._worker or self._start()
+                self._worker.give(self._job(action))
+
+    def _start(self) -> Worker:
+        looks = self._config.looks
+        return Worker(looks.cpu_limit_s, looks.memory_limit_bytes)
+
+    def _job(self, look: Look) -> dict[str, Any]:
+        self._looked_at = time.time()
+        return {
+            "kind": look.kind,
+            "tree": self._config.tree,
+            "facts": sorted(look.facts),
+            "send": look.send,
+            "watch": {"sources": self._sources(), "lost": self._lost()},
+            "spending": {
+                "used": round(self._state.used, 6),
+                "allowed": self._pace.cpu_share,
+                "throttled": self._state.throttled,
+            },
+            "conflict": self._conflict,
+        }
+
+    def _compare(self) -> None:
+        covered = {kind for kind, _ in self._events.sockets.values()}
+        unwatched = self._plan.folders if self._files is None else self._files.unwatched
+        stale = self._floor.compare(self._plan, set(FLOOR_KINDS) - covered, list(unwatched))
+        if stale:
+            self._state, actions = step(
+                self._state, now(), [Changed(frozenset(stale))], self._pace, self._random.random
+            )
+            for action in actions:
+                self._act(action)
+
+    def _learn(self, result: dict[str, Any], cpu_s: float) -> Iterator[Happened]:
+        """Take over what a worker found: above all, what is to be watched from now on."""
+        self._conflict = result.get("conflict") or ""
+        if "plan" in result:
+            self._plan = self._plan.merge(Plan.from_json(result["plan"]), result["facts"])
+            if self._files is not None:
+                missed = self._files.apply(self._plan.folders, self._looked_at)
+                yield from self._changed(missed, lost=False)
+            self._compare()  # what is polled from now on is for once only remembered
+        if result.get("spool_error"):
+            log(ERROR, "a look could not be kept", why=result["spool_error"])
+        failed = result.get("failed")
+        log(
+            INFO if not failed else WARNING,
+            "looked" if "looked" in result else "sent",
+            checks=result.get("looked"),
+            seq=result.get("seq"),
+            sent=result.get("pushed"),
+            waiting=result.get("left"),
+            failed=failed,
+            cpu_s=round(cpu_s, 3),
+        )
+        self._status = f"{result.get('left', 0)} reports wait; {failed or 'all is well'}"
+        self._be_ready()
+        notify(f"STATUS={self._status}")
+        yield Done(
+            cpu_s, result.get("left", 0), bool(failed), result.get("after_s"),
+            bool(result.get("look")),
+        )  # fmt: skip
+
+    def _be_ready(self) -> None:
+        """The first look is over, well or not. A wrong configuration never gets here."""
+        if not self._ready:
+            self._ready = True
+            notify("READY=1")
+
+    def _sources(self) -> dict[str, str]:
+        """How each kind of change is noticed."""
+        floor = f"polling every {self._config.events.floor_s:g} s"
+        covered = {kind for kind, _ in self._events.sockets.values()}
+        names = {"module": "uevent", "route": "rtnetlink", "process": "process connector"}
+        found = {kind: names[kind] if kind in covered else floor for kind in names}
+        found["listener"] = found["pod"] = found["/proc and /sys"] = floor
+        found["files"] = "inotify" if self._files is not None and self._files.fd >= 0 else floor
+        return found
+
+    def _lost(self) -> list[str]:
+        lost = sorted(self._files.lost) if self._files is not None else []
+        lost += [f"no {kind} events: {why}" for kind, why in sorted(self._events.failed.items())]
+        if now() - self._overflowed_at < LOST_FOR_S:
+            lost.append("events overflowed within the last hour")
+        return lost
+
+    # -- telling ---------------------------------------------------------------------------
+
+    def _tell(self) -> None:
+        watchdog = watchdog_s()
+        if watchdog is not None and now() >= self._next_ping and self._sound():
+            notify("WATCHDOG=1")
+            self._next_ping = now() + watchdog / 2
+
+    def _sound(self) -> bool:
+        """Whether looks really are taken: the loop alone going round proves little."""
+        overdue = now() - self._state.next_full
+        return overdue < 2 * self._pace.limit_s + 30
+
+    def _own_spending(self) -> float:
+        before, self._own_cpu_s = self._own_cpu_s, _own_cpu_s()
+        return self._own_cpu_s - before
+
+    def _end(self) -> None:
+        notify("STOPPING=1")
+        for worker in self._workers():
+            worker.kill()  # whatever it was at is safe: each step of it is one transaction
+        until = now() + 5
+        while any(not w.ended() for w in self._workers()) and now() < until:
+            time.sleep(0.01)
+        self._unsettle()
+        log(INFO, "agent stopped")
+
+
+def _own_cpu_s() -> float:
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    return own.ru_utime + own.ru_stime

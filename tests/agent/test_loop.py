@@ -59,7 +59,7 @@ def test_a_change_warms_a_worker_and_is_looked_at_when_it_rests() -> None:
 
 
 def test_a_burst_is_one_look_and_not_later_than_promised() -> None:
-    state, looks = IDLE, []
+    state, looks = IDLE, list[float]()
     for tick in range(40):
         now = 10 + tick * 0.1
         state, actions = at(state, now, *([Changed(F)] if tick < 30 and not looks else []))

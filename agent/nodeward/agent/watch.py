@@ -50,7 +50,8 @@ class FileWatch:
         missed: set[str] = set()
         self._folders = folders
         self.unwatched = set()
-        self.lost.clear()
+        if self.fd >= 0:
+            self.lost.clear()
         for folder in [f for f in self._watch_of if f not in folders]:
             self._remove(folder)
         for folder in folders:

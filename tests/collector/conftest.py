@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
 import hashlib
 import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import requests
 import uvicorn
@@ -20,6 +27,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from nodeward.collector import pki
 from nodeward.collector.center import Center
 from nodeward.collector.clock import now_ms
+from nodeward.collector.db.engine import open_engine
+from nodeward.collector.db.migrate import migrate
 from nodeward.collector.serve import configure
 from nodeward.collector.settings import Settings
 from nodeward.collector.store.access import Role, make_access
@@ -209,11 +218,144 @@ class Running:
         return items
 
 
+POSTGRES_BIN = Path("/usr/lib/postgresql")
+
+
+class Postgres:
+    """Debian's PostgreSQL on a socket in a folder of its own, run as its own user."""
+
+    def __init__(self, folder: Path) -> None:
+        versions = sorted(POSTGRES_BIN.glob("*/bin"), key=lambda p: int(p.parent.name))
+        if not versions:
+            if os.environ.get("CI") == "true":
+                pytest.fail("PostgreSQL is missing: see script/packages.debian")
+            pytest.skip("needs the package postgresql")
+        self._bin = versions[-1]
+        self.folder = folder
+        shutil.chown(folder, "postgres")
+        folder.chmod(0o755)
+        self._run("initdb", "-D", "data", "-A", "trust", "-E", "UTF8", "--no-sync")
+        self.process: subprocess.Popen[bytes] | None = None
+        self._count = 0
+        self._template = ""
+
+    def _as_postgres(self, program: str, *arguments: str) -> list[str]:
+        return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups",
+                str(self._bin / program), *arguments]  # fmt: skip
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = self._as_postgres(program, *arguments)
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr.decode()
+
+    def start(self, **settings: str) -> None:
+        given = {
+            "listen_addresses": "",
+            "unix_socket_directories": str(self.folder),
+            "max_connections": "60",
+        }
+        options = [f"--{name}={value}" for name, value in (given | settings).items()]
+        log = (self.folder / "log").open("ab")
+        command = self._as_postgres("postgres", "-D", str(self.folder / "data"), *options)
+        self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
+        log.close()
+        self.wait()
+
+    def wait(self) -> None:
+        """Until it answers; after a crash it replays its log first."""
+        until = time.monotonic() + 60
+        while True:
+            try:
+                psycopg.connect(self._dsn("postgres")).close()
+            except psycopg.OperationalError:
+                assert time.monotonic() < until, (self.folder / "log").read_text()[-2000:]
+                time.sleep(0.05)  # it has no event to wait for
+            else:
+                return
+
+    def stop(self, signal_number: int = signal.SIGINT) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal_number)
+        self.process.wait(60)
+
+    def kill(self) -> None:
+        """SIGKILL to the postmaster and all its children, as when the machine kills it."""
+        assert self.process is not None
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        for pid in [self.process.pid, *map(int, children.split())]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait(60)
+        for pid in map(int, children.split()):
+            until = time.monotonic() + 30
+            while Path(f"/proc/{pid}/stat").exists() and time.monotonic() < until:
+                time.sleep(0.01)  # not our children: no wait() for them
+        (self.folder / "data" / "postmaster.pid").unlink(missing_ok=True)
+
+    def _dsn(self, name: str) -> str:
+        return f"host={self.folder} dbname={name} user=postgres"
+
+    def database(self, *, ready: bool = False) -> str:
+        """The URL of a new database, empty or with the schema in it."""
+        if ready and not self._template:
+            self._template = "template_ready"
+            self._create(self._template, "template1")
+            engine = open_engine(self._url(self._template))
+            migrate(engine)
+            engine.dispose()
+        self._count += 1
+        name = f"test{self._count}"
+        self._create(name, self._template if ready else "template1")
+        return self._url(name)
+
+    def _create(self, name: str, template: str) -> None:
+        with psycopg.connect(self._dsn("postgres"), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
+
+    def _url(self, name: str) -> str:
+        return f"postgresql://postgres@/{name}?host={self.folder}"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    # Not below pytest's folder: only its owner may enter that.
+    with tempfile.TemporaryDirectory(prefix="nodeward-pg-", dir="/tmp") as folder:
+        server = Postgres(Path(folder))
+        server.start(fsync="off")  # nothing here cuts the power; the kill tests use their own
+        yield server
+        server.stop(signal.SIGQUIT)
+
+
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
+def own_postgres() -> Iterator[Postgres]:
+    """One that may be killed: it writes to the disk as in earnest."""
+    with tempfile.TemporaryDirectory(prefix="nodeward-pg-", dir="/tmp") as folder:
+        server = Postgres(Path(folder))
+        server.start()
+        yield server
+        server.stop(signal.SIGQUIT)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.root)])
+def database(request: pytest.FixtureRequest) -> str:
+    """A new database's URL, of each kind; "" for SQLite in the state folder."""
+    if request.param == "sqlite":
+        return ""
+    server: Postgres = request.getfixturevalue("postgres")
+    # The tests of migrations want it empty.
+    return server.database(ready="settings" in request.fixturenames)
+
+
+@pytest.fixture
+def settings(tmp_path: Path, database: str) -> Settings:
     pki.write_ca(tmp_path)
     pki.write_server(tmp_path, ["127.0.0.1"])
-    return Settings(listen="127.0.0.1:0", state=str(tmp_path))
+    return Settings(listen="127.0.0.1:0", state=str(tmp_path), database=database)
+
+
+@pytest.fixture
+def new_agent() -> type[Agent]:
+    return Agent
 
 
 @pytest.fixture

@@ -26,6 +26,9 @@ def f() -> Make:
     return make
 
 
+SQLITE_ONLY = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+
+
 def _rows(collector: Any, sql: str) -> list[Any]:
     with collector.center.engine.connect() as connection:
         return list(connection.execute(text(sql)))
@@ -161,6 +164,7 @@ def test_a_heartbeat_with_the_posture_we_hold_is_well(collector: Any, f: Make) -
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, "send-full")
 
 
+@SQLITE_ONLY
 @pytest.mark.parametrize(
     ("over", "field"),
     [
@@ -188,6 +192,7 @@ def test_a_malformed_report_is_a_400_that_names_the_member(
     assert (answer.status_code, answer.json()["error"]["field"]) == (400, field)
 
 
+@SQLITE_ONLY
 @pytest.mark.parametrize(
     ("body", "status"),
     [
@@ -209,6 +214,7 @@ def test_a_hostile_body_is_refused(collector: Any, body: bytes, status: int) -> 
     assert agent.beat().status_code == 409  # and the collector lives
 
 
+@SQLITE_ONLY
 @pytest.mark.parametrize(
     "spoil",
     [

@@ -187,7 +187,7 @@ boot = Table(  # boots an agent spoke of: one that returns is a clone or a repla
     Column("at", BigInteger, nullable=False),
     PrimaryKeyConstraint("node", "boot"),
 )
-change = Table(  # append-only
+change = Table(  # append-only; on PostgreSQL a partition a day (db/partitions.py)
     "change",
     meta,
     Column("at", BigInteger, nullable=False),
@@ -197,6 +197,7 @@ change = Table(  # append-only
     Column("new", SmallInteger, nullable=False),
     Index(None, "node", "at"),
     Index(None, "at"),
+    postgresql_partition_by="RANGE (at)",
 )
 
 # -- who may speak ----------------------------------------------------------------------------

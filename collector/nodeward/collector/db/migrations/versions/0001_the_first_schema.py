@@ -68,7 +68,10 @@ def upgrade() -> None:
         sa.Column("rule", sa.Integer(), nullable=False),
         sa.Column("old", sa.SmallInteger(), nullable=False),
         sa.Column("new", sa.SmallInteger(), nullable=False),
+        postgresql_partition_by="RANGE (at)",
     )
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute("CREATE TABLE change_other PARTITION OF change DEFAULT")
     with op.batch_alter_table("change", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_change_at"), ["at"], unique=False)
         batch_op.create_index(batch_op.f("ix_change_node_at"), ["node", "at"], unique=False)

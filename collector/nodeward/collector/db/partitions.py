@@ -1,0 +1,37 @@
+"""PostgreSQL keeps the changes of each UTC day apart, so that a closed day can leave as a whole."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final
+
+from sqlalchemy import Connection, text
+
+DAY_MS: Final = 86_400_000
+AHEAD: Final = 3
+
+
+def day_start(now: int) -> int:
+    return now - now % DAY_MS
+
+
+def make_days(connection: Connection, now: int) -> None:
+    """Partitions for the next days. Today's exists unless the collector began today."""
+    if connection.dialect.name != "postgresql":
+        return
+    there = set(
+        connection.execute(
+            text("SELECT inhrelid::regclass::text FROM pg_inherits"
+                 " WHERE inhparent = 'change'::regclass")
+        ).scalars()
+    )  # fmt: skip
+    for day in range(1, AHEAD + 1):
+        start = day_start(now) + day * DAY_MS
+        name = f"change_{datetime.fromtimestamp(start / 1000, UTC):%Y%m%d}"
+        if name not in there:
+            connection.execute(
+                text(
+                    f"CREATE TABLE IF NOT EXISTS {name} PARTITION OF change"
+                    f" FOR VALUES FROM ({start}) TO ({start + DAY_MS})"
+                )
+            )

@@ -27,7 +27,7 @@ def test_an_image_with_a_kubelet_unit_is_a_node_to_be(tmp_path: Path) -> None:
 
 def test_a_tree_without_kubernetes_is_no_node(tmp_path: Path) -> None:
     put(tmp_path, "/etc/os-release", "ID=debian\n")
-    assert Looker(TreeHost(tmp_path)).look(Node) == Absent("a Kubernetes node")
+    assert Looker(TreeHost(tmp_path)).look(Node) == Absent("Kubernetes")
 
 
 def test_a_masked_unit_is_not_there(tmp_path: Path) -> None:

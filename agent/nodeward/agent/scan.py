@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from importlib import metadata
 
 from nodeward.agent.runner import Looker, examine
+from nodeward.agent.version import version
 from nodeward.checks import catalog, catalog_digest
 from nodeward.facts.clock import Now
 from nodeward.facts.cloud import Cloud
@@ -99,11 +99,3 @@ def rfc3339(at: float) -> str:
     """Seconds since 1970 as RFC 3339 in UTC, to the millisecond."""
     text = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")
-
-
-def version() -> str:
-    """The installed version; "0" in a bare checkout."""
-    try:
-        return metadata.version("nodeward")
-    except metadata.PackageNotFoundError:
-        return "0"

@@ -3,32 +3,54 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
-from nodeward.checks import catalog
-from nodeward.model.report import remedy_to_json
+from nodeward.cli.paint import Paint, on_terminal
+from nodeward.cli.scan import complete_checks, selected
+
+if TYPE_CHECKING:
+    from nodeward.model import Check
 
 
 @click.command("checks")
-@click.option("--output", "-o", type=click.Choice(["table", "json"]), default="table")
-def command(output: str) -> None:
+@click.argument("globs", nargs=-1, metavar="[GLOB]...", shell_complete=complete_checks)
+@click.option(
+    "--output", "-o", type=click.Choice(["table", "json"]), default="table", show_default=True
+)
+def command(globs: tuple[str, ...], output: str) -> None:
     """List what is judged."""
-    rules = catalog().values()
+    rules = selected(globs)
     if output == "json":
-        listed = [
+        click.echo(json.dumps(as_json(rules), indent=1))
+    elif on_terminal():
+        paint = Paint.of_stdout()
+        width = max((len(rule.id) for rule in rules), default=0)
+        for rule in rules:
+            severity = paint.severity(rule.severity, f"{rule.severity.value:<8}")
+            click.echo(f"{rule.id:<{width}}  {severity}  {rule.title}", color=True)
+    else:
+        for rule in rules:
+            click.echo(f"{rule.id}\t{rule.severity.value}\t{rule.title}")
+
+
+def as_json(rules: Sequence[Check[...]]) -> dict[str, object]:
+    """nodeward.checks/v1."""
+    from nodeward.model.report import remedy_to_json
+
+    return {
+        "schema": "nodeward.checks/v1",
+        "checks": [
             {
                 "id": rule.id,
                 "title": rule.title,
                 "severity": rule.severity.value,
                 "why": rule.why,
                 "remedy": remedy_to_json(rule.remedy),
-                "mappings": {k: list(v) for k, v in rule.mappings.items()},
+                "mappings": {name: list(ids) for name, ids in rule.mappings.items()},
             }
             for rule in rules
-        ]
-        click.echo(json.dumps({"schema": "nodeward.checks/v1", "checks": listed}, indent=1))
-        return
-    width = max((len(rule.id) for rule in rules), default=0)
-    for rule in rules:
-        click.echo(f"{rule.id:<{width}}  {rule.severity.value:<8}  {rule.title}")
+        ],
+    }

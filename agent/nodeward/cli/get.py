@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from nodeward.cli import asking, exits
-from nodeward.cli.table import GLYPH
+from nodeward.cli.paint import GLYPH
 from nodeward.model import Severity, Status
 
 

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import importlib
+import io
+import os
 import sys
+import tempfile
 import traceback
 
 import click
+from click.shell_completion import CompletionItem
 
 from nodeward.cli.exits import DEFECT, USAGE
+from nodeward.cli.text import safe
 
 VERBS = {
     "agent": "Run the daemon: look on an interval and on change, push to the collector.",
     "checks": "List what is judged.",
     "collector": "Run and manage the centre.",
+    "completion": "Print the completion script of a shell.",
     "explain": "Why a check matters, how it is judged, how to mend it.",
     "get": "Ask a collector: nodes, findings, changes.",
     "record": "Write a redacted recording of this host for tests and support.",
     "scan": "Look at this host once and print the findings.",
     "version": "Print the version.",
 }
+INTERRUPTED = 130
 
 
 class Verbs(click.Group):
@@ -40,6 +47,10 @@ class Verbs(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(sorted(VERBS.items()))
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        # Not click's own: it would import every verb for its help text.
+        return [CompletionItem(v, help=VERBS[v]) for v in VERBS if v.startswith(incomplete)]
+
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
@@ -47,22 +58,55 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run, and turn what went wrong into an exit code (contracts, section 2)."""
+    """Run, and turn what went wrong into one line of advice and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name on the host may be in no encoding
+            stream.reconfigure(errors="backslashreplace")
     try:
-        code = cli(standalone_mode=False)
+        code = cli(standalone_mode=False, prog_name="nodeward")
+        sys.stdout.flush()
     except click.ClickException as exc:
-        exc.show()
-        code = getattr(exc, "exit_code", USAGE) if exc.exit_code > 1 else USAGE
+        if type(exc).__name__ == "NoArgsIsHelpError":  # no verb was given: show them
+            exc.show()
+            code = USAGE
+        else:
+            code = _say(_advice(exc), USAGE)
     except click.Abort:
-        code = 130
+        code = INTERRUPTED
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output went away: nothing to say to it
+        # The reader of our output went away. Nothing to say, also not when Python flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
-    except Exception:  # noqa: BLE001  the last resort of the program
-        traceback.print_exc()
-        print("nodeward: a defect; please report it with the lines above", file=sys.stderr)
-        code = DEFECT
+    except OSError as exc:
+        code = _say(f"{exc.filename or 'nodeward'}: {exc.strerror or exc}", USAGE)
+    except Exception as exc:  # noqa: BLE001  the last resort of the program
+        code = _say(f"a defect in nodeward; please report it with {_defect(exc)}", DEFECT)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _say(text: str, code: int) -> int:
+    print(f"nodeward: {safe(text)}", file=sys.stderr)
+    return code
+
+
+def _advice(exc: click.ClickException) -> str:
+    """One line: what is wrong, and which help tells more."""
+    text = exc.format_message().rstrip(".")
+    context = getattr(exc, "ctx", None)
+    if isinstance(exc, click.UsageError) and context is not None:
+        return f"{text} (see: {context.command_path} --help)"
+    return text
+
+
+def _defect(exc: Exception) -> str:
+    """Write where it happened to a file and name it. Not the error's own text: it may hold values
+    of the host, and people paste such files into public trackers."""
+    frames = "".join(traceback.format_tb(exc.__traceback__))
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="nodeward-defect-", suffix=".txt", delete=False, encoding="utf-8"
+    ) as file:
+        file.write(f"{frames}{type(exc).__module__}.{type(exc).__qualname__}\n")
+    return file.name
 
 
 if __name__ == "__main__":

@@ -3,25 +3,49 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from pathlib import Path
 
 import click
 
-from nodeward.agent.scan import scan, select
-from nodeward.cli.scan import ENVIRONMENT_ROOT, operator_settings
-from nodeward.host import LiveHost, Recorder, TreeHost
-from nodeward.host.record import dump
+from nodeward.cli.scan import complete_checks, open_host, operator_settings, selected
 
 
 @click.command("record")
-@click.argument("file", type=click.Path(dir_okay=False, writable=True))
+@click.argument("file", type=click.Path(dir_okay=False))
 @click.option("--root", type=click.Path(exists=True, file_okay=False), help="A file tree at rest.")
-def command(file: str, root: str | None) -> None:
-    """Write what every check asks of this host, and the answers, without secrets."""
-    inner = TreeHost(root) if root else LiveHost(os.environ.get(ENVIRONMENT_ROOT, "/"))
-    recorder = Recorder(inner)
-    report = scan(recorder, select(()), at=time.time(), given=operator_settings())
+@click.option(
+    "--check", "globs", multiple=True, metavar="GLOB", help="Only what these checks ask.",
+    shell_complete=complete_checks,
+)  # fmt: skip
+def command(file: str, root: str | None, globs: tuple[str, ...]) -> None:
+    """Write what every check asks of this host, and the answers, without secrets ("-": stdout)."""
+    from nodeward.agent.scan import scan
+    from nodeward.host import Recorder
+    from nodeward.host.record import dump
+
+    checks = selected(globs)
+    recorder = Recorder(open_host(root, None)[0])
+    report = scan(recorder, checks, at=time.time(), given=operator_settings())
     text = dump(recorder, node=report.node, taken_at=report.taken_at)
-    Path(file).write_text(text, encoding="utf-8")
-    click.echo(f"{len(recorder.log)} answers in {file}; read it before you share it", err=True)
+    if file == "-":
+        click.echo(text, nl=False)
+    else:
+        write(Path(file), text)
+    click.echo(f"{len(recorder.log)} answers recorded; read it before you share it", err=True)
+
+
+def write(path: Path, text: str) -> None:
+    """Whole or not at all, and for its owner only: names and addresses are in it."""
+    try:
+        fd, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as exc:
+        raise click.UsageError(f"cannot write {path}: {exc.strerror}") from None
+    try:
+        with open(fd, "w", encoding="utf-8") as out:
+            out.write(text)
+        os.replace(partial, path)
+    except BaseException:
+        os.unlink(partial)
+        raise

@@ -8,6 +8,6 @@ import click
 @click.command("version")
 def command() -> None:
     """Print the version."""
-    from nodeward.agent.scan import version
+    from nodeward.agent.version import version
 
     click.echo(version())

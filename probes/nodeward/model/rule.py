@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, ParamSpec, TypeAlias
 
+from nodeward.model.advice import help_for
 from nodeward.model.reading import Absent, Broken, Fact, Params, Readings, Seen, Unreadable
 from nodeward.model.verdict import (
     CheckId,
@@ -174,7 +175,11 @@ def place(exc: BaseException) -> str:
 def finding(rule: Check[...], verdict: Verdict) -> Finding:
     """A verdict as it travels: the check's severity and remedy where it has none of its own, and
     text that every reader can decode."""
-    remedy = verdict.remedy or (rule.remedy if verdict.status is Status.FAIL else None)
+    remedy = verdict.remedy
+    if remedy is None and verdict.status is Status.FAIL:
+        remedy = rule.remedy
+    elif remedy is None and verdict.status is Status.UNKNOWN:
+        remedy = help_for(verdict.because)
     return Finding(
         check=rule.id,
         status=verdict.status,

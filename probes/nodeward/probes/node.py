@@ -32,7 +32,7 @@ def read_node(host: Host, processes: Processes | Absent | Unreadable) -> Node:
         raise HostError(processes.what, processes.error)
     if table is not None and not table.complete:
         raise HostError("the process table", "processes of others are hidden from us")
-    raise MissingError("a Kubernetes node", "no process, unit or file of one")
+    raise MissingError("Kubernetes", "no process, unit or file of one")
 
 
 def _own(host: Host, rows: tuple[Process, ...]) -> Iterator[Process]:

@@ -1,8 +1,23 @@
-"""Who may ask the kubelet, and as whom."""
+"""Whom the kubelet's secure port lets in, and what they may do there."""
 
 from __future__ import annotations
 
-from nodeward.facts.kubelet import Kubelet, Setting, Unknown, example
+from nodeward.checks.kubelet_samples import answers, closed, reply
+from nodeward.checks.kubelet_support import (
+    AUTHN,
+    Answers,
+    each,
+    maps,
+    mend,
+    port_of,
+    said,
+    shown,
+    text,
+    unknown,
+    unprobed,
+)
+from nodeward.facts.kubelet import Kubelet, Unknown, example
+from nodeward.facts.kubelet_answers import PODS, SECURE, UNHANDLED
 from nodeward.model import (
     Absent,
     Evidence,
@@ -16,47 +31,293 @@ from nodeward.model import (
     check,
 )
 
-AUTHN = Source(
-    "Kubernetes: Kubelet authentication/authorization",
-    "https://kubernetes.io/docs/reference/access-authn-authz/kubelet-authn-authz/",
+FINE = Source(
+    "Kubernetes: fine-grained kubelet authorization",
+    "https://kubernetes.io/docs/reference/access-authn-authz/kubelet-authn-authz/#fine-grained-authorization",
 )
+C = "--config=/var/lib/kubelet/config.yaml"
+NOBODY = Unreadable("the kubelet's arguments", "EACCES")
+NO_KUBELET = Absent("a kubelet")
+OFFLINE = Unreadable("ports", "offline")
 
-
-def shown(what: str, setting: Setting) -> Evidence:
-    value = setting.value
-    return Evidence(what, value.why if isinstance(value, Unknown) else str(value), setting.source)
+ANONYMOUS = "authentication.anonymous.enabled"
+MODE = "authorization.mode"
 
 
 @check(
     "kubelet.authn.anonymous",
     title="The kubelet refuses requests without credentials",
-    why="An anonymous caller of the kubelet's port may read every pod of the node and, where"
-    " authorization does not hold it, run commands in every container.",
+    why="Whoever reaches the kubelet's port as system:anonymous may at best count on a mistake in"
+    " the cluster's roles, and at worst read every pod and run commands in every container.",
     severity=Severity.CRITICAL,
     remedy=Remedy(
         "Set authentication.anonymous.enabled to false in the file that wins, and restart.",
         ("systemctl restart kubelet",),
-        "Probes and monitoring that ask the kubelet without credentials stop working.",
+        "Monitoring that asks the kubelet without credentials stops working.",
     ),
     sources=[AUTHN],
-    mappings={"cis-kubernetes-1.12": ["4.2.1"], "nsa-cisa-1.2": ["AA"], "stig": ["V-242391"]},
+    mappings=maps(["4.2.1"], ["AA"], ["V-242391"], ["S4a", "S4b"]),
     examples=[
-        Example(Status.PASS, example("--config=/c", "{}"), "a file that does not name the field"),
-        Example(Status.FAIL, example(""), "no --config: the legacy default is true"),
-        Example(Status.UNKNOWN, Unreadable("/proc/812/cmdline", "EACCES")),
-        Example(Status.NOT_APPLICABLE, Absent("kubelet")),
+        Example(Status.PASS, (example(C, "{}"), OFFLINE), "a file that does not name the field"),
+        Example(
+            Status.PASS,
+            (example(C, "{}"), answers(pods=reply(401))),
+            "and the port answers 401",
+        ),
+        Example(Status.FAIL, (example(""), OFFLINE), "no --config: the flags' default is true"),
+        Example(
+            Status.FAIL,
+            (
+                example(f"{C} --anonymous-auth", "authentication: {anonymous: {enabled: no}}"),
+                OFFLINE,
+            ),
+            "a flag without a value wins over the file",
+        ),
+        Example(
+            Status.FAIL,
+            (example(C, "{}"), answers(pods=reply(403, "Forbidden (user=system:anonymous, ..)"))),
+            "the file says no, the port still says system:anonymous",
+        ),
+        Example(
+            Status.PASS,
+            (
+                example(C, "authentication: {anonymous: {enabled: true}}"),
+                answers(pods=reply(401)),
+            ),
+            "the file says yes, the port refuses: the file was changed after the start",
+        ),
+        Example(
+            Status.UNKNOWN,
+            (example(C, "authentication: {anonymous: {enabled: 'true'}}"), OFFLINE),
+            "a text is no boolean: no kubelet starts with that",
+        ),
+        Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
+        Example(Status.NOT_APPLICABLE, NO_KUBELET, "no kubelet"),
     ],
 )
-def anonymous(kubelet: Kubelet) -> Verdict:
-    path = "authentication.anonymous.enabled"
-    setting = kubelet.get(path)
-    seen = shown(path, setting)
+def anonymous(kubelet: Kubelet, answers: Answers) -> Verdict:
+    return each(kubelet, lambda k: _anonymous(k, answers if k is kubelet else OFFLINE))
+
+
+def _anonymous(kubelet: Kubelet, answers: Answers) -> Verdict:
+    setting = kubelet.get(ANONYMOUS)
+    seen = [shown(ANONYMOUS, setting)]
+    breaks = "Monitoring that asks the kubelet without credentials stops working."
+    remedy = mend(kubelet, ANONYMOUS, "false", breaks=breaks)
+    port = port_of(answers, SECURE)
+    answer = port.reply(PODS) if port else None
+    live = answer.anonymous_is_someone if answer else None
+    if port is not None and answer is not None:
+        seen.append(Evidence(f"GET {PODS} without credentials", str(answer), str(port)))
+    if live is True:
+        how = "lets it read pods" if answer and answer.status == 200 else "knows system:anonymous"
+        return Verdict.failed(
+            f"port {port.number if port else ''} answers {answer} to a caller without"
+            f" credentials and {how}; {said(ANONYMOUS, setting)}",
+            *seen,
+            remedy=remedy,
+        )
+    if live is False:
+        because = f"a caller without credentials gets 401; {said(ANONYMOUS, setting)}"
+        return Verdict.passed(because, *seen)
     match setting.value:
         case False:
-            return Verdict.passed(f"{path} is false: {setting.source}", seen)
+            return Verdict.passed(unprobed(answers, said(ANONYMOUS, setting)), *seen)
         case True:
-            return Verdict.failed(f"{path} is true: {setting.source}", seen)
-        case Unknown(why):
-            return Verdict.unknown(f"{path} could not be told: {why}", seen)
+            because = unprobed(answers, said(ANONYMOUS, setting))
+            return Verdict.failed(because, *seen, remedy=remedy)
         case _:
-            return Verdict.unknown(f"{path} is no boolean: {setting.source}", seen)
+            return unknown(ANONYMOUS, setting)
+
+
+@check(
+    "kubelet.authz.mode",
+    title="The kubelet asks the API server what a caller may do",
+    why="With AlwaysAllow everyone who is let in may do everything on this node: any service"
+    " account's token then runs commands in every container.",
+    severity=Severity.CRITICAL,
+    remedy=Remedy(
+        "Set authorization.mode to Webhook in the file that wins, and restart.",
+        ("systemctl restart kubelet",),
+        "Callers without a role for nodes/* are refused; the kubelet needs its kubeconfig.",
+    ),
+    sources=[AUTHN],
+    mappings=maps(["4.2.2"], ["AA"], ["V-242392"], ["S4b"]),
+    examples=[
+        Example(Status.PASS, (example(C, "{}"), OFFLINE), "the file's default is Webhook"),
+        Example(
+            Status.FAIL,
+            (example("--anonymous-auth=false --authentication-token-webhook"), OFFLINE),
+            "flags only (MicroK8s): nobody is anonymous, but every token may do everything",
+        ),
+        Example(
+            Status.FAIL,
+            (
+                example(C, "{}"),
+                answers(pods=reply(200), unhandled=reply(404, "404: Page Not Found")),
+            ),
+            "a path without a handler gets the kubelet's own 404: everything is allowed",
+        ),
+        Example(
+            Status.PASS,
+            (
+                example(C, "authorization: {mode: AlwaysAllow}"),
+                answers(
+                    pods=reply(403, "Forbidden (user=system:anonymous, verb=get, ..)"),
+                    unhandled=reply(403, "Forbidden (user=system:anonymous, verb=get, ..)"),
+                ),
+            ),
+            "the running kubelet still refuses what it would not from its next restart",
+        ),
+        Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
+        Example(Status.NOT_APPLICABLE, NO_KUBELET, "no kubelet"),
+    ],
+)
+def authorization_mode(kubelet: Kubelet, answers: Answers) -> Verdict:
+    return each(kubelet, lambda k: _mode(k, answers if k is kubelet else OFFLINE))
+
+
+def _mode(kubelet: Kubelet, answers: Answers) -> Verdict:
+    setting = kubelet.get(MODE)
+    seen = [shown(MODE, setting)]
+    breaks = "Callers without a role for nodes/* are refused; the kubelet needs its kubeconfig."
+    remedy = mend(kubelet, MODE, "Webhook", breaks=breaks)
+    port = port_of(answers, SECURE)
+    answer = port.reply(UNHANDLED) if port else None
+    if port is not None and answer is not None:
+        seen.append(Evidence(f"GET {UNHANDLED} without credentials", str(answer), str(port)))
+        if answer.unhandled:
+            return Verdict.failed(
+                f"port {port.number} shows a path that nobody is granted to a caller without"
+                f" credentials, so it allows everything; {said(MODE, setting)}",
+                *seen,
+                remedy=remedy,
+            )
+        if answer.status in (403, 500):
+            because = f"port {port.number} asks before it allows ({answer}); {said(MODE, setting)}"
+            return Verdict.passed(because, *seen)
+    match setting.value:
+        case "Webhook":
+            return Verdict.passed(unprobed(answers, said(MODE, setting)), *seen)
+        case "AlwaysAllow":
+            because = unprobed(answers, said(MODE, setting))
+            return Verdict.failed(because, *seen, remedy=remedy)
+        case _:
+            return unknown(MODE, setting)
+
+
+X509 = "authentication.x509.clientCAFile"
+
+
+@check(
+    "kubelet.authn.x509",
+    title="The kubelet knows the API server by the cluster's client CA",
+    why="Without a client CA the kubelet takes no certificate at all, and the API server comes in"
+    " as nobody; with another CA than the cluster's, others than the API server come in.",
+    severity=Severity.HIGH,
+    remedy=Remedy(
+        "Set authentication.x509.clientCAFile to the cluster's client CA, and restart.",
+        ("systemctl restart kubelet",),
+    ),
+    sources=[AUTHN],
+    mappings=maps(["4.2.3"], ["AA"], ["V-242420"], ["S4b"]),
+    examples=[
+        Example(
+            Status.PASS,
+            (
+                example(C, "authentication: {x509: {clientCAFile: /etc/kubernetes/pki/ca.crt}}"),
+                OFFLINE,
+            ),
+            "set",
+        ),
+        Example(Status.FAIL, (example(C, "{}"), OFFLINE), "not set"),
+        Example(
+            Status.FAIL,
+            (example(C, "authentication: {x509: {clientCAFile: /ca.crt}}"), closed(names=None)),
+            "set in the file, but the server asks for no certificate",
+        ),
+        Example(
+            Status.PASS,
+            (
+                example(C, "authentication: {x509: {clientCAFile: /ca.crt}}"),
+                closed(names=("CN=kubernetes",)),
+            ),
+            "the server names the CA whose certificates it takes",
+        ),
+        Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
+        Example(Status.NOT_APPLICABLE, NO_KUBELET, "no kubelet"),
+    ],
+)
+def client_ca(kubelet: Kubelet, answers: Answers) -> Verdict:
+    return each(kubelet, lambda k: _client_ca(k, answers if k is kubelet else OFFLINE))
+
+
+def _client_ca(kubelet: Kubelet, answers: Answers) -> Verdict:
+    setting = kubelet.get(X509)
+    seen = [shown(X509, setting)]
+    remedy = mend(kubelet, X509, "<the cluster's client CA>")
+    port = port_of(answers, SECURE)
+    tls = port.tls if port else None
+    if tls is not None and tls.sees_names:
+        names = "none" if tls.names is None else "; ".join(tls.names) or "unnamed"
+        seen.append(Evidence("client CAs that the server names", names, str(port)))
+        if tls.names is None:
+            because = f"the server takes no client certificate; {said(X509, setting)}"
+            return Verdict.failed(because, *seen, remedy=remedy)
+        return Verdict.passed(f"the server takes certificates of {names}", *seen)
+    if isinstance(setting.value, Unknown) or not isinstance(setting.value, str):
+        return unknown(X509, setting)
+    if not setting.value:
+        because = unprobed(answers, f"{X509} is not set ({setting.source})")
+        return Verdict.failed(because, *seen, remedy=remedy)
+    return Verdict.passed(unprobed(answers, said(X509, setting)), *seen)
+
+
+GATE = "KubeletFineGrainedAuthz"
+
+
+@check(
+    "kubelet.authz.finegrained",
+    title="The kubelet tells reading from running when it asks what a caller may do",
+    why="Without fine-grained authorization, who may read metrics or pods needs nodes/proxy, and"
+    " with that right may run commands in every container.",
+    severity=Severity.LOW,
+    remedy=Remedy(
+        f"Leave the feature gate {GATE} on (from 1.33 it is; in 1.32 set it to true).",
+        ("systemctl restart kubelet",),
+    ),
+    sources=[FINE],
+    mappings=maps(sac=["S4b"]),
+    examples=[
+        Example(Status.PASS, example(C, "{}"), "1.36: always on"),
+        Example(
+            Status.FAIL,
+            example(C, f"featureGates: {{{GATE}: false}}", version="v1.34.1"),
+            "switched off",
+        ),
+        Example(Status.FAIL, example(C, "{}", version="v1.32.0"), "1.32: off unless set"),
+        Example(Status.NOT_APPLICABLE, example(C, "{}", version="v1.31.0"), "before 1.32"),
+        Example(Status.UNKNOWN, example(C, "{}", version=None), "the version is not known"),
+    ],
+)
+def fine_grained(kubelet: Kubelet) -> Verdict:
+    return each(kubelet, _fine_grained)
+
+
+def _fine_grained(kubelet: Kubelet) -> Verdict:
+    minor, setting = kubelet.minor, kubelet.get(f"featureGates.{GATE}")
+    if minor is None:
+        return Verdict.unknown("the version of this kubelet is not known")
+    if minor < 32:
+        return Verdict.not_applicable(f"{kubelet.version} has no {GATE}")
+    if minor >= 36:
+        return Verdict.passed(f"{kubelet.version} has {GATE} always on")
+    if isinstance(setting.value, Unknown):
+        return unknown(f"featureGates.{GATE}", setting)
+    on = minor >= 33 if setting.value is None else setting.value
+    where = setting.source if setting.value is not None else f"default of {kubelet.version}"
+    seen = Evidence(f"featureGates.{GATE}", text(on), where)
+    if on is True:
+        return Verdict.passed(f"{GATE} is on ({where})", seen)
+    remedy = mend(kubelet, f"featureGates.{GATE}", "true")
+    return Verdict.failed(f"{GATE} is off ({where})", seen, remedy=remedy)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from nodeward.facts.errors import ParseError
-from nodeward.facts.kubelet_defaults import LEGACY, defaults
+from nodeward.facts.kubelet_defaults import LEGACY, VALUES, defaults
 from nodeward.facts.kubelet_flags import KINDS
 from nodeward.facts.kubelet_merge import (
     Layer,
@@ -40,7 +40,8 @@ class Launch:
     `origin` names it in evidence: "pid 812", "kubelet.service". `gate` says whether
     KUBELET_CONFIG_DROPIN_DIR_ALPHA is in its environment (None: not readable). `words` maps an
     argument's place to the file that it was taken from, where that could be told. `root` is the
-    prefix under which its files are seen: "" or "/proc/812/root".
+    prefix under which its files are seen: "" or "/proc/812/root". `differs` are arguments that its
+    unit would now give it, or no longer ("--read-only-port=0 is new").
     """
 
     argv: tuple[str, ...]
@@ -53,6 +54,10 @@ class Launch:
     cwd: str = "/"
     root: str = ""
     words: Mapping[int, str] = field(default_factory=dict)
+    unit: str = "kubelet"
+    differs: tuple[str, ...] = ()
+    doubts: Mapping[str, str] = field(default_factory=dict)
+    """Fields that whoever starts it may have set by flags we cannot see, and why."""
 
     @property
     def program(self) -> str:
@@ -84,6 +89,8 @@ class Effective:
 
     tree: Tree
     rules: Rules | None = None
+    files: Tree = field(default_factory=dict)
+    """The same without the flags."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +110,8 @@ class Kubelet(Fact):
     legacy: bool
     dark: str = ""
     others: tuple[Kubelet, ...] = ()
+    skipped: tuple[str, ...] = ()
+    """Files in --config-dir that are not read for their name."""
 
     @property
     def pid(self) -> int | None:
@@ -151,7 +160,26 @@ class Kubelet(Fact):
         A branch is given as a dict. `value` is Unknown when it could not be told: a file that may
         not be read, or merge rules that disagree while the version is not known.
         """
-        found = [self._under(effective, path) for effective in self.effective]
+        return self._agreed([self._under(one, one.tree, path) for one in self.effective])
+
+    def without_flags(self, path: str) -> Setting:
+        """What the files alone would have in force."""
+        return self._agreed([self._under(one, one.files, path) for one in self.effective])
+
+    def dated(self) -> tuple[tuple[str, float], ...]:
+        """The files that were read, with when they were changed."""
+        return tuple((f.path, f.changed_at) for f in self.files if f.changed_at is not None)
+
+    def steps(self) -> tuple[Kubelet, ...]:
+        """The same kubelet with no drop-in, with the first, with the first two, ..."""
+        base = [f for f in self.files if not f.dropin]
+        dropins = [f for f in self.files if f.dropin]
+        return tuple(
+            assemble(self.launch, [*base, *dropins[:count]], self.dark)
+            for count in range(len(dropins) + 1)
+        )
+
+    def _agreed(self, found: list[Setting]) -> Setting:
         first = found[0]
         if all(one.value == first.value for one in found):
             return first
@@ -166,15 +194,26 @@ class Kubelet(Fact):
         value = self.get(f"featureGates.{name}").value
         return value if isinstance(value, bool) else None
 
-    def _under(self, effective: Effective, path: str) -> Setting:
-        node = find(effective.tree, path)
-        if isinstance(node, Setting) and (node.layer is Layer.FLAG or not self.dark):
-            return node
-        if self.dark:
-            return Setting(Unknown(self.dark), "", Layer.FILE)
+    def _under(self, effective: Effective, tree: Tree, path: str) -> Setting:
+        node = find(tree, path)
+        certain = not self.dark and path not in self.launch.doubts
+        if isinstance(node, Setting) and (node.layer is Layer.FLAG or certain):
+            return self._filled(path, node, effective.rules)
+        doubt = self.launch.doubts.get(path)
+        if self.dark or doubt:
+            return Setting(Unknown(doubt or self.dark), self.launch.origin, Layer.FILE)
         if isinstance(node, dict) and node:
             return _branch(path, node)
         return self._default(path)
+
+    def _filled(self, path: str, node: Setting, rules: Rules | None) -> Setting:
+        """Defaulting comes after the file, and from 1.32 after the drop-ins too."""
+        layers = (Layer.FILE, Layer.DROPIN) if rules is Rules.PATCH else (Layer.FILE,)
+        if path not in VALUES or node.layer not in layers or not is_zero(node.value):
+            return node
+        filled = self._default(path)
+        note = f"{filled.source}; the zero in {node.source} counts as not set"
+        return replace(filled, source=note, place=node.place)
 
     def _default(self, path: str) -> Setting:
         release = f"v1.{self.minor}" if self.minor is not None else "every version"
@@ -184,6 +223,13 @@ class Kubelet(Fact):
         steps = ", ".join(f"{v!r} from 1.{since}" for since, v in rows[1:])
         why = f"the default is {rows[0][1]!r}, {steps}; the version of this kubelet is not known"
         return Setting(Unknown(why), "default", Layer.DEFAULT)
+
+
+def is_zero(value: object) -> bool:
+    """Whether JSON decoding makes the zero value of it; also of a duration like "0s"."""
+    if isinstance(value, str):
+        return re.fullmatch(r"(0+(h|m|s|ms|us|µs|ns)?)*", value) is not None
+    return value in (0, None) and not isinstance(value, bool)
 
 
 def _branch(path: str, tree: Tree) -> Setting:
@@ -207,7 +253,12 @@ def minor_of(version: str | None) -> int | None:
     return int(found[1]) if found else None
 
 
-def assemble(launch: Launch, files: Sequence[ConfigFile] = (), dark: str = "") -> Kubelet:
+def assemble(
+    launch: Launch,
+    files: Sequence[ConfigFile] = (),
+    dark: str = "",
+    skipped: tuple[str, ...] = (),
+) -> Kubelet:
     """The kubelet that was started like this and reads these files (--config first)."""
     arguments = parse_arguments(launch.argv, KINDS)
     legacy = arguments.last("config") is None
@@ -217,11 +268,11 @@ def assemble(launch: Launch, files: Sequence[ConfigFile] = (), dark: str = "") -
         base = _without_nulls(_plant(one, launch))
     dropins = [_plant(one, launch) for one in files if one.dropin]
     rules: tuple[Rules | None, ...] = rules_for(bare.minor, launch.gate) if dropins else (None,)
+    trees = [(_merged(bare, base, dropins, r), r) for r in rules]
     effective = tuple(
-        Effective(apply_flags(_merged(bare, base, dropins, r), arguments, bare.argument), r)
-        for r in rules
+        Effective(apply_flags(tree, arguments, bare.argument), r, tree) for tree, r in trees
     )
-    return Kubelet(launch, arguments, tuple(files), effective, legacy, bare.dark)
+    return replace(bare, effective=effective, skipped=skipped)
 
 
 def _merged(bare: Kubelet, base: Tree, dropins: Sequence[Tree], rules: Rules | None) -> Tree:
@@ -241,12 +292,15 @@ def _errors(files: Sequence[ConfigFile]) -> str:
     return "; ".join(f"could not read {f.path}: {f.error}" for f in files if f.error)
 
 
+def changed_after(changed_at: float | None, started_at: float | None) -> bool:
+    """Whether a file was changed since the process started; False where that cannot be told."""
+    if changed_at is None or started_at is None:
+        return False
+    return changed_at > started_at + START_SLACK_S
+
+
 def _plant(one: ConfigFile, launch: Launch) -> Tree:
-    later = (
-        one.changed_at is not None
-        and launch.started_at is not None
-        and one.changed_at > launch.started_at + START_SLACK_S
-    )
+    later = changed_after(one.changed_at, launch.started_at)
     note = " (changed after the kubelet started: from its next restart)" if later else ""
     layer = Layer.DROPIN if one.dropin else Layer.FILE
 
@@ -287,12 +341,24 @@ def example(
     *,
     version: str | None = "v1.36.2",
     gate: bool | None = False,
+    changed_at: float = 500.0,
+    started: bool = True,
 ) -> Kubelet:
-    """A kubelet for a check's truth table: its arguments, its file and its drop-ins as text."""
+    """A kubelet for a check's truth table: its arguments, its file and its drop-ins as text. It
+    started at 1000 s, and its files were changed before unless `changed_at` says otherwise."""
     launch = Launch(
-        ("kubelet", *arguments.split()), "pid 812", 812, "/usr/bin/kubelet", 1.0, version, gate
+        ("kubelet", *arguments.split()),
+        "pid 812",
+        812,
+        "/usr/bin/kubelet",
+        1000.0 if started else None,
+        version,
+        gate,
     )
-    files = [] if config is None else [config_file("/var/lib/kubelet/config.yaml", config.encode())]
+    files = []
+    if config is not None:
+        place = "/var/lib/kubelet/config.yaml"
+        files.append(config_file(place, config.encode(), changed_at=changed_at))
     for name, text in (dropins or {}).items():
         files.append(config_file(f"/etc/kubernetes/kubelet.d/{name}", text.encode(), dropin=True))
     return assemble(launch, files)

@@ -90,7 +90,15 @@ DEFAULTS: Mapping[str, tuple[tuple[int, Any], ...]] = {
 }
 """Path -> (minor version from which, value), oldest first. A field that is not here has none."""
 
-OLDEST = 25
+_VALUES = """
+    address port healthzBindAddress streamingConnectionIdleTimeout authorization.mode
+    authentication.webhook.cacheTTL authorization.webhook.cacheAuthorizedTTL
+    authorization.webhook.cacheUnauthorizedTTL eventBurst kubeAPIBurst maxPods maxOpenFiles
+    hairpinMode volumePluginDir podLogsDir cgroupDriver containerRuntimeEndpoint
+"""
+VALUES = frozenset(_VALUES.split())
+"""Fields that are no pointers in v1beta1: a zero in the file counts as not set, and the default
+applies. (`healthzPort: 0` and the like are pointers, and mean zero.)"""
 
 
 def defaults(path: str, minor: int | None) -> tuple[tuple[int, Any], ...]:

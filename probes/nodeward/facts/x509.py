@@ -223,6 +223,11 @@ def _pss_hash(fields: Sequence[Value]) -> str:
     return "SHA1"
 
 
+def parse_name(raw: bytes) -> str:
+    """A Name in DER that stands alone (a TLS server's list of client CAs), as RFC 4514 text."""
+    return _name(der.only(raw))
+
+
 def _groups(value: Value) -> Iterator[list[tuple[str, Value]]]:
     """Each relative name with its attributes and values, in the order of the certificate."""
     for group in value.expect(der.SEQUENCE, "name").children():

@@ -88,7 +88,16 @@ def _with_sources(host: Host, launch: Launch) -> Launch:
         return launch
     known = {w.text: w.source for w in service.words}
     words = {i: known[w] for i, w in enumerate(launch.argv) if i and w in known}
-    return replace(launch, words=words)
+    return replace(launch, words=words, differs=_differs(launch, service))
+
+
+def _differs(launch: Launch, service: Service) -> tuple[str, ...]:
+    """Where the unit would give other arguments than the process was given."""
+    if service.unread or not service.words:
+        return ()
+    given, would = launch.argv[1:], [w.text for w in service.words[1:]]
+    new = [f"{w} is new" for w in would if w not in given]
+    return (*new, *(f"{w} is gone" for w in given if w not in would))
 
 
 def _gate(host: Host, pid: int) -> bool | None:
@@ -149,6 +158,7 @@ def read(host: Host, launch: Launch) -> Kubelet:
     """The kubelet that was started like this, with the files its arguments name."""
     arguments = parse_arguments(launch.argv, KINDS)
     files: list[ConfigFile] = []
+    skipped: list[str] = []
     dark = ""
     config = arguments.last("config")
     if config is not None:
@@ -157,13 +167,14 @@ def read(host: Host, launch: Launch) -> Kubelet:
     if folder is not None and folder.value:
         place = posixpath.join(launch.cwd, folder.value)
         try:
-            files += [
-                _read_file(host, launch, path, dropin=True)
-                for path in _dropins(host, launch, place)
-            ]
+            for path in _all_files(host, launch, place):
+                if path.endswith(".conf"):
+                    files.append(_read_file(host, launch, path, dropin=True))
+                else:
+                    skipped.append(path)
         except HostError as exc:
             dark = f"could not read {place}: {exc.why}"
-    return assemble(launch, files, dark)
+    return assemble(launch, files, dark, tuple(skipped))
 
 
 def _read_file(host: Host, launch: Launch, path: str, *, dropin: bool = False) -> ConfigFile:
@@ -175,10 +186,9 @@ def _read_file(host: Host, launch: Launch, path: str, *, dropin: bool = False) -
     return config_file(path, raw, dropin=dropin, changed_at=changed_at)
 
 
-def _dropins(host: Host, launch: Launch, folder: str) -> Iterator[str]:
-    """Every *.conf below the folder, in the order of filepath.WalkDir: by name, depth first."""
-    found = _walk(host, launch.root, folder, 0)
-    for count, path in enumerate(found):
+def _all_files(host: Host, launch: Launch, folder: str) -> Iterator[str]:
+    """Every file below the folder, in the order of filepath.WalkDir: by name, depth first."""
+    for count, path in enumerate(_walk(host, launch.root, folder, 0)):
         if count >= MOST_DROPINS:
             raise HostError(folder, f"more than {MOST_DROPINS} files")
         yield path
@@ -191,7 +201,7 @@ def _walk(host: Host, root: str, folder: str, level: int) -> Iterator[str]:
         path = f"{folder}/{name}"
         if _is_directory(host, root + path):
             yield from _walk(host, root, path, level + 1)
-        elif name.endswith(".conf"):
+        else:
             yield path
 
 

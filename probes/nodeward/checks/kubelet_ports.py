@@ -1,0 +1,303 @@
+"""Which ports of the kubelet are open, and to whom."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from nodeward.checks.kubelet_authn import NO_KUBELET, NOBODY, OFFLINE, C
+from nodeward.checks.kubelet_samples import ANY, answers, listener, reply
+from nodeward.checks.kubelet_support import (
+    AUTHN,
+    CONFIG,
+    FLAGS,
+    PORTS,
+    Answers,
+    each,
+    maps,
+    mend,
+    said,
+    shown,
+    text,
+    unknown,
+    unprobed,
+)
+from nodeward.facts.kubelet import Kubelet, Unknown, example
+from nodeward.facts.kubelet_answers import (
+    HEALTHZ,
+    PODS,
+    READ_ONLY,
+    SECURE,
+    KubeletAnswers,
+    Port,
+)
+from nodeward.facts.listeners import Listeners
+from nodeward.facts.local_addresses import LocalAddresses
+from nodeward.model import (
+    Absent,
+    Evidence,
+    Example,
+    Remedy,
+    Severity,
+    Status,
+    Unreadable,
+    Verdict,
+    check,
+)
+
+RO = "readOnlyPort"
+
+
+@check(
+    "kubelet.port.readonly",
+    title="No kubelet port answers without asking who is there",
+    why="The read-only port shows every pod of the node, with its environment, images and"
+    " addresses, to whoever can reach it, over plain HTTP.",
+    severity=Severity.HIGH,
+    remedy=Remedy(
+        "Set readOnlyPort to 0; with --config-dir alone also give --read-only-port=0.",
+        ("systemctl restart kubelet",),
+        "Monitoring that reads port 10255 must use 10250 with credentials.",
+    ),
+    sources=[CONFIG, FLAGS],
+    mappings=maps(["4.2.4"], ["NS"], ["V-242387"], ["S1b", "S4a"]),
+    examples=[
+        Example(Status.PASS, (example(C, "{}"), OFFLINE), "with a file the default is 0"),
+        Example(Status.FAIL, (example(""), OFFLINE), "no --config: the flags' default is 10255"),
+        Example(
+            Status.FAIL,
+            (example("--config-dir=/d", None, {"1.conf": "kind: KubeletConfiguration"}), OFFLINE),
+            "--config-dir alone keeps 10255 open (k3s 1.32.0 to 1.32.3)",
+        ),
+        Example(
+            Status.FAIL,
+            (example(C, "readOnlyPort: 0"), answers(read_only=reply(200))),
+            "the file says 0, the port answers",
+        ),
+        Example(
+            Status.PASS,
+            (example(C, "{}"), answers(read_only=reply(200), read_only_pid=4711)),
+            "port 10255 is another program's",
+        ),
+        Example(
+            Status.UNKNOWN,
+            (example(C, "{}"), answers(read_only=reply(None, outcome="timeout"))),
+            "the kubelet holds the port and does not answer in time",
+        ),
+        Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
+        Example(Status.NOT_APPLICABLE, NO_KUBELET, "no kubelet"),
+    ],
+)
+def read_only(kubelet: Kubelet, answers: Answers) -> Verdict:
+    return each(kubelet, lambda k: _read_only(k, answers if k is kubelet else OFFLINE))
+
+
+def _read_only(kubelet: Kubelet, answers: Answers) -> Verdict:
+    setting = kubelet.get(RO)
+    seen = [shown(RO, setting)]
+    breaks = "Monitoring that reads this port must use the secure one with credentials."
+    remedy = mend(kubelet, RO, "0", breaks=breaks)
+    for port in _open_ports(answers):
+        answer = port.reply(PODS)
+        seen.append(Evidence(f"GET {PODS} on port {port.number}", str(answer), str(port)))
+        if answer is not None and answer.status == 200:
+            because = f"port {port.number} shows all pods to anyone; {said(RO, setting)}"
+            return Verdict.failed(because, *seen, remedy=remedy)
+        if port.owned and port.replies and setting.value == 0:
+            because = f"the kubelet holds port {port.number} open, which answers {answer}"
+            return Verdict.unknown(f"{because}; {said(RO, setting)}", *seen)
+    value = setting.value
+    if isinstance(value, Unknown) or not isinstance(value, int) or isinstance(value, bool):
+        if _looked(answers):
+            return Verdict.passed(f"the kubelet holds no read-only port open; {said(RO, setting)}")
+        return unknown(RO, setting)
+    if value == 0:
+        return Verdict.passed(unprobed(answers, said(RO, setting)), *seen)
+    if setting.later and _looked(answers):
+        because = f"no read-only port is open now; {said(RO, setting)}"
+        return Verdict.passed(because, *seen)
+    return Verdict.failed(unprobed(answers, said(RO, setting)), *seen, remedy=remedy)
+
+
+def _open_ports(answers: Answers) -> list[Port]:
+    if not isinstance(answers, KubeletAnswers):
+        return []
+    port = answers.port(READ_ONLY)
+    return [p for p in (port, *answers.extra) if p is not None and p.asked]
+
+
+def _looked(answers: Answers) -> bool:
+    """Whether the listeners of the running host were seen."""
+    return isinstance(answers, KubeletAnswers) and answers.probed
+
+
+BIND = "healthzBindAddress"
+
+
+@check(
+    "kubelet.port.healthz-bind",
+    title="The kubelet's health port listens on loopback only",
+    why="The health port speaks plain HTTP and knows no credentials.",
+    severity=Severity.MEDIUM,
+    remedy=Remedy("Set healthzBindAddress to 127.0.0.1.", ("systemctl restart kubelet",)),
+    sources=[CONFIG],
+    mappings=maps(nsa=["NS"], sac=["S1b"]),
+    examples=[
+        Example(Status.PASS, (example(C, "{}"), OFFLINE), "the default"),
+        Example(Status.PASS, (example(C, "healthzPort: 0"), OFFLINE), "switched off"),
+        Example(Status.FAIL, (example(C, "healthzBindAddress: 0.0.0.0"), OFFLINE), "everywhere"),
+        Example(
+            Status.FAIL, (example(C, "{}"), answers(healthz=ANY)), "what listens wins over the file"
+        ),
+        Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
+        Example(Status.NOT_APPLICABLE, NO_KUBELET, "no kubelet"),
+    ],
+)
+def healthz_bind(kubelet: Kubelet, answers: Answers) -> Verdict:
+    return each(kubelet, lambda k: _healthz(k, answers if k is kubelet else OFFLINE))
+
+
+def _healthz(kubelet: Kubelet, answers: Answers) -> Verdict:
+    setting, number = kubelet.get(BIND), kubelet.get("healthzPort")
+    remedy = mend(kubelet, BIND, "127.0.0.1")
+    port = answers.port(HEALTHZ) if isinstance(answers, KubeletAnswers) else None
+    if port is not None and port.asked:
+        wide = [row for row in port.listeners if not row.loopback]
+        seen = [Evidence("listens on", str(row), row.program or "") for row in port.listeners]
+        if wide:
+            because = f"the health port listens on {wide[0]}; {said(BIND, setting)}"
+            return Verdict.failed(because, *seen, remedy=remedy)
+        return Verdict.passed(f"the health port listens on {port.listeners[0]} only", *seen)
+    if number.value == 0:
+        return Verdict.passed(unprobed(answers, said("healthzPort", number)))
+    if isinstance(setting.value, Unknown) or not isinstance(setting.value, str):
+        return unknown(BIND, setting)
+    if _is_loopback(setting.value):
+        return Verdict.passed(unprobed(answers, said(BIND, setting)), shown(BIND, setting))
+    because = unprobed(answers, said(BIND, setting))
+    return Verdict.failed(because, shown(BIND, setting), remedy=remedy)
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+CADVISOR = 4194
+
+
+@check(
+    "kubelet.port.cadvisor",
+    title="No cAdvisor page is served on port 4194",
+    why="Kubelets before 1.12 served cAdvisor's page there: every container, to anyone.",
+    severity=Severity.MEDIUM,
+    remedy=Remedy("Upgrade the kubelet, or stop the cAdvisor that listens on this port."),
+    sources=[FLAGS],
+    mappings=maps(sac=["S1b"]),
+    examples=[
+        Example(Status.PASS, Listeners((), "sock_diag"), "nothing listens there"),
+        Example(Status.FAIL, Listeners((listener(CADVISOR),), "sock_diag"), "something does"),
+        Example(
+            Status.PASS,
+            Listeners((listener(CADVISOR, "127.0.0.1"),), "sock_diag"),
+            "on loopback only",
+        ),
+        Example(Status.UNKNOWN, Unreadable("listeners", "EACCES"), "listeners may not be read"),
+        Example(Status.UNKNOWN, Absent("/proc"), "a tree at rest has no listeners"),
+    ],
+)
+def cadvisor(listeners: Listeners | Absent) -> Verdict:
+    if isinstance(listeners, Absent):
+        return Verdict.unknown("no listeners can be seen: offline")
+    wide = [row for row in listeners.on(CADVISOR) if not row.loopback]
+    if wide:
+        seen = [Evidence("listens on", str(row), row.program or "") for row in wide]
+        who = wide[0].program or "an unknown program"
+        return Verdict.failed(f"{who} listens on {wide[0]}", *seen)
+    return Verdict.passed(f"nothing beyond loopback listens on port {CADVISOR}")
+
+
+@check(
+    "kubelet.port.exposure",
+    title="The kubelet's port is not open on a public address",
+    why="A kubelet that the internet can reach is one stolen credential, or one mistake in its"
+    " configuration, away from every container of the node.",
+    severity=Severity.HIGH,
+    remedy=Remedy(
+        "Close port 10250 to all but the API servers with a firewall or security group, or set"
+        " address to the node's private address.",
+        breaks="kubectl logs, exec and metrics need the API server to reach the port.",
+    ),
+    sources=[PORTS, AUTHN],
+    mappings=maps(nsa=["WN"], sac=["B5", "S9c"]),
+    examples=[
+        Example(
+            Status.PASS,
+            (example(C, "{}"), answers(), LocalAddresses(("127.0.0.1", "10.0.0.5"))),
+            "private addresses only",
+        ),
+        Example(
+            Status.FAIL,
+            (example(C, "{}"), answers(), LocalAddresses(("127.0.0.1", "8.8.4.4"))),
+            "everywhere, and one address is public",
+        ),
+        Example(
+            Status.PASS,
+            (example(C, "address: 10.0.0.5"), OFFLINE, OFFLINE),
+            "bound to a private address",
+        ),
+        Example(Status.UNKNOWN, (example(C, "{}"), OFFLINE, OFFLINE), "a tree has no addresses"),
+        Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
+    ],
+)
+def exposure(
+    kubelet: Kubelet, answers: Answers, addresses: LocalAddresses | Absent | Unreadable
+) -> Verdict:
+    bound = _bound(kubelet, answers)
+    if isinstance(bound, Verdict):
+        return bound
+    where = [Evidence("listens on", one) for one in bound]
+    if any(_public(one) for one in bound):
+        return Verdict.failed(_exposed(next(o for o in bound if _public(o))), *where)
+    if not any(_wildcard(one) for one in bound):
+        return Verdict.passed(f"the kubelet listens on {', '.join(bound)} only", *where)
+    if not isinstance(addresses, LocalAddresses):
+        return Verdict.unknown(
+            "the kubelet listens on every address, and those cannot be seen: offline", *where
+        )
+    public = [one for one in addresses.rows if _public(one)]
+    where += [Evidence("public address of this node", one) for one in public]
+    if public:
+        return Verdict.failed(_exposed(public[0]), *where)
+    return Verdict.passed(
+        "the kubelet listens on every address, and none of them is public", *where
+    )
+
+
+def _exposed(address: str) -> str:
+    return f"the kubelet listens on the public address {address}; a firewall was not looked for"
+
+
+def _bound(kubelet: Kubelet, answers: Answers) -> list[str] | Verdict:
+    port = answers.port(SECURE) if isinstance(answers, KubeletAnswers) else None
+    if port is not None and port.asked:
+        return [row.address for row in port.listeners]
+    setting = kubelet.get("address")
+    if isinstance(setting.value, Unknown) or not isinstance(setting.value, str):
+        return unknown("address", setting)
+    return [text(setting.value)]
+
+
+def _wildcard(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_unspecified
+    except ValueError:
+        return False
+
+
+def _public(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_global
+    except ValueError:
+        return False

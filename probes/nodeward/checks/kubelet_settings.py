@@ -1,0 +1,457 @@
+"""Settings that are good or bad by their value alone: one row each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+from nodeward.checks.kubelet_authn import NO_KUBELET, NOBODY, C
+from nodeward.checks.kubelet_support import CONFIG, each, maps, mend, said, shown, text, unknown
+from nodeward.facts.kubelet import Kubelet, Setting, Unknown, example, is_zero
+from nodeward.facts.kubelet_fields import FIELDS, Holds
+from nodeward.model import (
+    Check,
+    Evidence,
+    Example,
+    Params,
+    Remedy,
+    Severity,
+    Status,
+    Verdict,
+    check,
+)
+
+LOW, MEDIUM = Severity.LOW, Severity.MEDIUM
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One check. `good` judges the value; `want` is the value to set, `bad` one that fails."""
+
+    id: str
+    title: str
+    why: str
+    severity: Severity
+    path: str
+    good: Callable[[Any], bool]
+    want: str
+    bad: str
+    breaks: str = ""
+    cis: tuple[str, ...] = ()
+    nsa: tuple[str, ...] = ()
+    stig: tuple[str, ...] = ()
+    sac: tuple[str, ...] = ()
+
+
+ROWS = (
+    Row(
+        "kubelet.authn.webhook",
+        "The kubelet checks tokens with the API server",
+        "Without it no service account's or person's token is known, and people are driven to"
+        " client certificates that nobody can revoke, or to anonymous access.",
+        MEDIUM,
+        "authentication.webhook.enabled",
+        lambda v: v is True,
+        "true",
+        "false",
+        "The kubelet then needs its kubeconfig.",
+        nsa=("AA",),
+        sac=("S4b",),
+    ),
+    Row(
+        "kubelet.protect-kernel-defaults",
+        "The kubelet refuses to change the kernel's settings",
+        "Otherwise it silently sets vm.overcommit_memory, kernel.panic and others as it likes, over"
+        " what the node's owner has set.",
+        LOW,
+        "protectKernelDefaults",
+        lambda v: v is True,
+        "true",
+        "false",
+        "It then does not start unless vm.overcommit_memory=1, vm.panic_on_oom=0, kernel.panic=10,"
+        " kernel.panic_on_oops=1, kernel.keys.root_maxkeys=1000000, root_maxbytes=25000000 hold.",
+        stig=("V-242434",),
+        sac=("S4b",),
+    ),
+    Row(
+        "kubelet.iptables-util-chains",
+        "The kubelet keeps its iptables hint chain",
+        "Other components look at that chain to tell which iptables this node uses.",
+        LOW,
+        "makeIPTablesUtilChains",
+        lambda v: v is True,
+        "true",
+        "false",
+        cis=("4.2.6",),
+    ),
+    Row(
+        "kubelet.seccomp-default",
+        "Pods run under the runtime's seccomp profile unless they ask for another",
+        "Without a profile every system call of the kernel is open to every container.",
+        MEDIUM,
+        "seccompDefault",
+        lambda v: v is True,
+        "true",
+        "false",
+        "Programs that need unusual system calls must name a profile of their own.",
+        cis=("4.2.14",),
+        nsa=("PS",),
+        sac=("S7a",),
+    ),
+    Row(
+        "kubelet.attach-detach",
+        "Volumes are attached by the controller, not by the node",
+        "A kubelet that attaches by itself needs rights over the volumes of other nodes.",
+        LOW,
+        "enableControllerAttachDetach",
+        lambda v: v is True,
+        "true",
+        "false",
+    ),
+    Row(
+        "kubelet.log-query",
+        "The logs of the node's services cannot be asked for over the kubelet",
+        "With it, whoever has nodes/proxy reads the logs of every service of the node.",
+        LOW,
+        "enableSystemLogQuery",
+        lambda v: v is False,
+        "false",
+        "true",
+        sac=("S14",),
+    ),
+    Row(
+        "kubelet.event-qps",
+        "The rate of the kubelet's events is limited, and not to nearly nothing",
+        "0 means no limit, whatever the flag's help says: a broken pod then floods etcd. A very low"
+        " limit drops events that tell of an attack.",
+        LOW,
+        "eventRecordQPS",
+        lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= 5,
+        "50",
+        "0",
+        cis=("4.2.8",),
+        nsa=("AL",),
+        sac=("S13a",),
+    ),
+    Row(
+        "kubelet.image-gc",
+        "Unused images are removed when the disk fills",
+        "At 100 the kubelet never removes an image: old ones with known holes stay usable.",
+        LOW,
+        "imageGCHighThresholdPercent",
+        lambda v: isinstance(v, int) and not isinstance(v, bool) and 0 < v < 100,
+        "85",
+        "100",
+        sac=("B6",),
+    ),
+    Row(
+        "kubelet.static-pod-url",
+        "Static pods are not fetched over an open network",
+        "Whoever answers at that address, or stands on the way, runs any pod on this node with any"
+        " rights.",
+        Severity.HIGH,
+        "staticPodURL",
+        lambda v: isinstance(v, str) and (v == "" or _safe_url(v)),
+        '""',
+        "http://10.0.0.1/pods",
+        sac=("S1b",),
+    ),
+)
+
+
+def _safe_url(url: str) -> bool:
+    """k0s serves its own static pods on loopback; and TLS proves who answers."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" or (parts.hostname or "") in ("localhost", "127.0.0.1", "::1")
+
+
+def _yaml(path: str, value: str) -> str:
+    *parents, last = path.split(".")
+    return (
+        "{" + "".join(f"{p}: {{" for p in parents) + f"{last}: {value}" + "}" * (len(parents) + 1)
+    )
+
+
+def _check(row: Row) -> Check[[Kubelet]]:
+    """The check of one row."""
+
+    @check(
+        row.id,
+        title=row.title,
+        why=row.why,
+        severity=row.severity,
+        remedy=Remedy(
+            f"Set {row.path}: {row.want} in the file that wins, and restart.",
+            ("systemctl restart kubelet",),
+            row.breaks,
+        ),
+        sources=[CONFIG],
+        mappings=maps(row.cis, row.nsa, row.stig, row.sac),
+        examples=[
+            Example(Status.PASS, example(C, _yaml(row.path, row.want)), f"{row.path}: {row.want}"),
+            Example(Status.FAIL, example(C, _yaml(row.path, row.bad)), f"{row.path}: {row.bad}"),
+            Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
+            Example(Status.NOT_APPLICABLE, NO_KUBELET, "no kubelet"),
+        ],
+    )
+    def judge(kubelet: Kubelet) -> Verdict:
+        return each(kubelet, lambda k: _judge(row, k))
+
+    return judge
+
+
+def _judge(row: Row, kubelet: Kubelet) -> Verdict:
+    setting = kubelet.get(row.path)
+    if isinstance(setting.value, Unknown) or not _typed(row.path, setting):
+        return unknown(row.path, setting)
+    if row.good(setting.value):
+        return Verdict.passed(said(row.path, setting), shown(row.path, setting))
+    remedy = mend(kubelet, row.path, row.want, breaks=row.breaks)
+    because = f"{said(row.path, setting)}, want {row.want}"
+    return Verdict.failed(because, shown(row.path, setting), remedy=remedy)
+
+
+def _typed(path: str, setting: Setting) -> bool:
+    match FIELDS[path].holds:
+        case Holds.BOOL:
+            return isinstance(setting.value, bool)
+        case Holds.NUMBER:
+            return isinstance(setting.value, int) and not isinstance(setting.value, bool)
+        case _:
+            return isinstance(setting.value, str)
+
+
+@check(
+    "kubelet.debug-handlers",
+    title="Profiling, flag and log handlers of the kubelet are off",
+    why="They show the kubelet's memory, let a caller change its log level, and serve the node's"
+    " log files, to whoever has nodes/proxy.",
+    severity=LOW,
+    remedy=Remedy(
+        "Set enableProfilingHandler, enableDebugFlagsHandler and enableSystemLogHandler to false.",
+        ("systemctl restart kubelet",),
+        "kubectl get --raw /api/v1/nodes/NODE/proxy/logs/ stops working; kubectl logs does not.",
+    ),
+    sources=[CONFIG],
+    mappings=maps(sac=["S4b"]),
+    examples=[
+        Example(
+            Status.PASS,
+            example(
+                C,
+                "{enableProfilingHandler: false, enableDebugFlagsHandler: false,"
+                " enableSystemLogHandler: false}",
+            ),
+            "all three off",
+        ),
+        Example(Status.PASS, example(C, "enableDebuggingHandlers: false"), "none is registered"),
+        Example(Status.FAIL, example(C, "{}"), "all are on by default"),
+        Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
+    ],
+)
+def debug_handlers(kubelet: Kubelet) -> Verdict:
+    return each(kubelet, _debug_handlers)
+
+
+def _debug_handlers(kubelet: Kubelet) -> Verdict:
+    every = kubelet.get("enableDebuggingHandlers")
+    if every.value is False:
+        return Verdict.passed(said("enableDebuggingHandlers", every))
+    names = ("enableProfilingHandler", "enableDebugFlagsHandler", "enableSystemLogHandler")
+    found = {name: kubelet.get(name) for name in names}
+    for name, setting in {**found, "enableDebuggingHandlers": every}.items():
+        if not isinstance(setting.value, bool):
+            return unknown(name, setting)
+    on = {name: setting for name, setting in found.items() if setting.value is True}
+    seen = [shown(name, setting) for name, setting in found.items()]
+    if not on:
+        return Verdict.passed("profiling, flag and log handlers are off", *seen)
+    first = next(iter(on))
+    remedy = mend(kubelet, first, "false")
+    return Verdict.failed("; ".join(said(n, s) for n, s in on.items()), *seen, remedy=remedy)
+
+
+@dataclass(frozen=True, slots=True)
+class AllowedSysctls(Params):
+    """Unsafe sysctls that this fleet means to allow, as in allowedUnsafeSysctls ("net.core.*")."""
+
+    section: ClassVar[tuple[str, ...]] = ("checks", "kubelet.unsafe-sysctls")
+    allowed: tuple[str, ...] = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
+
+
+@check(
+    "kubelet.unsafe-sysctls",
+    title="No pod may set sysctls that reach beyond it",
+    why="An unsafe sysctl may starve or weaken the node and its other pods.",
+    severity=MEDIUM,
+    remedy=Remedy(
+        "Empty allowedUnsafeSysctls, or list in nodeward's configuration what this fleet needs.",
+        ("systemctl restart kubelet",),
+        "Pods that ask for one of them are no longer admitted.",
+    ),
+    sources=[CONFIG],
+    mappings=maps(sac=["S7a"]),
+    examples=[
+        Example(Status.PASS, example(C, "{}"), "none"),
+        Example(
+            Status.PASS,
+            example(C, "allowedUnsafeSysctls: [net.ipv4.ip_forward]"),
+            "the two that k3s' load balancer needs are accepted unless configured otherwise",
+        ),
+        Example(Status.FAIL, example(C, "allowedUnsafeSysctls: ['kernel.msg*']"), "kernel.msg*"),
+        Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
+    ],
+)
+def unsafe_sysctls(kubelet: Kubelet, allowed: AllowedSysctls) -> Verdict:
+    return each(kubelet, lambda k: _unsafe_sysctls(k, allowed))
+
+
+def _unsafe_sysctls(kubelet: Kubelet, allowed: AllowedSysctls) -> Verdict:
+    path = "allowedUnsafeSysctls"
+    setting = kubelet.get(path)
+    if not isinstance(setting.value, list):
+        return unknown(path, setting)
+    more = [str(v) for v in setting.value if v not in allowed.allowed]
+    if not more:
+        return Verdict.passed(said(path, setting), shown(path, setting))
+    seen = [Evidence("unsafe sysctl", one, setting.source) for one in more[:50]]
+    remedy = mend(kubelet, path, "[]", breaks="Pods that ask for one are no longer admitted.")
+    return Verdict.failed(
+        f"pods may set {', '.join(more[:5])} ({setting.source})", *seen, remedy=remedy
+    )
+
+
+@check(
+    "kubelet.image-pull-verification",
+    title="An image that is already on the node still needs the pod's own credentials",
+    why="Otherwise a pod of one tenant runs the private image that a pod of another has pulled.",
+    severity=LOW,
+    remedy=Remedy(
+        "Set imagePullCredentialsVerificationPolicy: AlwaysVerify.",
+        ("systemctl restart kubelet",),
+        "Pods need a pull secret for preloaded private images too.",
+    ),
+    sources=[CONFIG],
+    mappings=maps(sac=["B6"]),
+    examples=[
+        Example(
+            Status.PASS,
+            example(C, "imagePullCredentialsVerificationPolicy: AlwaysVerify"),
+            "AlwaysVerify",
+        ),
+        Example(Status.PASS, example(C, "{}"), "1.35 and later verify what the kubelet pulled"),
+        Example(
+            Status.FAIL,
+            example(C, "imagePullCredentialsVerificationPolicy: NeverVerify"),
+            "NeverVerify",
+        ),
+        Example(
+            Status.NOT_APPLICABLE, example(C, "{}", version="v1.32.0"), "there is no such field yet"
+        ),
+        Example(Status.UNKNOWN, example(C, "{}", version=None), "the version is not known"),
+    ],
+)
+def image_pull_verification(kubelet: Kubelet) -> Verdict:
+    return each(kubelet, _image_pull)
+
+
+def _image_pull(kubelet: Kubelet) -> Verdict:
+    path, gate = "imagePullCredentialsVerificationPolicy", "KubeletEnsureSecretPulledImages"
+    setting, minor = kubelet.get(path), kubelet.minor
+    if isinstance(setting.value, Unknown) or minor is None:
+        return unknown(path, setting)
+    if minor < 33:
+        return Verdict.not_applicable(f"{kubelet.version} has no {path}")
+    on = kubelet.gate(gate)
+    if on is False or (on is None and minor < 35):
+        because = f"the feature gate {gate} is off in {kubelet.version}"
+        return Verdict.failed(because, remedy=mend(kubelet, f"featureGates.{gate}", "true"))
+    if setting.value == "NeverVerify":
+        remedy = mend(kubelet, path, "AlwaysVerify")
+        return Verdict.failed(said(path, setting), shown(path, setting), remedy=remedy)
+    return Verdict.passed(said(path, setting), shown(path, setting))
+
+
+@check(
+    "kubelet.streaming-timeout",
+    title="Idle exec and port-forward streams are closed",
+    why="A stream that never ends keeps a forgotten shell in a container open.",
+    severity=LOW,
+    remedy=Remedy(
+        "Set streamingConnectionIdleTimeout to 4h or less.", ("systemctl restart kubelet",)
+    ),
+    sources=[CONFIG],
+    mappings=maps(["4.2.5"], stig=["V-245541"]),
+    examples=[
+        Example(Status.PASS, example(C, "{}", version="v1.32.0"), "the default, 4 hours"),
+        Example(
+            Status.FAIL,
+            example(f"{C} --streaming-connection-idle-timeout=0", "{}", version="v1.32.0"),
+            "0 by a flag: never",
+        ),
+        Example(
+            Status.PASS,
+            example(C, "streamingConnectionIdleTimeout: 0s", version="v1.32.0"),
+            "0s in a file (as kubeadm writes it) is filled with the default",
+        ),
+        Example(Status.NOT_APPLICABLE, example(C, "{}"), "without effect from 1.34"),
+        Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
+    ],
+)
+def streaming_timeout(kubelet: Kubelet) -> Verdict:
+    return each(kubelet, _streaming)
+
+
+def _streaming(kubelet: Kubelet) -> Verdict:
+    path = "streamingConnectionIdleTimeout"
+    setting, minor = kubelet.get(path), kubelet.minor
+    if minor is not None and minor >= 34:
+        return Verdict.not_applicable(f"{path} has no effect from 1.34 ({kubelet.version} here)")
+    if isinstance(setting.value, Unknown):
+        return unknown(path, setting)
+    if is_zero(setting.value):
+        remedy = mend(kubelet, path, "4h")
+        return Verdict.failed(said(path, setting), shown(path, setting), remedy=remedy)
+    return Verdict.passed(said(path, setting), shown(path, setting))
+
+
+@check(
+    "kubelet.userns",
+    title="Pods can have users of their own",
+    why="With user namespaces, root in a pod is nobody on the node.",
+    severity=Severity.INFO,
+    remedy=Remedy("Leave the feature gate UserNamespacesSupport on (from 1.33 it is)."),
+    sources=[CONFIG],
+    mappings=maps(sac=["S7c"]),
+    examples=[
+        Example(Status.PASS, example(C, "{}"), "1.36: always"),
+        Example(
+            Status.FAIL,
+            example(C, "featureGates: {UserNamespacesSupport: false}", version="v1.33.0"),
+            "switched off",
+        ),
+        Example(Status.NOT_APPLICABLE, example(C, "{}", version="v1.29.0"), "before 1.30"),
+        Example(Status.UNKNOWN, example(C, "{}", version=None), "the version is not known"),
+    ],
+)
+def user_namespaces(kubelet: Kubelet) -> Verdict:
+    return each(kubelet, _user_namespaces)
+
+
+def _user_namespaces(kubelet: Kubelet) -> Verdict:
+    minor, gate = kubelet.minor, kubelet.get("featureGates.UserNamespacesSupport")
+    if minor is None:
+        return Verdict.unknown("the version of this kubelet is not known")
+    if minor < 30:
+        return Verdict.not_applicable(f"{kubelet.version} has no user namespaces in beta")
+    if isinstance(gate.value, Unknown):
+        return unknown("featureGates.UserNamespacesSupport", gate)
+    if minor >= 36 or gate.value is True or (gate.value is None and minor >= 33):
+        ids = kubelet.get("userNamespaces.idsPerPod")
+        return Verdict.passed(f"pods can have user namespaces of {text(ids.value)} ids")
+    return Verdict.failed(f"UserNamespacesSupport is off in {kubelet.version}")
+
+
+CHECKS = tuple(_check(row) for row in ROWS)

@@ -1,0 +1,151 @@
+"""What the kubelet's checks share: showing a value with its source, and naming what to change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from nodeward.facts.kubelet import Kubelet, Setting, Unknown
+from nodeward.facts.kubelet_answers import KubeletAnswers, Port
+from nodeward.facts.kubelet_flags import FLAG_OF
+from nodeward.facts.kubelet_merge import Layer
+from nodeward.model import Absent, Evidence, Remedy, Source, Status, Unreadable, Verdict
+
+Answers = KubeletAnswers | Absent | Unreadable
+
+AUTHN = Source(
+    "Kubernetes: kubelet authentication and authorization",
+    "https://kubernetes.io/docs/reference/access-authn-authz/kubelet-authn-authz/",
+)
+CONFIG = Source(
+    "Kubernetes: KubeletConfiguration v1beta1",
+    "https://kubernetes.io/docs/reference/config-api/kubelet-config.v1beta1/",
+)
+CONFIG_FILE = Source(
+    "Kubernetes: set kubelet parameters by file and drop-ins",
+    "https://kubernetes.io/docs/tasks/administer-cluster/kubelet-config-file/",
+)
+FLAGS = Source(
+    "Kubernetes: kubelet command line",
+    "https://kubernetes.io/docs/reference/command-line-tools-reference/kubelet/",
+)
+PORTS = Source(
+    "Kubernetes: ports and protocols",
+    "https://kubernetes.io/docs/reference/networking/ports-and-protocols/",
+)
+
+NOT_PROBED = "from configuration, not probed"
+
+
+def maps(
+    cis: Sequence[str] = (),
+    nsa: Sequence[str] = (),
+    stig: Sequence[str] = (),
+    sac: Sequence[str] = (),
+) -> dict[str, list[str]]:
+    """Mappings by identifier."""
+    return {
+        "sac": list(sac),
+        "cis-kubernetes-1.12": list(cis),
+        "nsa-cisa-1.2": list(nsa),
+        "stig": list(stig),
+    }
+
+
+def text(value: Any) -> str:  # noqa: ANN401  JSON of the host
+    """A value as YAML people write it."""
+    match value:
+        case Unknown(why):
+            return why
+        case True | False:
+            return str(value).lower()
+        case None | "":
+            return "not set"
+        case list():
+            return ", ".join(text(v) for v in value) or "empty"
+        case dict():
+            return ", ".join(f"{k}={text(v)}" for k, v in value.items()) or "empty"
+        case _:
+            return str(value)
+
+
+def shown(path: str, setting: Setting) -> Evidence:
+    return Evidence(path, text(setting.value), setting.source)
+
+
+def said(path: str, setting: Setting) -> str:
+    """`path is value (source)`."""
+    return f"{path} is {text(setting.value)} ({setting.source})"
+
+
+def unknown(path: str, setting: Setting) -> Verdict:
+    """The verdict on a value that could not be told, or that is of no type of this field."""
+    value = setting.value
+    if isinstance(value, Unknown):
+        return Verdict.unknown(f"{path} could not be told: {value.why}", shown(path, setting))
+    return Verdict.unknown(f"{said(path, setting)}, which is no value of it", shown(path, setting))
+
+
+def mend(kubelet: Kubelet, path: str, good: str, *, breaks: str = "") -> Remedy:
+    """Change the very place that wins on this node, and restart."""
+    setting = kubelet.get(path)
+    flag = FLAG_OF.get(path, "")
+    file = next((f.path for f in kubelet.files if not f.dropin), None)
+    match setting.layer:
+        case Layer.FLAG:
+            advice = (
+                f"Flags win over every file: remove {setting.source}, or set it to {good};"
+                f" then {path}: {good} belongs in {file or 'a file given with --config'}."
+            )
+        case Layer.FILE | Layer.DROPIN if setting.place:
+            advice = f"Set {path}: {good} in {setting.source}."
+        case Layer.LEGACY:
+            advice = (
+                f"Start the kubelet with --config and set {path}: {good} in that file. Without"
+                " --config it keeps the defaults of its flags"
+                + (f"; until then add --{flag}={good}." if flag else ".")
+            )
+        case _:
+            advice = f"Set {path}: {good} in {file or 'the file given with --config'}."
+    return Remedy(advice, (restart(kubelet),), breaks)
+
+
+def restart(kubelet: Kubelet) -> str:
+    program, origin = kubelet.launch.program, kubelet.launch.origin
+    if program == "kubelite":
+        return "snap restart microk8s.daemon-kubelite"
+    unit = origin if origin.endswith(".service") else kubelet.launch.unit
+    return f"systemctl restart {unit}"
+
+
+_WORST = (Status.ERROR, Status.FAIL, Status.UNKNOWN, Status.PASS, Status.NOT_APPLICABLE)
+
+
+def each(kubelet: Kubelet, judge: Callable[[Kubelet], Verdict]) -> Verdict:
+    """The worst verdict over this node's kubelets, which is nearly always one."""
+    if not kubelet.others:
+        return judge(kubelet)
+    found = [(k, judge(k)) for k in (kubelet, *kubelet.others)]
+    one, verdict = min(found, key=lambda pair: _WORST.index(pair[1].status))
+    return Verdict(
+        verdict.status,
+        f"{one}: {verdict.because}; {len(found)} kubelets run here",
+        verdict.evidence,
+        verdict.severity,
+        verdict.remedy,
+    )
+
+
+def port_of(answers: Answers, role: str) -> Port | None:
+    """What a port said, where it was asked and is the kubelet's."""
+    if not isinstance(answers, KubeletAnswers):
+        return None
+    port = answers.port(role)
+    return port if port is not None and port.asked and (port.replies or port.tls) else None
+
+
+def unprobed(answers: Answers, because: str) -> str:
+    """The sentence, with a note where no port was asked."""
+    if isinstance(answers, KubeletAnswers) and answers.probed:
+        return because
+    return f"{because}; {NOT_PROBED}"

@@ -1,0 +1,122 @@
+"""What the kubelet's ports answer to a caller without credentials."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from nodeward.facts.listeners import Listener
+from nodeward.model import Fact
+
+PODS, UNHANDLED = "/pods", "/debug/pprof/"
+"""A path that tells who may read, and one without a handler below a registered root: it passes
+authentication and authorization, and then says "404: Page Not Found". (A path below no registered
+root says "404 page not found" to everybody, which proves nothing.)"""
+
+SECURE, READ_ONLY, HEALTHZ, EXTRA = "secure", "read-only", "healthz", "extra"
+PROXY_METRICS, PROXY_HEALTHZ = "kube-proxy metrics", "kube-proxy healthz"
+
+_ANONYMOUS = "system:anonymous"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One answer. `outcome` is that of nodeward.host.wire; `text` the start of a refusal's body."""
+
+    outcome: str
+    status: int | None = None
+    text: str = ""
+
+    @property
+    def anonymous_is_someone(self) -> bool | None:
+        """Whether the server let the caller in as system:anonymous, whatever it then decided;
+        False: it refused to know us (401). None: it did not say."""
+        if self.status == 401:
+            return False
+        if self.status == 200:
+            return True
+        return True if self.status in (403, 500) and _ANONYMOUS in self.text else None
+
+    @property
+    def unhandled(self) -> bool:
+        """The kubelet's own 404, which only an authorized caller gets to see."""
+        return self.status == 404 and self.text.startswith("404: Page Not Found")
+
+    def __str__(self) -> str:
+        return str(self.status) if self.status is not None else self.outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """One hello. `names` are the client CAs that the server would take, None: it asks for no
+    client certificate; `issuer` and `subject` are those of its own certificate, `alert` the number
+    of RFC 8446. `sees_names`: False for TLS 1.3, where a request for a certificate is not visible.
+    """
+
+    outcome: str
+    version: int | None = None
+    cipher: int | None = None
+    names: tuple[str, ...] | None = None
+    subject: str = ""
+    issuer: str = ""
+    self_made: bool | None = None
+    alert: int | None = None
+
+    @property
+    def sees_names(self) -> bool:
+        return self.outcome == "answered" and self.version != 0x0304
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """One port. `listeners` are the sockets on it (empty: nothing listens), `owned` whether the
+    kubelet holds them: None when that could not be told. `address` is where it was asked."""
+
+    number: int
+    listeners: tuple[Listener, ...] = ()
+    owned: bool | None = None
+    address: str = ""
+    replies: Mapping[str, Reply] = field(default_factory=dict)
+    tls: Tls | None = None
+    old: Tls | None = None
+    weak: Tls | None = None
+    error: str = ""
+
+    @property
+    def asked(self) -> bool:
+        """Whether what it said counts as the kubelet's word."""
+        return bool(self.listeners) and self.owned is not False
+
+    def reply(self, path: str) -> Reply | None:
+        return self.replies.get(path) if self.asked else None
+
+    @property
+    def timed_out(self) -> bool:
+        return any(r.outcome == "timeout" for r in self.replies.values())
+
+    def __str__(self) -> str:
+        owners = {row.program or "an unknown program" for row in self.listeners}
+        where = ", ".join(str(row) for row in self.listeners)
+        return f"{where} ({', '.join(sorted(owners))})" if where else f"port {self.number}: closed"
+
+
+@dataclass(frozen=True, slots=True)
+class KubeletAnswers(Fact):
+    """By role: SECURE, READ_ONLY, HEALTHZ, PROXY_METRICS, PROXY_HEALTHZ; `extra` are further ports
+    of the kubelet's own that are open beyond loopback. `configz` is its own configuration, where
+    anyone may read it. `probed`: False when only the listeners could be read (a tree at rest)."""
+
+    events: ClassVar[tuple[str, ...]] = ("process", "listener")
+
+    ports: Mapping[str, Port] = field(default_factory=dict)
+    extra: tuple[Port, ...] = ()
+    configz: Mapping[str, Any] | None = None
+    probed: bool = True
+
+    def port(self, role: str) -> Port | None:
+        return self.ports.get(role)
+
+    @property
+    def secure(self) -> Port | None:
+        return self.ports.get(SECURE)

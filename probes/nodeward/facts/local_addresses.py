@@ -1,0 +1,47 @@
+"""The addresses of this machine's own interfaces."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from nodeward.facts.errors import ParseError
+from nodeward.model import Fact
+
+
+@dataclass(frozen=True, slots=True)
+class LocalAddresses(Fact):
+    """Both families as text, loopback included."""
+
+    events: ClassVar[tuple[str, ...]] = ("route",)
+
+    rows: tuple[str, ...]
+
+
+_LEAF = re.compile(rb"\|-- (\d+\.\d+\.\d+\.\d+)\n\s+/32 host LOCAL")
+
+
+def parse_fib_trie(raw: bytes) -> tuple[str, ...]:
+    """The local addresses of /proc/net/fib_trie: leaves that say `/32 host LOCAL`."""
+    return tuple(dict.fromkeys(m[1].decode("ascii") for m in _LEAF.finditer(raw)))
+
+
+def parse_if_inet6(raw: bytes) -> tuple[str, ...]:
+    """/proc/net/if_inet6: 32 hex digits, then index, prefix length, scope, flags, name."""
+    return tuple(_inet6(raw))
+
+
+def _inet6(raw: bytes) -> Iterator[str]:
+    for number, line in enumerate(raw.split(b"\n"), 1):
+        fields = line.split()
+        if not fields:
+            continue
+        try:
+            yield str(ipaddress.IPv6Address(bytes.fromhex(fields[0].decode("ascii"))))
+        except ValueError:
+            raise ParseError(
+                "/proc/net/if_inet6", number, line.decode("utf-8", "replace")
+            ) from None

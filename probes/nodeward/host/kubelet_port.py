@@ -1,0 +1,87 @@
+"""Everything that one kubelet port says to a caller without credentials, within one budget."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from nodeward.host.http import HttpAnswer, get, get_body
+from nodeward.host.query import Query
+from nodeward.host.tls import TLS11, TLS12, TlsAnswer, handshake, offer
+from nodeward.host.wire import Budget, Outcome, must_be_local
+
+if TYPE_CHECKING:
+    from nodeward.host.tree import TreeHost
+
+CONFIGZ = "/configz"
+MOST_CONFIGZ = 1 << 18
+
+WEAK = (
+    *(0xC013, 0xC014, 0xC009, 0xC00A, 0xC023, 0xC027),  # ECDHE with CBC
+    *(0x009C, 0x009D, 0x002F, 0x0035, 0x003C),  # the server's own RSA key: no forward secrecy
+    *(0x000A, 0xC012, 0x0005, 0xC011, 0xC007),  # 3DES, RC4
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PortRow:
+    """`tls` is a normal hello, `old` one of at most TLS 1.1, `weak` one with weak ciphers only;
+    all None for a plain port. `replies` by path. `configz` is the JSON of the kubelet's own
+    configuration, where anyone may read it; without its header secrets."""
+
+    tls: TlsAnswer | None
+    old: TlsAnswer | None
+    weak: TlsAnswer | None
+    replies: dict[str, HttpAnswer]
+    configz: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KubeletPort(Query[PortRow]):
+    """GETs of `paths` in their order, until one gets no answer in time.
+
+    With `configz`, the kubelet's own configuration is asked for too if the first path was
+    answered with 200: then it is open to anyone anyway. Never nodes/proxy, never another verb.
+    """
+
+    answer_type: ClassVar[object] = PortRow
+
+    address: str
+    port: int
+    paths: tuple[str, ...]
+    tls: bool
+    seconds: float
+    configz: bool = False
+
+    def answer(self, host: TreeHost) -> PortRow:
+        must_be_local(host, self.address)
+        budget = Budget(self.seconds)
+        at = (self.address, self.port)
+        tls = handshake(*at, None, budget) if self.tls else None
+        old = weak = None
+        if tls is not None and tls.outcome is Outcome.ANSWERED:
+            old = offer(*at, TLS11, WEAK, budget)
+            weak = offer(*at, TLS12, WEAK, budget)
+        replies: dict[str, HttpAnswer] = {}
+        if tls is None or tls.outcome is not Outcome.REFUSED:
+            for path in self.paths:
+                replies[path] = get(*at, path, budget, tls=self.tls)
+                if replies[path].outcome is not Outcome.ANSWERED:
+                    break
+        first = replies.get(self.paths[0])
+        opened = self.configz and first is not None and first.status == 200
+        return PortRow(tls, old, weak, replies, self._configz(budget) if opened else None)
+
+    def _configz(self, budget: Budget) -> str | None:
+        answer, body = get_body(
+            self.address, self.port, CONFIGZ, budget, tls=self.tls, most=MOST_CONFIGZ
+        )
+        try:
+            config = json.loads(body)["kubeletconfig"] if answer.status == 200 else None
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return None
+        if not isinstance(config, dict):
+            return None
+        config.pop("staticPodURLHeader", None)  # the one field that may hold a credential
+        return json.dumps(config)

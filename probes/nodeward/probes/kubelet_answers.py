@@ -1,0 +1,156 @@
+"""Look at the kubelet's ports: who listens where, and what it says to a caller without name.
+
+The budgets add up to 5 s: 2 s for the secure port, 0.6 s for each of at most five others.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from nodeward.facts import kubelet_answers as facts
+from nodeward.facts.der import DerError
+from nodeward.facts.kubelet import Kubelet
+from nodeward.facts.kubelet_answers import KubeletAnswers, Port, Reply, Tls
+from nodeward.facts.listeners import Listener, Listeners
+from nodeward.facts.x509 import parse_certificate, parse_name
+from nodeward.host import Host, HostError, OfflineError
+from nodeward.host.http import HttpAnswer
+from nodeward.host.kubelet_port import KubeletPort, PortRow
+from nodeward.host.tls import TlsAnswer
+from nodeward.probes.registry import probe
+
+SECURE_S, OTHER_S = 2.0, 0.6
+MOST_EXTRA = 1
+READ_ONLY_PORT, PROXY_METRICS_PORT, PROXY_HEALTHZ_PORT = 10255, 10249, 10256
+
+
+@probe
+def read_kubelet_answers(host: Host, kubelet: Kubelet, listeners: Listeners) -> KubeletAnswers:
+    look = _Look(host, kubelet, listeners)
+    secure = look.port(_number(kubelet, "port", 10250), (facts.PODS, facts.UNHANDLED), tls=True)
+    read_only = _number(kubelet, "readOnlyPort", READ_ONLY_PORT) or READ_ONLY_PORT
+    health = _number(kubelet, "healthzPort", 10248)
+    ports = {
+        facts.SECURE: secure,
+        facts.READ_ONLY: look.port(read_only, (facts.PODS,)),
+        facts.HEALTHZ: look.port(health, ("/healthz",)),
+        facts.PROXY_METRICS: look.port(PROXY_METRICS_PORT, ("/healthz",), owner="kube-proxy"),
+        facts.PROXY_HEALTHZ: look.port(PROXY_HEALTHZ_PORT, ("/healthz",), owner="kube-proxy"),
+    }
+    known = {p.number for p in ports.values()}
+    extra = [look.port(n, (facts.PODS,)) for n in look.others(known)][:MOST_EXTRA]
+    return KubeletAnswers(ports, tuple(extra), look.configz, look.probed)
+
+
+def _number(kubelet: Kubelet, path: str, otherwise: int) -> int:
+    value = kubelet.get(path).value
+    usual = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 65536
+    return value if usual else otherwise
+
+
+class _Look:
+    """One kubelet's listeners, and the questions put to them."""
+
+    def __init__(self, host: Host, kubelet: Kubelet, listeners: Listeners) -> None:
+        self.host, self.kubelet, self.listeners = host, kubelet, listeners
+        self.probed = True
+        self.configz: Mapping[str, Any] | None = None
+
+    def others(self, known: Iterable[int]) -> list[int]:
+        """Further ports that the kubelet itself holds open to others than loopback."""
+        rows = self.listeners.of(self.kubelet.pid) if self.kubelet.pid is not None else ()
+        alone = self.kubelet.launch.program == "kubelet"  # k3s holds many that are not a kubelet's
+        return sorted({r.port for r in rows if not r.loopback} - set(known)) if alone else []
+
+    def port(
+        self, number: int, paths: tuple[str, ...], *, tls: bool = False, owner: str = ""
+    ) -> Port:
+        rows = self.listeners.on(number) if number else ()
+        owned = self._owned(rows, owner)
+        if not rows:
+            return Port(number)
+        if not self.probed:
+            return Port(number, rows, owned)
+        address = _address(rows)
+        query = KubeletPort(address, number, paths, tls, SECURE_S if tls else OTHER_S, configz=tls)
+        try:
+            found = self.host.ask(query)
+        except OfflineError:
+            self.probed = False
+            return Port(number, rows, owned)
+        except HostError as exc:
+            return Port(number, rows, owned, address, error=exc.why)
+        if found.configz is not None and owned is not False:
+            self.configz = json.loads(found.configz)
+        return _port(number, rows, owned, address, found)
+
+    def _owned(self, rows: tuple[Listener, ...], owner: str) -> bool | None:
+        if not rows or any(row.pid is None for row in rows):
+            return None
+        if owner:
+            return all(row.program == owner for row in rows)
+        return any(row.pid == self.kubelet.pid for row in rows)
+
+
+def _address(rows: tuple[Listener, ...]) -> str:
+    """Where to ask: loopback wherever that reaches the socket."""
+    best = min(rows, key=lambda row: (not row.wildcard, not row.loopback, ":" in row.address))
+    return "127.0.0.1" if best.wildcard else best.address
+
+
+def _port(
+    number: int, rows: tuple[Listener, ...], owned: bool | None, address: str, found: PortRow
+) -> Port:
+    return Port(
+        number,
+        rows,
+        owned,
+        address,
+        {path: _reply(answer) for path, answer in found.replies.items()},
+        _tls(found.tls),
+        _tls(found.old),
+        _tls(found.weak),
+    )
+
+
+def _reply(answer: HttpAnswer) -> Reply:
+    return Reply(answer.outcome.value, answer.status, answer.body.decode("utf-8", "replace")[:300])
+
+
+def _tls(answer: TlsAnswer | None) -> Tls | None:
+    if answer is None:
+        return None
+    subject = issuer = ""
+    self_made: bool | None = None
+    if answer.chain:
+        try:
+            leaf = parse_certificate(answer.chain[0])
+            subject, issuer = leaf.subject, leaf.issuer
+            self_made = leaf.self_issued or _one_off(leaf.subject, leaf.issuer)
+        except DerError:
+            pass
+    return Tls(
+        answer.outcome.value,
+        answer.version,
+        answer.cipher,
+        None if answer.client_cas is None else tuple(_name(raw) for raw in answer.client_cas),
+        subject,
+        issuer,
+        self_made,
+        answer.alert,
+    )
+
+
+def _one_off(subject: str, issuer: str) -> bool:
+    """The kubelet's own certificate: "node@1795318021" by "node-ca@1795318021"."""
+    name, at, moment = subject.rpartition("@")
+    return bool(at) and issuer == f"{name}-ca@{moment}"
+
+
+def _name(raw: bytes) -> str:
+    try:
+        return parse_name(raw)
+    except DerError:
+        return "unreadable name"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
 
 from nodeward.checks.kubelet_authn import NO_KUBELET, NOBODY, C
 from nodeward.checks.kubelet_support import CONFIG, each, maps, mend, said, shown, text, unknown
@@ -161,10 +161,12 @@ ROWS = (
 )
 
 
+_LOCAL = re.compile(r"http://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?(/|$)")
+
+
 def _safe_url(url: str) -> bool:
     """k0s serves its own static pods on loopback; and TLS proves who answers."""
-    parts = urlsplit(url)
-    return parts.scheme == "https" or (parts.hostname or "") in ("localhost", "127.0.0.1", "::1")
+    return url.startswith("https://") or _LOCAL.match(url) is not None
 
 
 def _yaml(path: str, value: str) -> str:

@@ -1,0 +1,216 @@
+"""Whether those to whom a certificate is shown can verify it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from nodeward.checks.cert_common import PKI, Offence, unread, verdict
+from nodeward.checks.cert_expiry import day
+from nodeward.checks.cert_quality import leafs
+from nodeward.checks.cert_samples import DARK, NOTHING, certificate, pki, place, together
+from nodeward.facts.daemons import Daemons
+from nodeward.facts.pki import Held, Kind, Pki
+from nodeward.facts.pki_roles import ANCHORS, SERVER, USAGES, covers, expected_names
+from nodeward.facts.signature import chain
+from nodeward.facts.system import System
+from nodeward.facts.x509 import Certificate, Extensions
+from nodeward.model import (
+    Absent,
+    Evidence,
+    Example,
+    Remedy,
+    Severity,
+    Source,
+    Status,
+    Unreadable,
+    Verdict,
+    check,
+)
+
+_SYSTEM = System("debian", "12", "Debian", None, None, "node1")
+_NO_DAEMONS = Daemons(())
+_CA = certificate(
+    name="kubernetes",
+    age=300,
+    left=3000,
+    extensions=Extensions(ca=True, key_usage=("keyCertSign",)),
+)
+_SELF = replace(
+    certificate(extensions=Extensions(dns=("node1",), usages=("serverAuth",))), sha256="11" * 32
+)
+_PATH = "/var/lib/kubelet/pki/kubelet-server-current.pem"
+
+
+def _anchored(leaf: Certificate, component: str, *anchors: Certificate) -> Pki:
+    """The leaf beside an authority, which is the leaf itself where a row must verify: an example
+    has no key that could sign."""
+    return together(
+        place(component, f"/srv/{component}.crt", leaf),
+        place("etcd-ca", "/srv/ca.crt", *anchors, kind=Kind.TRUST),
+    )
+
+
+@check(
+    "cert.chain",
+    title="Every certificate verifies against the authority, name and purpose it is used with",
+    why=(
+        "A certificate that its peers cannot verify ends in an outage, or in the verification being"
+        " switched off, and then anyone can stand in between."
+    ),
+    severity=Severity.MEDIUM,
+    remedy=Remedy(
+        "Issue it again from the authority that its peers trust, with every name and address of"
+        " this node, and the usage (serverAuth, clientAuth) that it is for.",
+        steps=(
+            "openssl x509 -noout -issuer -ext subjectAltName,extendedKeyUsage -in CERTIFICATE",
+            "# kubeadm: apiServer.certSANs in ClusterConfiguration, remove the old pair, then",
+            "kubeadm init phase certs apiserver --config kubeadm.yaml",
+        ),
+        breaks="The daemon that uses it restarts.",
+    ),
+    sources=(PKI, Source("RFC 5280", "https://www.rfc-editor.org/rfc/rfc5280#section-6")),
+    examples=(
+        Example(
+            Status.PASS,
+            (pki("kubelet-server", _PATH, _SELF), _NO_DAEMONS, _SYSTEM),
+            "a serving certificate with its name and usage",
+        ),
+        Example(
+            Status.FAIL,
+            (
+                pki("kubelet-server", _PATH, replace(_SELF, extensions=Extensions(dns=("old",)))),
+                _NO_DAEMONS,
+                _SYSTEM,
+            ),
+            "the node's name is missing: low",
+        ),
+        Example(
+            Status.FAIL,
+            (
+                _anchored(certificate(issuer="CN=etcd-ca"), "etcd-healthcheck-client", _CA),
+                _NO_DAEMONS,
+                _SYSTEM,
+            ),
+            "no trusted authority has the name of its issuer",
+        ),
+        Example(
+            Status.FAIL,
+            (
+                pki(
+                    "scheduler", "/srv/s.crt", certificate(extensions=Extensions(usages=(SERVER,)))
+                ),
+                _NO_DAEMONS,
+                _SYSTEM,
+            ),
+            "a client's certificate that is for servers only",
+        ),
+        Example(Status.NOT_APPLICABLE, (NOTHING, _NO_DAEMONS, _SYSTEM), "no certificate in use"),
+        Example(
+            Status.UNKNOWN,
+            (pki("apiserver", "/srv/a.crt", error="EACCES"), _NO_DAEMONS, _SYSTEM),
+            "a file may not be read",
+        ),
+        Example(Status.UNKNOWN, (DARK, DARK, _SYSTEM), "processes hidden"),
+    ),
+    mappings={"sac": ["S1a"]},
+)
+def cert_chain(
+    facts: Pki, daemons: Daemons | Absent | Unreadable, system: System | Absent | Unreadable
+) -> Verdict:
+    known = daemons if isinstance(daemons, Daemons) else None
+    hostname = system.hostname if isinstance(system, System) else None
+    offences: list[Offence] = []
+    notes: list[Evidence] = []
+    dark = unread(facts)
+    for held, leaf in leafs(facts):
+        if held.use.component not in USAGES:
+            continue
+        found = list(
+            _faults(held, leaf, facts, expected_names(held.use.component, known, hostname))
+        )
+        for severity, text in found:
+            evidence = Evidence(held.use.component, text, held.pem.where)
+            if severity is None:
+                dark.append(f"{held.pem.where}: {text}")
+            else:
+                offences.append(Offence(severity, evidence))
+        if not found:
+            notes.append(_good(held, leaf, facts))
+    if not offences and not notes and not dark and not facts.unseen:
+        return Verdict.not_applicable("no certificate of a component is in use here")
+    good = f"{len(notes)} certificates verify for their authority, names and purpose"
+    return verdict(offences, good, *notes, dark=dark, unseen=facts)
+
+
+def _faults(
+    held: Held, leaf: Certificate, facts: Pki, wanted: tuple[str, ...]
+) -> Iterator[tuple[Severity | None, str]]:
+    """What is wrong with one; a severity of None means that it could not be told."""
+    for problem in leaf.extensions.problems:
+        yield Severity.MEDIUM, f"{leaf.subject}: {problem}"
+    yield from _path(held, leaf, facts)
+    usages = leaf.extensions.usages
+    missing = [u for u in USAGES[held.use.component] if usages is not None and u not in usages]
+    if missing and "any" not in (usages or ()):
+        yield Severity.MEDIUM, f"{leaf.subject} is not for {' and '.join(missing)}"
+    if SERVER in USAGES[held.use.component] and not _own(held):
+        yield from _names(leaf, wanted)
+
+
+def _own(held: Held) -> bool:
+    """Made by the kubelet for itself, with its host's name alone: nobody verifies it, which
+    kubelet.tls.server-bootstrap judges."""
+    return held.use.component == "kubelet-server" and held.pem.path.endswith("/pki/kubelet.crt")
+
+
+def _names(leaf: Certificate, wanted: tuple[str, ...]) -> Iterator[tuple[Severity, str]]:
+    names = leaf.extensions
+    if not names.dns and not names.ips:
+        yield (
+            Severity.MEDIUM,
+            f"{leaf.subject} names no host: the common name has not counted since Go 1.15",
+        )
+        return
+    missing = [w for w in wanted if not covers(names.dns, names.ips, w)]
+    if missing:
+        yield Severity.LOW, f"{leaf.subject} is not good for {', '.join(missing)}"
+
+
+def _path(held: Held, leaf: Certificate, facts: Pki) -> Iterator[tuple[Severity | None, str]]:
+    between = held.pem.certificates[1:]
+    for trust in _trusts(held, facts):
+        found = chain(leaf, between, trust.pem.certificates)
+        if found.verifies is None:
+            yield None, found.why
+        elif not found.verifies:
+            yield Severity.MEDIUM, f"{leaf.subject}: {found.why} ({trust.pem.where})"
+        elif found.anchor and found.anchor.not_after < leaf.not_after:
+            yield (
+                Severity.LOW,
+                f"{leaf.subject} outlives its authority (ends on {day(found.anchor.not_after)})",
+            )
+        else:
+            continue
+        return
+
+
+def _trusts(held: Held, facts: Pki) -> list[Held]:
+    """Everything in use that must be able to verify it: the surest kind of place that exists."""
+    for component in ANCHORS.get(held.use.component, ()):
+        found = [
+            h for h in facts.held(component, kind=Kind.TRUST) if h.use.in_use and h.pem.certificates
+        ]
+        if found:
+            return found
+    return []
+
+
+def _good(held: Held, leaf: Certificate, facts: Pki) -> Evidence:
+    if _own(held):
+        text = "made by the kubelet itself: no authority of the cluster vouches for it"
+    elif trusts := _trusts(held, facts):
+        text = f"verifies against {trusts[0].pem.where}"
+    else:
+        text = "has the right names and purpose; what verifies it is not on this node"
+    return Evidence(held.use.component, f"{leaf.subject} {text}", held.pem.where)

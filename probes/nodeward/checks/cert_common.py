@@ -1,0 +1,81 @@
+"""What the certificate checks share: sources, and how a list of offenders becomes one verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nodeward.facts.pki import Pki
+from nodeward.model import Evidence, Remedy, Severity, Source, Verdict, most
+
+PKI = Source("PKI certificates", "https://kubernetes.io/docs/setup/best-practices/certificates/")
+KUBEADM_CERTS = Source(
+    "kubeadm certificate management",
+    "https://kubernetes.io/docs/tasks/administer-cluster/kubeadm/kubeadm-certs/",
+)
+BOOTSTRAP = Source(
+    "kubelet TLS bootstrapping",
+    "https://kubernetes.io/docs/reference/access-authn-authz/kubelet-tls-bootstrapping/",
+)
+AUTHENTICATION = Source(
+    "authenticating", "https://kubernetes.io/docs/reference/access-authn-authz/authentication/"
+)
+SECURING = Source(
+    "securing a cluster",
+    "https://kubernetes.io/docs/tasks/administer-cluster/securing-a-cluster/",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Offence:
+    """One thing that is not as it should be."""
+
+    severity: Severity
+    evidence: Evidence
+    remedy: Remedy | None = None
+
+    @property
+    def text(self) -> str:
+        return f"{self.evidence.what} {self.evidence.value} ({self.evidence.source})"
+
+
+def verdict(
+    offences: Sequence[Offence],
+    good: str,
+    *notes: Evidence,
+    dark: Sequence[str] = (),
+    unseen: Pki | None = None,
+) -> Verdict:
+    """Offences, the worst first; else `dark`, what could not be read; else the good sentence.
+
+    What could not be read never hides an offence, and never lets anything pass.
+    """
+    ordered = sorted(offences, key=lambda o: o.severity.rank, reverse=True)
+    hidden = [*dark, *(unseen.unseen if unseen else ())]
+    if ordered:
+        more = f", and {len(ordered) - 1} more" if len(ordered) > 1 else ""
+        return Verdict.failed(
+            f"{ordered[0].text}{more}",
+            *most([o.evidence for o in ordered] + [Evidence("not read", d) for d in hidden]),
+            severity=ordered[0].severity,
+            remedy=ordered[0].remedy,
+        )
+    if hidden:
+        more = f", and {len(hidden) - 1} more" if len(hidden) > 1 else ""
+        return Verdict.unknown(
+            f"could not read {hidden[0]}{more}", *most([Evidence("not read", d) for d in hidden])
+        )
+    return Verdict.passed(good, *most(list(notes)))
+
+
+def unread(facts: Pki, *components: str) -> list[str]:
+    """Places in use of which nothing could be read, with the reason."""
+    found = {}
+    for use in facts.uses:
+        pem = facts.at(use.path, use.part)
+        wanted = not components or use.component in components
+        if use.in_use and wanted and not pem.certificates:
+            why = pem.error or "; ".join(pem.broken)
+            if why and not pem.absent:
+                found[pem.where] = f"{pem.where}: {why}"
+    return list(found.values())

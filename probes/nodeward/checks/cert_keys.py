@@ -1,0 +1,346 @@
+"""Private keys: who may read them, whether each is used once, and which must not be here at all."""
+
+from __future__ import annotations
+
+import stat
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from nodeward.checks.cert_common import KUBEADM_CERTS, PKI, SECURING, Offence, verdict
+from nodeward.checks.cert_expiry import DAY, YEAR_2000, day, span
+from nodeward.checks.cert_quality import anchors, leafs
+from nodeward.checks.cert_samples import (
+    DARK,
+    EC,
+    NOTHING,
+    NOW,
+    TODAY,
+    UNSEEN,
+    certificate,
+    guard,
+    place,
+    together,
+)
+from nodeward.facts.access import octal, readers, replaceable
+from nodeward.facts.clock import Now
+from nodeward.facts.pki import Guard, Held, Kind, Pem, Pki, PrivateKey
+from nodeward.facts.pki_roles import SIGNERS
+from nodeward.model import (
+    Evidence,
+    Example,
+    Params,
+    Remedy,
+    Severity,
+    Source,
+    Status,
+    Verdict,
+    check,
+)
+
+_KEY = PrivateKey("EC", 256, "aa" * 32)
+_KEY_PATH = "/etc/kubernetes/pki/apiserver.key"
+
+
+def key_files(facts: Pki) -> Iterator[tuple[str, Pem]]:
+    """Every file that holds a private key, or that something names as one, once each."""
+    seen = set()
+    named = [(use.component, facts.at(use.path, use.part)) for use in facts.uses]
+    for component, pem in named:
+        is_key = pem.keys or any(
+            u.kind is Kind.KEY and u.path == pem.path and u.part == pem.part for u in facts.uses
+        )
+        if is_key and not pem.part and not pem.absent and pem.path not in seen:
+            seen.add(pem.path)
+            yield component, pem
+
+
+def _key(mode: int = 0o600, *, uid: int = 0, gid: int = 0, folder: int = 0o755) -> Pki:
+    at = guard(mode, uid=uid, gid=gid, folder=folder)
+    return together(place("apiserver", _KEY_PATH, kind=Kind.KEY, keys=(_KEY,), guard=at))
+
+
+@check(
+    "cert.key-perms",
+    title="Only root can read or replace a private key",
+    why=(
+        "Who reads the key is the component: the kubelet, the API server, or with the key of the"
+        " authority anyone at all. A mode of 0600 in a directory that others can write to protects"
+        " nothing, because the file can be replaced."
+    ),
+    severity=Severity.HIGH,
+    remedy=Remedy(
+        "Give keys to root, mode 0600, and take write access to their directories from others.",
+        steps=(
+            "chown root:root KEY && chmod 600 KEY",
+            "setfacl -b KEY",
+            "# if others could read it: issue the certificate again with a new key",
+        ),
+        breaks="A daemon that does not run as root needs its keys to belong to its own user.",
+    ),
+    sources=(PKI, SECURING),
+    examples=(
+        Example(Status.PASS, _key(), "0600, root"),
+        Example(Status.FAIL, _key(0o644), "everyone can read it"),
+        Example(Status.FAIL, _key(0o640, gid=1000), "a group can read it: medium"),
+        Example(Status.FAIL, _key(0o600, uid=1000), "it belongs to a user: medium"),
+        Example(Status.FAIL, _key(0o600, folder=0o777), "it can be replaced"),
+        Example(Status.FAIL, _key(0o644, folder=0o700), "only its directory protects it: low"),
+        Example(Status.NOT_APPLICABLE, NOTHING, "no private key"),
+        Example(
+            Status.UNKNOWN,
+            together(place("apiserver", _KEY_PATH, kind=Kind.KEY, error="EACCES", guard=None)),
+            "it may not be looked at",
+        ),
+        Example(Status.UNKNOWN, DARK, "processes hidden"),
+    ),
+    mappings={
+        "sac": ["S15a"],
+        "cis-kubernetes-1.12": ["1.1.19", "1.1.20", "1.1.21"],
+        "stig": ["V-242451", "V-242466", "V-242467"],
+    },
+)
+def key_perms(facts: Pki) -> Verdict:
+    offences: list[Offence] = []
+    dark: list[str] = []
+    count = 0
+    for component, pem in key_files(facts):
+        count += 1
+        if pem.guard is None:
+            dark.append(f"{pem.where}: {pem.error}")
+        elif not stat.S_ISREG(pem.guard.mode):
+            dark.append(f"{pem.where}: {pem.error or 'no regular file'}")
+        elif found := _looseness(pem.guard, owners=facts.owners):
+            offences.append(Offence(found[0], Evidence(component, found[1], pem.where)))
+    if not count and not facts.unseen:
+        return Verdict.not_applicable("no private key is on this host")
+    return verdict(offences, f"{count} private keys belong to root alone", dark=dark, unseen=facts)
+
+
+def _looseness(at: Guard, *, owners: bool) -> tuple[Severity, str] | None:
+    """What is wrong with who may reach a key; the worst of it."""
+    who = readers(at, owners=owners)
+    if replaced := replaceable(at, owners=owners):
+        return Severity.HIGH, f"can be replaced by who may write to {replaced[0]}"
+    if "everyone" in who:
+        return Severity.HIGH, f"is readable by everyone (mode {octal(at)})"
+    if at.mode & 0o022:
+        return Severity.HIGH, f"is writable by others than root (mode {octal(at)})"
+    if who:
+        return Severity.MEDIUM, f"is readable by {', '.join(who)} (mode {octal(at)})"
+    if owners and at.uid != 0:
+        return Severity.MEDIUM, f"belongs to user {at.uid}"
+    if at.mode & 0o077:
+        return Severity.LOW, f"has mode {octal(at)}, want 0600"
+    return None
+
+
+def _two(first: str, second: str) -> Pki:
+    """Two components, each with a certificate, whose keys are named."""
+    return together(
+        *(
+            place(
+                name, f"/srv/{name}.crt", certificate(name=name, key=replace(EC, spki_sha256=key))
+            )
+            for name, key in (("apiserver", first), ("etcd-server", second))
+        )
+    )
+
+
+@check(
+    "cert.shared-key",
+    title="Every identity has a private key of its own",
+    why=(
+        "With one key under two names, whoever steals it once is both, and neither can be replaced"
+        " alone. The evidence names every public key by its hash, so that a collector can see the"
+        " same key on two nodes (cloned images do that)."
+    ),
+    severity=Severity.MEDIUM,
+    remedy=Remedy(
+        "Issue one of them again with a new key.",
+        steps=("# kubeadm: remove the pair's .crt and .key, then kubeadm init phase certs NAME",),
+        breaks="The daemon that uses it restarts.",
+    ),
+    sources=(PKI,),
+    examples=(
+        Example(Status.PASS, _two("aa" * 32, "bb" * 32), "two keys"),
+        Example(Status.FAIL, _two("aa" * 32, "aa" * 32), "one key for two components"),
+        Example(Status.NOT_APPLICABLE, NOTHING, "no certificate"),
+        Example(Status.UNKNOWN, UNSEEN, "a directory may not be searched"),
+        Example(Status.UNKNOWN, DARK, "processes hidden"),
+    ),
+    mappings={"sac": ["S15a"]},
+)
+def shared_key(facts: Pki) -> Verdict:
+    users = _users_of_keys(facts)
+    offences, notes = [], []
+    for key, found in users.items():
+        names = dict.fromkeys(subject for subject, _, _ in found)
+        wheres = dict.fromkeys(where for _, _, where in found)
+        notes.append(Evidence(found[0][1], f"key sha256:{key}", found[0][2]))
+        if len(names) > 1:
+            severity = Severity.HIGH if any(c in SIGNERS for _, c, _ in found) else Severity.MEDIUM
+            text = f"one key (sha256:{key[:16]}) serves {' and '.join(names)}"
+            offences.append(Offence(severity, Evidence(found[0][1], text, ", ".join(wheres))))
+    if not users and not facts.unseen:
+        return Verdict.not_applicable("no certificate is in use here")
+    good = f"{len(users)} keys, each under one name"
+    return verdict(offences, good, *notes, unseen=facts)
+
+
+def _users_of_keys(facts: Pki) -> dict[str, list[tuple[str, str, str]]]:
+    """Public key -> (subject, component, place). A certificate that was renewed with its old key
+    has its old name too."""
+    found: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
+    for held, one in (*leafs(facts), *anchors(facts)):
+        key = one.key.spki_sha256
+        found[key].append((one.subject, held.use.component, held.pem.where))
+    for held in facts.held(kind=Kind.PUBLIC_KEY):
+        for public in held.pem.public_keys:
+            name = "the service account signer"
+            found[public.spki_sha256].append((name, held.use.component, held.pem.where))
+    return found
+
+
+def _authority_key(*, control_plane: bool) -> Pki:
+    return together(
+        place("cluster-ca", "/etc/kubernetes/pki/ca.key", kind=Kind.KEY, keys=(_KEY,)),
+        control_plane=control_plane,
+    )
+
+
+@check(
+    "cert.ca-key-on-node",
+    title="No key of the cluster's authorities lies on a worker",
+    why=(
+        "Who takes this one node then signs itself an administrator, or service account tokens, for"
+        " the whole cluster and for the life of the authority."
+    ),
+    severity=Severity.CRITICAL,
+    remedy=Remedy(
+        "Remove it from this node, and rotate the authority: the key may have been copied.",
+        steps=("shred -u KEY",),
+        breaks="Nothing on a worker uses it.",
+    ),
+    sources=(PKI, SECURING),
+    examples=(
+        Example(
+            Status.PASS,
+            together(
+                place("kubelet-client", "/srv/k.pem", certificate(), keys=(_KEY,)),
+                control_plane=False,
+            ),
+            "a worker with its own key only",
+        ),
+        Example(Status.FAIL, _authority_key(control_plane=False), "a worker with ca.key"),
+        Example(
+            Status.NOT_APPLICABLE,
+            _authority_key(control_plane=True),
+            "a control plane needs its keys",
+        ),
+        Example(
+            Status.UNKNOWN, replace(UNSEEN, control_plane=False), "a directory may not be searched"
+        ),
+        Example(Status.UNKNOWN, DARK, "processes hidden"),
+    ),
+    mappings={"sac": ["S12c"]},
+)
+def ca_key_on_node(facts: Pki) -> Verdict:
+    if facts.control_plane:
+        return Verdict.not_applicable("this node is a control plane, which needs these keys")
+    signers = {one.key.spki_sha256: one for _, one in anchors(facts)}
+    offences = []
+    for component, pem in key_files(facts):
+        signer = next((signers[k.spki_sha256] for k in pem.keys if k.spki_sha256 in signers), None)
+        if signer is None and component not in SIGNERS:
+            continue
+        name = signer.subject if signer else component
+        text = f"the private key of {name} is on this worker"
+        offences.append(Offence(Severity.CRITICAL, Evidence(component, text, pem.where)))
+    return verdict(offences, "no key of an authority is on this worker", unseen=facts)
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKeyLimits(Params):
+    """The age in days from which a service account signing key should have been rotated."""
+
+    section: ClassVar[tuple[str, ...]] = ("checks", "cert.sa-key-age")
+
+    days: float = 365
+
+
+def _signing(age: float, verifiers: int) -> Pki:
+    old = replace(guard(), mtime=TODAY - age * DAY)
+    return together(
+        place("service-account", "/etc/kubernetes/pki/sa.key", kind=Kind.KEY, guard=old),
+        *(
+            place("service-account", f"/etc/kubernetes/pki/sa{i or ''}.pub", kind=Kind.PUBLIC_KEY)
+            for i in range(verifiers)
+        ),
+    )
+
+
+@check(
+    "cert.sa-key-age",
+    title="The key that signs service account tokens is rotated",
+    why=(
+        "Whoever has ever copied this key makes tokens for any service account until it is"
+        " replaced. Nothing replaces it by itself."
+    ),
+    severity=Severity.LOW,
+    remedy=Remedy(
+        "Add a new key, let both verify, and retire the old one when its tokens have ended.",
+        steps=(
+            "# kube-apiserver: --service-account-signing-key-file=new.key and"
+            " --service-account-key-file once for new.pub and once for the old sa.pub",
+            "# kube-controller-manager: --service-account-private-key-file=new.key",
+        ),
+        breaks="Tokens of the old key end when its public half is taken away: restart their pods"
+        " first.",
+    ),
+    sources=(
+        KUBEADM_CERTS,
+        Source(
+            "managing service accounts",
+            "https://kubernetes.io/docs/reference/access-authn-authz/service-accounts-admin/",
+        ),
+    ),
+    examples=(
+        Example(Status.PASS, (_signing(30, 1), NOW), "a month old"),
+        Example(Status.PASS, (_signing(800, 2), NOW), "old, but two keys verify: in rotation"),
+        Example(Status.FAIL, (_signing(800, 1), NOW), "two years old and alone"),
+        Example(Status.NOT_APPLICABLE, (NOTHING, NOW), "no signing key here"),
+        Example(Status.UNKNOWN, (UNSEEN, NOW), "a directory may not be searched"),
+        Example(Status.UNKNOWN, (DARK, NOW), "processes hidden"),
+    ),
+    mappings={"sac": ["S15c"]},
+)
+def sa_key_age(facts: Pki, now: Now, limits: SigningKeyLimits) -> Verdict:
+    held = [h for h in facts.held("service-account", kind=Kind.KEY) if not h.pem.absent]
+    if not held:
+        if facts.unseen:
+            return verdict((), "", unseen=facts)
+        return Verdict.not_applicable("no key that signs service account tokens is on this host")
+    if now.at < YEAR_2000:
+        return Verdict.unknown(f"the clock says {day(now.at)}: no age can be judged by it")
+    if any(h.pem.guard is None for h in held):
+        return Verdict.unknown(f"could not look at {held[0].pem.where}: {held[0].pem.error}")
+    newest = max(held, key=_written)
+    age = now.at - _written(newest)
+    verifiers = {h.pem.path for h in facts.held("service-account", kind=Kind.PUBLIC_KEY)}
+    evidence = Evidence("signing key", f"written {span(age)} ago", newest.pem.where)
+    if age <= limits.days * DAY:
+        return Verdict.passed(f"the signing key was written {span(age)} ago", evidence)
+    if len(verifiers) > 1:
+        return Verdict.passed(
+            f"{len(verifiers)} keys verify tokens: a rotation is under way", evidence
+        )
+    return Verdict.failed(
+        f"the signing key was written {span(age)} ago, want at most {limits.days:.0f} days",
+        evidence,
+    )
+
+
+def _written(held: Held) -> float:
+    return held.pem.guard.mtime if held.pem.guard else 0.0

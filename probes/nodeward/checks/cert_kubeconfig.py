@@ -1,0 +1,424 @@
+"""Kubeconfigs: administrators' credentials, left-over bootstrap tokens, connections unverified."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from nodeward.checks.cert_common import AUTHENTICATION, BOOTSTRAP, PKI, SECURING, Offence, verdict
+from nodeward.checks.cert_expiry import DAY, day, span
+from nodeward.checks.cert_samples import DARK, NOTHING, NOW, TODAY, certificate, guard, pki
+from nodeward.facts.access import octal, readers
+from nodeward.facts.clock import Now
+from nodeward.facts.kubeconfig import ADMINISTRATORS, Cluster, Kubeconfig, Kubeconfigs, User
+from nodeward.facts.pki import Guard, Pem, Pki
+from nodeward.facts.tokens import Token
+from nodeward.facts.x509 import Certificate
+from nodeward.model import Evidence, Example, Remedy, Severity, Source, Status, Verdict, check
+
+_MASTERS = "system:masters"
+_CLUSTER = Cluster("c", "https://10.0.0.1:6443", authority="/etc/kubernetes/pki/ca.crt")
+
+
+def unreadable(found: Kubeconfigs) -> list[str]:
+    """Kubeconfigs that a daemon uses and that could not be read, and folders not searched."""
+    broken = [f"{k.path}: {k.error}" for k in found.rows if k.error and not k.absent and k.in_use]
+    return [*broken, *found.unseen]
+
+
+def administrators(found: Kubeconfigs, facts: Pki) -> Iterator[tuple[Kubeconfig, User, str]]:
+    """Every user in a kubeconfig whose certificate makes it an administrator of the cluster, with
+    the group that does."""
+    for one in found.rows:
+        for user in one.users:
+            pem = user.certificate or facts.at(user.certificate_file)
+            for leaf in pem.certificates[:1]:
+                group = next((o for o in leaf.organizations if o in ADMINISTRATORS), None)
+                if group:
+                    yield one, user, group
+
+
+def _admin(
+    path: str = "/etc/kubernetes/admin.conf",
+    group: str = "kubeadm:cluster-admins",
+    *,
+    at: Guard | None = None,
+    component: str = "admin",
+) -> Kubeconfigs:
+    leaf: Certificate = certificate(name="kubernetes-admin", organizations=(group,))
+    user = User("admin", certificate=Pem(path, "user admin", certificates=(leaf,)), has_key=True)
+    one = Kubeconfig(path, component, clusters=(_CLUSTER,), users=(user,), guard=at or guard())
+    return Kubeconfigs((one,))
+
+
+_NONE = Kubeconfigs(())
+_DENIED = Kubeconfigs((), ("/root: EACCES",))
+
+
+@check(
+    "cert.superadmin",
+    title="No credential of system:masters lies on this node",
+    why=(
+        "The group system:masters is above every rule of RBAC and cannot be revoked: a copied"
+        " certificate rules the cluster until it ends."
+    ),
+    severity=Severity.MEDIUM,
+    remedy=Remedy(
+        "Move it off the node into safe keeping; work as a user whom RBAC makes cluster-admin.",
+        steps=(
+            "install -m 600 /etc/kubernetes/super-admin.conf /media/SAFE/ && shred -u"
+            " /etc/kubernetes/super-admin.conf",
+            "# kubeadm before 1.29: kubeadm init phase kubeconfig admin, with 1.29 or later",
+        ),
+        breaks="kubeadm writes it again on demand: kubeadm init phase kubeconfig super-admin.",
+    ),
+    sources=(
+        SECURING,
+        Source(
+            "RBAC good practices",
+            "https://kubernetes.io/docs/concepts/security/rbac-good-practices/",
+        ),
+    ),
+    examples=(
+        Example(Status.PASS, (_admin(), NOTHING), "an administrator that RBAC binds"),
+        Example(
+            Status.FAIL,
+            (_admin("/etc/kubernetes/super-admin.conf", _MASTERS), NOTHING),
+            "super-admin.conf is where kubeadm wrote it",
+        ),
+        Example(
+            Status.FAIL,
+            (_admin("/home/bob/.kube/config", _MASTERS, component="copy"), NOTHING),
+            "a copy in a home",
+        ),
+        Example(Status.UNKNOWN, (_DENIED, NOTHING), "a home may not be searched"),
+        Example(Status.UNKNOWN, (DARK, DARK), "processes hidden"),
+    ),
+    mappings={
+        "sac": ["S3b", "B18"],
+        "cis-kubernetes-1.12": ["1.1.13", "1.1.14", "5.1.7"],
+        "stig": ["V-242460"],
+    },
+)
+def superadmin(found: Kubeconfigs, facts: Pki) -> Verdict:
+    offences = []
+    for one, user, group in administrators(found, facts):
+        if group == _MASTERS:
+            text = f"{user.name} is in {_MASTERS}"
+            offences.append(Offence(Severity.MEDIUM, Evidence("kubeconfig", text, one.path)))
+    listed = {o.evidence.source for o in offences}
+    for held in facts.held():
+        leaf = held.leaf
+        inside = held.pem.part or held.pem.path in listed
+        if leaf and _MASTERS in leaf.organizations and not inside and held.use.component != "copy":
+            text = f"{leaf.subject} is in {_MASTERS}"
+            where = held.pem.where
+            offences.append(Offence(Severity.MEDIUM, Evidence(held.use.component, text, where)))
+    good = f"none of {len(found.rows)} kubeconfigs is in {_MASTERS}"
+    return verdict(offences, good, dark=unreadable(found), unseen=facts)
+
+
+@check(
+    "cert.admin-kubeconfig-spread",
+    title="Only root can read an administrator's kubeconfig",
+    why=(
+        "Any local user or container escape that can read it is the administrator of the whole"
+        " cluster. k3s writes its own for everyone to read when asked to (--write-kubeconfig-mode)."
+    ),
+    severity=Severity.HIGH,
+    remedy=Remedy(
+        "Make it root's alone; if others could read it, renew it, since copies stay good.",
+        steps=(
+            "chown root:root KUBECONFIG && chmod 600 KUBECONFIG",
+            "# k3s: remove --write-kubeconfig-mode, systemctl restart k3s",
+            "# kubeadm: kubeadm certs renew admin.conf",
+        ),
+        breaks="Scripts of other users that use it need credentials of their own.",
+    ),
+    sources=(SECURING, PKI),
+    examples=(
+        Example(Status.PASS, (_admin(), NOTHING), "0600, root"),
+        Example(
+            Status.FAIL,
+            (_admin("/etc/rancher/k3s/k3s.yaml", _MASTERS, at=guard(0o644)), NOTHING),
+            "everyone can read it",
+        ),
+        Example(
+            Status.FAIL,
+            (_admin("/home/bob/.kube/config", at=guard(0o600, uid=1000)), NOTHING),
+            "a copy that belongs to a user",
+        ),
+        Example(
+            Status.PASS,
+            (_admin(at=guard(0o644, folder=0o700)), NOTHING),
+            "its directory keeps others out",
+        ),
+        Example(Status.NOT_APPLICABLE, (_NONE, NOTHING), "no administrator's credential here"),
+        Example(Status.UNKNOWN, (_DENIED, NOTHING), "a home may not be searched"),
+        Example(Status.UNKNOWN, (DARK, DARK), "processes hidden"),
+    ),
+    mappings={"sac": ["S3b"], "cis-kubernetes-1.12": ["1.1.13"]},
+)
+def admin_spread(found: Kubeconfigs, facts: Pki) -> Verdict:
+    offences, count = [], 0
+    for one, user, _ in administrators(found, facts):
+        count += 1
+        who = readers(one.guard, owners=facts.owners) if one.guard else ()
+        if who and one.guard:
+            text = f"{user.name} is readable by {', '.join(who)} (mode {octal(one.guard)})"
+            offences.append(Offence(Severity.HIGH, Evidence("kubeconfig", text, one.path)))
+    dark = unreadable(found)
+    if not count and not dark:
+        return Verdict.not_applicable("no administrator's kubeconfig is on this host")
+    return verdict(offences, f"root alone can read {count} administrators' kubeconfigs", dark=dark)
+
+
+def _bootstrap(
+    token: Token | None, path: str = "/etc/kubernetes/bootstrap-kubelet.conf"
+) -> Kubeconfigs:
+    user = User("tls-bootstrap-token-user", token=token)
+    at = guard()
+    return Kubeconfigs((Kubeconfig(path, "kubelet-bootstrap", users=(user,), guard=at),))
+
+
+_TOKEN = Token("bootstrap", 23, "cc" * 32, public_id="abcdef")
+_JOINED = pki("kubelet-client", "/var/lib/kubelet/pki/kubelet-client-current.pem", certificate())
+
+
+@check(
+    "cert.bootstrap-token",
+    title="No bootstrap token is left once the node has joined",
+    why=(
+        "While the token is valid, who reads it can have certificates signed as a new node, or take"
+        " over this one's name. After the join nothing needs it."
+    ),
+    severity=Severity.MEDIUM,
+    remedy=Remedy(
+        "Delete the token in the cluster, then the file.",
+        steps=(
+            "kubeadm token list",
+            "kubeadm token delete TOKEN-ID",
+            "rm /etc/kubernetes/bootstrap-kubelet.conf",
+        ),
+        breaks="A node whose client certificate expires must join again with a new token.",
+    ),
+    sources=(BOOTSTRAP,),
+    examples=(
+        Example(Status.FAIL, (_bootstrap(_TOKEN), _JOINED, NOW), "joined, and the token is there"),
+        Example(Status.PASS, (_bootstrap(_TOKEN), NOTHING, NOW), "not joined yet"),
+        Example(Status.PASS, (_NONE, _JOINED, NOW), "joined, and no bootstrap kubeconfig"),
+        Example(
+            Status.PASS,
+            (_bootstrap(Token("jwt", 900, "cc" * 32, expires_at=TODAY - DAY)), _JOINED, NOW),
+            "the token says that it has ended",
+        ),
+        Example(
+            Status.UNKNOWN,
+            (
+                Kubeconfigs(
+                    (Kubeconfig("/etc/kubernetes/b.conf", "kubelet-bootstrap", error="EACCES"),)
+                ),
+                _JOINED,
+                NOW,
+            ),
+            "the kubeconfig may not be read",
+        ),
+        Example(Status.UNKNOWN, (DARK, DARK, NOW), "processes hidden"),
+    ),
+    mappings={"sac": ["S15d"], "cis-kubernetes-1.12": ["3.1.3"]},
+)
+def bootstrap_token(found: Kubeconfigs, facts: Pki, now: Now) -> Verdict:
+    joined = any(h.leaf for h in facts.held("kubelet-client") if h.use.in_use)
+    offences, dark = [], []
+    for one in found.of("kubelet-bootstrap"):
+        if one.error and not one.absent:
+            dark.append(f"{one.path}: {one.error}")
+        for user in one.users:
+            token = user.token or user.file_token
+            if token and joined and not (token.expires_at and token.expires_at < now.at):
+                age = span(now.at - one.guard.mtime) if one.guard else "an unknown time"
+                text = f"{token} is still there, written {age} ago"
+                offences.append(Offence(Severity.MEDIUM, Evidence("token", text, one.path)))
+    good = "no bootstrap token is left" if joined else "the node has not joined yet"
+    return verdict(offences, good, dark=dark)
+
+
+def _insecure(cluster: Cluster, component: str = "scheduler") -> Kubeconfigs:
+    return Kubeconfigs((Kubeconfig("/etc/kubernetes/x.conf", component, clusters=(cluster,)),))
+
+
+@check(
+    "cert.kubeconfig-insecure",
+    title="Every kubeconfig verifies its API server",
+    why=(
+        "A client that does not verify the server hands its token, and believes its orders, to"
+        " whoever answers: a kubelet then starts any pod it is told to."
+    ),
+    severity=Severity.HIGH,
+    remedy=Remedy(
+        "Name the cluster's authority and take out insecure-skip-tls-verify.",
+        steps=(
+            "kubectl --kubeconfig=FILE config set-cluster NAME --embed-certs"
+            " --certificate-authority=/etc/kubernetes/pki/ca.crt",
+            "kubectl --kubeconfig=FILE config unset clusters.NAME.insecure-skip-tls-verify",
+        ),
+        breaks="A server whose certificate does not verify is then refused: see cert.chain.",
+    ),
+    sources=(
+        AUTHENTICATION,
+        Source("kubeconfig (v1)", "https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/"),
+    ),
+    examples=(
+        Example(Status.PASS, _insecure(_CLUSTER), "https, and an authority"),
+        Example(
+            Status.FAIL,
+            _insecure(Cluster("c", "https://10.0.0.1:6443", insecure=True)),
+            "verification is off",
+        ),
+        Example(Status.FAIL, _insecure(Cluster("c", "http://10.0.0.1:8080")), "plain HTTP"),
+        Example(
+            Status.FAIL,
+            _insecure(Cluster("c", "https://10.0.0.1:6443")),
+            "no authority: every public one will do (low)",
+        ),
+        Example(Status.NOT_APPLICABLE, _NONE, "no kubeconfig"),
+        Example(
+            Status.UNKNOWN,
+            Kubeconfigs((Kubeconfig("/etc/kubernetes/x.conf", "scheduler", error="EACCES"),)),
+            "a kubeconfig may not be read",
+        ),
+        Example(Status.UNKNOWN, DARK, "processes hidden"),
+    ),
+    mappings={"sac": ["S1a"], "nsa-cisa-1.2": ["CP"]},
+)
+def kubeconfig_insecure(found: Kubeconfigs) -> Verdict:
+    offences, count = [], 0
+    for one in found.rows:
+        for cluster in one.clusters:
+            count += 1
+            if fault := _unverified(cluster):
+                severity, text = fault
+                if not one.in_use and severity is Severity.HIGH:
+                    severity = Severity.MEDIUM
+                evidence = Evidence(one.component or "kubeconfig", text, one.path)
+                offences.append(Offence(severity, evidence))
+    dark = unreadable(found)
+    if not count and not dark:
+        return Verdict.not_applicable("no kubeconfig is on this host")
+    return verdict(offences, f"{count} clusters in kubeconfigs are verified", dark=dark)
+
+
+def _unverified(cluster: Cluster) -> tuple[Severity, str] | None:
+    try:
+        url = urlsplit(cluster.server)
+        scheme, host = url.scheme, url.hostname or ""
+    except ValueError:
+        return Severity.LOW, f"cluster {cluster.name}: its server is no URL"
+    if cluster.insecure:
+        return Severity.HIGH, f"cluster {cluster.name} sets insecure-skip-tls-verify"
+    if scheme in ("http", ""):
+        local = host in ("localhost", "127.0.0.1", "::1")
+        severity = Severity.MEDIUM if local else Severity.HIGH
+        return severity, f"cluster {cluster.name} speaks plain HTTP to {cluster.server}"
+    if not cluster.authority and not cluster.anchors:
+        text = f"cluster {cluster.name} names no authority: any that the system trusts will do"
+        return Severity.LOW, text
+    return None
+
+
+def _network(token: Token | None, mode: int = 0o600) -> Kubeconfigs:
+    path = "/etc/cni/net.d/calico-kubeconfig"
+    user = User("calico", token=token)
+    one = Kubeconfig(path, "cni", clusters=(_CLUSTER,), users=(user,), guard=guard(mode))
+    return Kubeconfigs((one,))
+
+
+@check(
+    "cert.cni-kubeconfig",
+    title="The network plugin's credential on this node is short-lived and root's alone",
+    why=(
+        "Network plugins keep a service account's token in a file of the host. One that never ends"
+        " outlives the pod it was made for, and its account may often change pods and nodes."
+    ),
+    severity=Severity.MEDIUM,
+    remedy=Remedy(
+        "Use a release of the plugin that refreshes a bound token, and mode 0600.",
+        steps=(
+            "chmod 600 /etc/cni/net.d/*kubeconfig*",
+            "kubectl -n kube-system get secret --field-selector"
+            " type=kubernetes.io/service-account-token",
+        ),
+        breaks="Deleting the Secret of a token that is still in use stops the plugin.",
+    ),
+    sources=(
+        Source(
+            "service account tokens",
+            "https://kubernetes.io/docs/concepts/security/service-accounts/",
+        ),
+        AUTHENTICATION,
+    ),
+    examples=(
+        Example(
+            Status.PASS,
+            (
+                _network(
+                    Token("jwt", 900, "cc" * 32, issued_at=TODAY - 60, expires_at=TODAY + DAY)
+                ),
+                NOW,
+            ),
+            "a bound token of a day",
+        ),
+        Example(Status.FAIL, (_network(Token("jwt", 900, "cc" * 32)), NOW), "a token without end"),
+        Example(
+            Status.FAIL,
+            (
+                _network(
+                    Token("jwt", 900, "cc" * 32, issued_at=TODAY - 60, expires_at=TODAY + DAY),
+                    0o644,
+                ),
+                NOW,
+            ),
+            "everyone can read it",
+        ),
+        Example(Status.NOT_APPLICABLE, (_NONE, NOW), "no network plugin keeps a credential here"),
+        Example(
+            Status.UNKNOWN,
+            (_network(Token("opaque", 40, "cc" * 32)), NOW),
+            "a token that says nothing of its end",
+        ),
+        Example(Status.UNKNOWN, (DARK, NOW), "processes hidden"),
+    ),
+    mappings={"sac": ["S16a"], "cis-kubernetes-1.12": ["1.1.9", "1.1.10"]},
+)
+def cni_kubeconfig(found: Kubeconfigs, now: Now) -> Verdict:
+    rows = found.of("cni")
+    offences: list[Offence] = []
+    dark = [f"{k.path}: {k.error}" for k in rows if k.error and not k.absent]
+    for one in rows:
+        if one.guard and one.guard.mode & 0o077:
+            text = f"has mode {octal(one.guard)}, want 0600"
+            offences.append(Offence(Severity.MEDIUM, Evidence("kubeconfig", text, one.path)))
+        for user in one.users:
+            if token := user.token or user.file_token:
+                fault = token_fault(token, now.at)
+                if fault == "":
+                    dark.append(f"the end of {token} in {one.path}: it says nothing of it")
+                elif fault:
+                    evidence = Evidence("token", f"{token} {fault}", one.path)
+                    offences.append(Offence(Severity.MEDIUM, evidence))
+    if not rows and not any("/cni/" in u for u in found.unseen):
+        return Verdict.not_applicable("no network plugin keeps a credential on this host")
+    return verdict(offences, f"{len(rows)} credentials of network plugins end soon", dark=dark)
+
+
+def token_fault(token: Token, now: float) -> str | None:
+    """What is wrong with how long a token lives: None for nothing, "" when it does not say."""
+    if token.endless:
+        return "never ends"
+    if token.expires_at is None:
+        return ""
+    if token.expires_at < now:
+        return f"expired on {day(token.expires_at)}"
+    if token.lifetime_s is not None and token.lifetime_s > 400 * DAY:
+        return f"lives {token.lifetime_s / DAY:.0f} days"
+    return None

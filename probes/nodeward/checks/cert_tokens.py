@@ -1,0 +1,274 @@
+"""Tokens, webhooks' certificates, and other credentials that lie on the node."""
+
+from __future__ import annotations
+
+from nodeward.checks.cert_common import AUTHENTICATION, BOOTSTRAP, SECURING, Offence, verdict
+from nodeward.checks.cert_expiry import YEAR_2000, ExpiryLimits, Judged, day, judge_one
+from nodeward.checks.cert_kubeconfig import token_fault, unreadable
+from nodeward.checks.cert_samples import DARK, NOTHING, NOW, certificate, guard, pki
+from nodeward.facts.access import octal, readers
+from nodeward.facts.clock import Now
+from nodeward.facts.daemons import APISERVER, MANAGER, Daemons, sample
+from nodeward.facts.kubeconfig import Kubeconfig, Kubeconfigs, User
+from nodeward.facts.pki import Pki
+from nodeward.facts.secret_files import SecretFile, SecretFiles
+from nodeward.facts.tokens import Token
+from nodeward.model import (
+    Evidence,
+    Example,
+    Remedy,
+    Severity,
+    Source,
+    Status,
+    Verdict,
+    check,
+)
+
+_NO_FILES = Kubeconfigs(())
+_NO_DAEMONS = Daemons(())
+
+
+def _server(arguments: str) -> Daemons:
+    return Daemons((sample(APISERVER, arguments),))
+
+
+def _holding(token: Token) -> Kubeconfigs:
+    user = User("builder", token=token)
+    return Kubeconfigs((Kubeconfig("/root/.kube/config", "copy", users=(user,), guard=guard()),))
+
+
+@check(
+    "cert.static-tokens",
+    title="No token is accepted, or kept here, that never ends",
+    why=(
+        "A token in a file of the API server, or in the Secret of a service account, is valid until"
+        " somebody removes it. Who has read it once needs nothing else."
+    ),
+    severity=Severity.HIGH,
+    remedy=Remedy(
+        "Use bound service account tokens or certificates; take out --token-auth-file.",
+        steps=(
+            "# kube-apiserver: remove --token-auth-file",
+            "kubectl get secret -A --field-selector type=kubernetes.io/service-account-token",
+            "kubectl create token ACCOUNT --duration 1h",
+        ),
+        breaks="Whoever used such a token must get another credential first.",
+    ),
+    sources=(
+        AUTHENTICATION,
+        Source(
+            "service accounts",
+            "https://kubernetes.io/docs/concepts/security/service-accounts/",
+        ),
+    ),
+    examples=(
+        Example(Status.PASS, (_server("--secure-port=6443"), _NO_FILES, NOW), "no such token"),
+        Example(
+            Status.FAIL,
+            (_server("--token-auth-file=/etc/tokens.csv"), _NO_FILES, NOW),
+            "the API server reads a file of tokens",
+        ),
+        Example(
+            Status.FAIL,
+            (_NO_DAEMONS, _holding(Token("jwt", 900, "cc" * 32)), NOW),
+            "a token without end in a kubeconfig",
+        ),
+        Example(
+            Status.UNKNOWN,
+            (_NO_DAEMONS, _holding(Token("opaque", 40, "cc" * 32)), NOW),
+            "a token that does not say when it ends",
+        ),
+        Example(Status.UNKNOWN, (DARK, _NO_FILES, NOW), "processes hidden"),
+    ),
+    mappings={
+        "sac": ["S15b", "S15c"],
+        "cis-kubernetes-1.12": ["1.2.2"],
+        "nsa-cisa-1.2": ["AA"],
+        "stig": ["V-245543"],
+    },
+)
+def static_tokens(daemons: Daemons, found: Kubeconfigs, now: Now) -> Verdict:
+    offences, dark = [], unreadable(found)
+    for daemon in daemons.running(APISERVER):
+        if path := daemon.flag("token-auth-file"):
+            text = f"tokens are accepted from {path}"
+            where = daemon.where("token-auth-file")
+            offences.append(Offence(Severity.HIGH, Evidence("API server", text, where)))
+    for one in found.rows:
+        if one.component in ("cni", "kubelet-bootstrap"):
+            continue  # have checks of their own
+        for user in one.users:
+            token = user.token or user.file_token
+            fault = token_fault(token, now.at) if token else None
+            if fault == "":
+                dark.append(f"the end of {token} of {user.name} in {one.path}: it does not say")
+            elif fault and not fault.startswith("expired"):
+                evidence = Evidence("token", f"{token} of {user.name} {fault}", one.path)
+                offences.append(Offence(Severity.HIGH, evidence))
+    return verdict(offences, "no token that never ends was found", dark=dark)
+
+
+_CLEANER = sample(MANAGER, "--controllers=*,bootstrapsigner,tokencleaner")
+
+
+@check(
+    "cert.bootstrap-api",
+    title="Bootstrap tokens do not outlive the joining of nodes",
+    why=(
+        "With --enable-bootstrap-token-auth any bootstrap token in the cluster lets its holder have"
+        " a node certificate signed. Which tokens there are, only the API tells."
+    ),
+    severity=Severity.MEDIUM,
+    remedy=Remedy(
+        "Delete tokens that no join needs, and let expired ones be removed.",
+        steps=(
+            "kubeadm token list",
+            "kubeadm token delete TOKEN-ID",
+            "# kube-controller-manager: --controllers=*,bootstrapsigner,tokencleaner",
+        ),
+        breaks="A node that is to join later needs a new token: kubeadm token create.",
+    ),
+    sources=(
+        BOOTSTRAP,
+        Source(
+            "bootstrap tokens",
+            "https://kubernetes.io/docs/reference/access-authn-authz/bootstrap-tokens/",
+        ),
+    ),
+    examples=(
+        Example(Status.PASS, _server("--secure-port=6443"), "not enabled"),
+        Example(
+            Status.FAIL,
+            Daemons((sample(APISERVER, "--enable-bootstrap-token-auth=true"), sample(MANAGER, ""))),
+            "enabled, and nothing removes expired tokens",
+        ),
+        Example(
+            Status.UNKNOWN,
+            Daemons((sample(APISERVER, "--enable-bootstrap-token-auth=true"), _CLEANER)),
+            "enabled and cleaned: which tokens are there is not seen from the node",
+        ),
+        Example(Status.NOT_APPLICABLE, _NO_DAEMONS, "no API server"),
+        Example(Status.UNKNOWN, DARK, "processes hidden"),
+    ),
+    mappings={"sac": ["S15d"], "cis-kubernetes-1.12": ["3.1.3"]},
+)
+def bootstrap_api(daemons: Daemons) -> Verdict:
+    server, manager = daemons.one(APISERVER), daemons.one(MANAGER)
+    if server is None:
+        if not daemons.complete:
+            return Verdict.unknown("processes may be hidden from us")
+        return Verdict.not_applicable("no API server is on this host")
+    where = server.where("enable-bootstrap-token-auth")
+    if not server.on("enable-bootstrap-token-auth"):
+        return Verdict.passed(
+            "the API server accepts no bootstrap token", Evidence("flag", "false", where)
+        )
+    evidence = Evidence("flag", "true", where)
+    cleaners = (manager.flag("controllers") or "").split(",") if manager else None
+    if cleaners is not None and "tokencleaner" not in cleaners:
+        return Verdict.failed(
+            "bootstrap tokens are accepted, and no tokencleaner removes expired ones",
+            evidence,
+            Evidence(
+                "controllers",
+                ",".join(cleaners) or "*",
+                manager.where("controllers") if manager else "",
+            ),
+        )
+    return Verdict.unknown(
+        "bootstrap tokens are accepted; which ones there are, only the API tells", evidence
+    )
+
+
+_WEBHOOK = "/etc/kubernetes/audit-webhook.conf"
+
+
+@check(
+    "cert.webhook",
+    title="The API server's webhooks have certificates that are valid",
+    why=(
+        "When the certificate for an audit, authentication or authorisation webhook ends, events"
+        " are lost, or nobody is let in any more."
+    ),
+    severity=Severity.MEDIUM,
+    remedy=Remedy(
+        "Issue the client certificate in the webhook's kubeconfig anew, and restart the API server."
+    ),
+    sources=(
+        Source("webhook mode", "https://kubernetes.io/docs/reference/access-authn-authz/webhook/"),
+    ),
+    examples=(
+        Example(Status.PASS, (pki("webhook", _WEBHOOK, certificate()), NOW), "valid"),
+        Example(
+            Status.FAIL,
+            (pki("webhook", _WEBHOOK, certificate(age=372, left=-7)), NOW),
+            "expired a week ago",
+        ),
+        Example(Status.NOT_APPLICABLE, (NOTHING, NOW), "no webhook"),
+        Example(
+            Status.UNKNOWN, (pki("webhook", _WEBHOOK, error="EACCES"), NOW), "it may not be read"
+        ),
+        Example(Status.UNKNOWN, (DARK, NOW), "processes hidden"),
+    ),
+    mappings={"sac": ["M6"]},
+)
+def webhook(facts: Pki, now: Now, limits: ExpiryLimits) -> Verdict:
+    held = facts.held("webhook")
+    if not held:
+        return Verdict.not_applicable("no webhook of this node's API server has a certificate")
+    if now.at < YEAR_2000:
+        return Verdict.unknown(f"the clock says {day(now.at)}: no expiry can be judged by it")
+    judged = [judge_one(one, now.at, limits, facts) for one in held]
+    dark = [f"{j.held.pem.where}: {j.text}" for j in judged if j.status is Status.UNKNOWN]
+    offences = [Offence(_capped(j), j.evidence()) for j in judged if j.status is Status.FAIL]
+    return verdict(offences, f"{len(judged)} certificates of webhooks are valid", dark=dark)
+
+
+def _capped(judged: Judged) -> Severity:
+    """Never above the check's own: a webhook is not the cluster."""
+    found = judged.severity or Severity.MEDIUM
+    return Severity.LOW if found is Severity.LOW else Severity.MEDIUM
+
+
+def _file(mode: int, *, uid: int = 0) -> SecretFiles:
+    path = "/var/lib/kubelet/config.json"
+    return SecretFiles((SecretFile(path, "registry credentials", guard(mode, uid=uid)),))
+
+
+@check(
+    "cert.node-secret-files",
+    title="Other credentials on this node are root's alone",
+    why=(
+        "Registry passwords, cloud keys and join tokens often lie in files of the host. What anyone"
+        " may read there, any process that gets onto the host may use."
+    ),
+    severity=Severity.MEDIUM,
+    remedy=Remedy(
+        "Take the rights of others away; replace what others could read.",
+        steps=("chmod 600 FILE && chown root:root FILE",),
+        breaks="Programs of other users that read it need credentials of their own.",
+    ),
+    sources=(SECURING,),
+    examples=(
+        Example(Status.PASS, _file(0o600), "0600, root"),
+        Example(Status.FAIL, _file(0o644), "everyone can read it"),
+        Example(Status.NOT_APPLICABLE, SecretFiles(()), "none at the known places"),
+        Example(
+            Status.UNKNOWN,
+            SecretFiles((SecretFile("/root/.netrc", "passwords", None, "EACCES"),)),
+            "it may not be looked at",
+        ),
+    ),
+    mappings={"sac": ["S10d"], "nsa-cisa-1.2": ["SE", "CL"]},
+)
+def node_secret_files(found: SecretFiles) -> Verdict:
+    offences = []
+    dark = [f"{one.path}: {one.error}" for one in found.rows if one.guard is None]
+    for one in found.rows:
+        if one.guard and "everyone" in readers(one.guard, owners=found.owners):
+            text = f"readable by everyone (mode {octal(one.guard)})"
+            offences.append(Offence(Severity.MEDIUM, Evidence(one.what, text, one.path)))
+    dark += found.unseen
+    if not found.rows and not dark:
+        return Verdict.not_applicable("no such credential is at a known place")
+    return verdict(offences, f"{len(found.rows)} other credentials are closed to others", dark=dark)

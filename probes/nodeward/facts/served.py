@@ -1,0 +1,102 @@
+"""The certificates that this node's own TLS servers present, read from a handshake."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from nodeward.facts.daemons import APISERVER, ETCD, KUBELET, MANAGER, SCHEDULER, Daemons
+from nodeward.facts.listeners import Listener
+from nodeward.facts.x509 import Certificate
+from nodeward.model import Fact
+
+MOST_PORTS = 32
+_USUAL: dict[str, dict[int, str]] = {
+    KUBELET: {10250: "kubelet-server"},
+    APISERVER: {6443: "apiserver", 443: "apiserver", 8443: "apiserver"},
+    ETCD: {2379: "etcd-server", 2380: "etcd-peer"},
+    MANAGER: {10257: "controller-manager-server"},
+    SCHEDULER: {10259: "scheduler-server"},
+    "kubelite": {16443: "apiserver", 10250: "kubelet-server"},
+    "k3s": {6444: "apiserver", 10250: "kubelet-server", 2379: "etcd-server", 2380: "etcd-peer"},
+}
+_PORT_FLAGS = {
+    APISERVER: ("secure-port", "apiserver"),
+    MANAGER: ("secure-port", "controller-manager-server"),
+    SCHEDULER: ("secure-port", "scheduler-server"),
+    KUBELET: ("port", "kubelet-server"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A listening port of a component, and the address of this machine to ask it at."""
+
+    component: str
+    address: str
+    port: int
+    program: str
+
+
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """What one port presented. `outcome` is that of nodeward.host.wire.Outcome; `broken` says why
+    the certificate could not be read."""
+
+    port: Port
+    outcome: str
+    certificates: tuple[Certificate, ...] = ()
+    broken: str = ""
+
+    @property
+    def where(self) -> str:
+        address = self.port.address
+        host = f"[{address}]" if ":" in address else address
+        return f"{host}:{self.port.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Served(Fact):
+    """All ports of the cluster's components on this node. Empty: no such port is open."""
+
+    events: ClassVar[tuple[str, ...]] = ("listener",)
+
+    rows: tuple[Presented, ...]
+
+
+def ports(listeners: tuple[Listener, ...], daemons: Daemons) -> tuple[Port, ...]:
+    """Which listeners to ask, each component's port once: at loopback where it listens there."""
+    found: dict[tuple[str, int], Port] = {}
+    for one in sorted(listeners, key=lambda r: not (r.wildcard or r.loopback)):
+        component = dict(_known(one.program or "", daemons)).get(one.port)
+        if component:
+            address = _loopback(one.address) if one.wildcard else one.address
+            found.setdefault(
+                (component, one.port), Port(component, address, one.port, one.program or "")
+            )
+    return tuple(found.values())[:MOST_PORTS]
+
+
+def _loopback(wildcard: str) -> str:
+    return "::1" if wildcard == "::" else "127.0.0.1"
+
+
+def _known(program: str, daemons: Daemons) -> Iterator[tuple[int, str]]:
+    """The ports of a program with the component that serves there; settings after the usual."""
+    yield from _USUAL.get(program, {}).items()
+    if program in _PORT_FLAGS:
+        flag, component = _PORT_FLAGS[program]
+        for daemon in daemons.running(program):
+            if (text := daemon.flag(flag) or "").isdecimal():
+                yield int(text), component
+    if program == ETCD:
+        for daemon in daemons.running(ETCD):
+            for flag, component in (
+                ("listen-client-urls", "etcd-server"),
+                ("listen-peer-urls", "etcd-peer"),
+            ):
+                for url in (daemon.flag(flag) or "").split(","):
+                    port = url.rpartition(":")[2].rstrip("/")
+                    if url.startswith("https://") and port.isdecimal():
+                        yield int(port), component

@@ -1,0 +1,100 @@
+"""Whether one certificate signed another. The mathematics is a library's, imported when asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from nodeward.facts.x509 import Certificate
+
+MOST_STEPS = 8  # certificates between a leaf and its anchor
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """`verifies` is None where it could not be told (an algorithm that the library lacks)."""
+
+    verifies: bool | None
+    why: str
+    anchor: Certificate | None = None
+
+
+def chain(
+    leaf: Certificate, between: Iterable[Certificate], anchors: Sequence[Certificate]
+) -> Chain:
+    """Follow the signatures from a leaf through what stands behind it in its file to one of the
+    anchors. Validity in time is judged apart."""
+    known = {a.sha256 for a in anchors}
+    links = [c for c in between if c.sha256 not in known]
+    current = leaf
+    for _ in range(MOST_STEPS):
+        if current.sha256 in known:
+            return Chain(True, "is itself trusted", current)
+        named = [c for c in (*anchors, *links) if _may_have_issued(c, current)]
+        if not named:
+            return Chain(False, f"no trusted certificate is named {current.issuer}")
+        results = [(signed_by(current, one), one) for one in named]
+        good = next((one for result, one in results if result), None)
+        if good is None:
+            if any(result is None for result, _ in results):
+                return Chain(
+                    None, f"a signature of kind {current.signature} cannot be verified here"
+                )
+            return Chain(False, f"it is not signed by the trusted key of {current.issuer}")
+        if good.sha256 in known:
+            return Chain(True, f"is signed by {good.subject}", good)
+        current = good
+    return Chain(False, f"more than {MOST_STEPS} certificates to its anchor")
+
+
+def _may_have_issued(issuer: Certificate, child: Certificate) -> bool:
+    return issuer.raw_subject == child.raw_issuer and issuer.is_ca
+
+
+def signed_by(child: Certificate, issuer: Certificate) -> bool | None:
+    """Whether the signature is that of the issuer's key; None when it cannot be told."""
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+    try:
+        key = load_der_public_key(issuer.raw_key)
+        _verify(key, child)
+    except InvalidSignature:
+        return False
+    except (ValueError, UnsupportedAlgorithm, TypeError):
+        return None
+    return True
+
+
+def _verify(key: object, child: Certificate) -> None:
+    """Raises InvalidSignature; UnsupportedAlgorithm for kinds that this does not know."""
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
+
+    family, _, digest = child.signature.rpartition("-")
+    known: dict[str, Callable[[], hashes.HashAlgorithm]] = {
+        "SHA1": hashes.SHA1,
+        "SHA224": hashes.SHA224,
+        "SHA256": hashes.SHA256,
+        "SHA384": hashes.SHA384,
+        "SHA512": hashes.SHA512,
+        "MD5": hashes.MD5,
+    }
+    if isinstance(key, ed25519.Ed25519PublicKey | ed448.Ed448PublicKey):
+        key.verify(child.raw_signature, child.raw_signed)
+        return
+    if digest not in known:
+        raise UnsupportedAlgorithm(child.signature)
+    algorithm = known[digest]()
+    if isinstance(key, ec.EllipticCurvePublicKey) and family == "ECDSA":
+        key.verify(child.raw_signature, child.raw_signed, ec.ECDSA(algorithm))
+    elif isinstance(key, rsa.RSAPublicKey) and family == "RSA":
+        key.verify(child.raw_signature, child.raw_signed, padding.PKCS1v15(), algorithm)
+    elif isinstance(key, rsa.RSAPublicKey) and family == "RSA-PSS":
+        how = padding.PSS(padding.MGF1(algorithm), padding.PSS.AUTO)
+        key.verify(child.raw_signature, child.raw_signed, how, algorithm)
+    elif isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey):
+        raise InvalidSignature  # another kind of key than the signature's
+    else:
+        raise UnsupportedAlgorithm(child.signature)

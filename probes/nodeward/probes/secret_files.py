@@ -1,0 +1,48 @@
+"""Look at known places of credentials: mode and owner only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from nodeward.facts.pki import Guard
+from nodeward.facts.pki_places import HOMES
+from nodeward.facts.secret_files import FILES, HOME_FILES, SSH_NAMES, SecretFile, SecretFiles
+from nodeward.host import Host, HostError, MissingError
+from nodeward.probes.pki_files import Files
+from nodeward.probes.registry import probe
+
+SSH_FOLDER = "/etc/ssh"
+
+
+@probe
+def read_secret_files(host: Host) -> SecretFiles:
+    files = Files(host)
+    found = [one for path, what in _places(files) if (one := _look(files, path, what))]
+    owned = host.live or any(_of_root(one.guard) for one in found if one.guard)
+    return SecretFiles(tuple(found), owned, tuple(files.unseen))
+
+
+def _places(files: Files) -> Iterator[tuple[str, str]]:
+    yield from FILES
+    for home in ("/root", *(f"{HOMES}/{name}" for name in files.names(HOMES))):
+        for name, what in HOME_FILES:
+            yield f"{home}/{name}", what
+        for name in SSH_NAMES:
+            yield f"{home}/.ssh/{name}", "SSH key"
+    for name in files.names(SSH_FOLDER):
+        if name.startswith("ssh_host_") and name.endswith("_key"):
+            yield f"{SSH_FOLDER}/{name}", "SSH host key"
+
+
+def _look(files: Files, path: str, what: str) -> SecretFile | None:
+    try:
+        guard = files.guard(path, files.real(path))
+    except MissingError:
+        return None
+    except HostError as exc:
+        return SecretFile(path, what, None, exc.why)
+    return SecretFile(path, what, guard) if guard.mode & 0o170000 == 0o100000 else None
+
+
+def _of_root(guard: Guard) -> bool:
+    return guard.uid == 0 or any(f.uid == 0 for f in guard.folders)

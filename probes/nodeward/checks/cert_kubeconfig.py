@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 from nodeward.checks.cert_common import AUTHENTICATION, BOOTSTRAP, PKI, SECURING, Offence, verdict
 from nodeward.checks.cert_expiry import DAY, day, span
@@ -13,6 +12,7 @@ from nodeward.facts.clock import Now
 from nodeward.facts.kubeconfig import ADMINISTRATORS, Cluster, Kubeconfig, Kubeconfigs, User
 from nodeward.facts.pki import Guard, Pem, Pki
 from nodeward.facts.tokens import Token
+from nodeward.facts.urls import split_url
 from nodeward.facts.x509 import Certificate
 from nodeward.model import Evidence, Example, Remedy, Severity, Source, Status, Verdict, check
 
@@ -309,11 +309,7 @@ def kubeconfig_insecure(found: Kubeconfigs) -> Verdict:
 
 
 def _unverified(cluster: Cluster) -> tuple[Severity, str] | None:
-    try:
-        url = urlsplit(cluster.server)
-        scheme, host = url.scheme, url.hostname or ""
-    except ValueError:
-        return Severity.LOW, f"cluster {cluster.name}: its server is no URL"
+    scheme, host, _ = split_url(cluster.server)
     if cluster.insecure:
         return Severity.HIGH, f"cluster {cluster.name} sets insecure-skip-tls-verify"
     if scheme in ("http", ""):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator, Mapping
-from urllib.parse import urlsplit
 
 from nodeward.facts.daemons import APISERVER, ETCD, KUBELET, Daemon, Daemons
+from nodeward.facts.urls import split_url
 
 SERVER, CLIENT = "serverAuth", "clientAuth"
 
@@ -90,7 +90,7 @@ def _expected(component: str, daemons: Daemons | None, hostname: str | None) -> 
         )
         for daemon in daemons.running(ETCD):
             for url in (daemon.flag(flag) or "").split(","):
-                host = _host(url)
+                _, host, _ = split_url(url)
                 if host and host != "localhost":
                     yield host
 
@@ -113,13 +113,6 @@ def _addresses(text: str) -> Iterator[str]:
             continue
         if not address.is_unspecified:
             yield str(address)
-
-
-def _host(url: str) -> str:
-    try:
-        return urlsplit(url.strip()).hostname or ""
-    except ValueError:
-        return ""
 
 
 def covers(names: tuple[str, ...], addresses: tuple[str, ...], wanted: str) -> bool:

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from nodeward.facts.daemons import APISERVER, ETCD, KUBELET, MANAGER, SCHEDULER, Daemons
 from nodeward.facts.listeners import Listener
+from nodeward.facts.urls import split_url
 from nodeward.facts.x509 import Certificate
 from nodeward.model import Fact
 
@@ -97,6 +98,6 @@ def _known(program: str, daemons: Daemons) -> Iterator[tuple[int, str]]:
                 ("listen-peer-urls", "etcd-peer"),
             ):
                 for url in (daemon.flag(flag) or "").split(","):
-                    port = url.rpartition(":")[2].rstrip("/")
-                    if url.startswith("https://") and port.isdecimal():
-                        yield int(port), component
+                    scheme, _, port = split_url(url)
+                    if scheme == "https" and port is not None:
+                        yield port, component

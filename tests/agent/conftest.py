@@ -41,6 +41,7 @@ class Stand:
         self.approve = True
         self.tokens = {"join-me"}
         self.node: str | None = None
+        self.expires_at: str | None = None
         self.posture: dict[str, Any] = {}
         self.seen: dict[tuple[str, int], str] = {}
         self.history: list[dict[str, Any]] = []
@@ -77,7 +78,8 @@ class Stand:
         name = base64.b32encode(hashlib.sha256(public).digest()).decode().lower()[:26]
         self.keys[name] = public
         node = self.node or body["node"]
-        return 200, {"agent_id": name, "node": node, "cluster": body["cluster"], "expires_at": None}
+        answer = {"agent_id": name, "node": node, "cluster": body["cluster"]}
+        return 200, {**answer, "expires_at": self.expires_at}
 
     def verify(self, path: str, raw: bytes, headers: dict[str, str]) -> None:
         public = self.keys.get(headers["nodeward-agent"])

@@ -126,9 +126,31 @@ def test_a_foreign_node_is_kept_and_told(node: Node, stand: Any, refusal: Any) -
     node.put(finding("a"))
     node.pusher.push()
     node.put(finding("a", "fail"))
-    stand.moods = [refusal(403, "foreign-node")]
+    stand.moods = [refusal(403, "other-node")]
     outcome = node.pusher.push()
-    assert (outcome.left, outcome.conflict) == (1, "403 foreign-node: no")
+    assert (outcome.left, outcome.conflict) == (1, "403 other-node: no")
+
+
+def test_an_enrolment_that_ends_is_renewed_without_a_token(node: Node, stand: Any) -> None:
+    node.put(finding("a"))
+    stand.expires_at = "2026-01-01T00:00:00Z"
+    node.pusher.push()
+    stand.tokens, stand.expires_at, node.token = {""}, "2999-01-01T00:00:00Z", None
+    node.pusher.push()
+    assert node.identity.enrolment is not None
+    assert node.identity.enrolment.expires_at == "2999-01-01T00:00:00Z"
+
+
+def test_a_spool_from_an_old_snapshot_begins_a_new_boot(
+    node: Node, stand: Any, refusal: Any
+) -> None:
+    node.put(finding("a"))
+    node.pusher.push()
+    node.put(finding("a", "fail"))
+    stand.moods = [refusal(409, "old-seq")]
+    assert node.pusher.push().left == 0
+    assert len({boot for boot, _ in stand.seen}) == 2
+    assert stand.posture == {"a": finding("a", "fail")}
 
 
 def test_it_waits_for_approval(node: Node, stand: Any) -> None:

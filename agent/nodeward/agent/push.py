@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import time
@@ -20,6 +21,12 @@ from nodeward.agent.identity import Enrolment, Identity, write_whole
 from nodeward.agent.spool import Body, Spool
 
 MOST_ANSWER = 1 << 20
+CONFLICTS = ("conflict", "other-node", "quarantined", "revoked")
+"""Codes of a collector that does not take us for this node (any more)."""
+
+RENEW_S = 14 * 86400.0
+"""An enrolment that ends within this time is renewed."""
+
 BATCH_S = 20.0
 """One worker sends for no longer than this; the next goes on."""
 
@@ -186,20 +193,29 @@ class Pusher:
             if self.identity.enrolment is None and not self._enrol():
                 return self._left(replace(outcome, failed="waits for approval", pending=True))
             outcome = self._reports(outcome)
+            self._renew()
         except AwayError as exc:
             outcome = replace(outcome, failed=str(exc))
         except RefusedError as exc:
             outcome = replace(outcome, failed=str(exc), after_s=exc.after_s)
-            if exc.status == 403 or "conflict" in exc.code or "clone" in exc.code:
+            if exc.code in CONFLICTS:
                 outcome = replace(outcome, conflict=str(exc))
         return self._left(outcome)
 
     def _left(self, outcome: Outcome) -> Outcome:
         return replace(outcome, left=self.spool.tally().depth)
 
-    def _enrol(self) -> bool:
+    def _renew(self) -> None:
+        """Prolong the enrolment; the key itself is enough for that. A refusal can wait."""
+        enrolled = self.identity.enrolment
+        ends = _seconds(enrolled.expires_at) if enrolled else None
+        if ends is not None and ends - self.clock() < RENEW_S:
+            with contextlib.suppress(RefusedError, AwayError):
+                self._enrol(self.vouch() or {"kind": "join-token", "token": ""})
+
+    def _enrol(self, vouching: Mapping[str, str] | None = None) -> bool:
         """Whether the collector knows us now."""
-        vouching = self.vouch()
+        vouching = vouching or self.vouch()
         if vouching is None:
             raise AwayError("not enrolled, and there is no join token to enrol with")
         body = self.identity.request(self.node, self.cluster, vouching)
@@ -238,6 +254,10 @@ class Pusher:
         except RefusedError as exc:
             if exc.status == 409 and exc.code == "send-full" and body["kind"] == "delta":
                 return self._send(seq, self.spool.as_full(body))
+            if exc.status == 409 and exc.code == "old-seq":
+                # Our spool is older than what was sent from it: a snapshot that was brought back.
+                self.spool.begin_anew(self.head)
+                return False
             if exc.status not in (400, 413, 422):
                 raise
             self.spool.refuse(seq)
@@ -267,7 +287,7 @@ class Pusher:
         try:
             return self._post(path, body)[1]
         except RefusedError as exc:
-            if exc.status != 401 or self.vouch() is None:
+            if not (exc.status == 401 or exc.code == "expired") or self.vouch() is None:
                 raise
             self.identity.forget_enrolment()
             if not self._enrol():
@@ -278,6 +298,14 @@ class Pusher:
         return self.centre.post(
             path, body, lambda packed: self.identity.headers("POST", path, packed, self.clock())
         )
+
+
+def _seconds(text: str | None) -> float | None:
+    """RFC 3339 as seconds since 1970; None when there is none."""
+    try:
+        return datetime.fromisoformat(text).timestamp() if text else None
+    except ValueError:
+        return None
 
 
 def _optional(value: object) -> str | None:

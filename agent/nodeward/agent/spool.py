@@ -155,6 +155,19 @@ class Spool:
 
         return self._recovering(write)
 
+    def begin_anew(self, head: Mapping[str, Any]) -> None:
+        """A new boot, which starts with the whole latest posture. What waited is dropped."""
+
+        def write() -> None:
+            with self._transaction():
+                waiting = self._db.execute("SELECT count(*) FROM waiting").fetchone()[0]
+                self._db.execute("DELETE FROM waiting")
+                dropped = int(self._about("dropped")) + waiting
+                self._set(boot=os.urandom(16).hex(), seq=0, acked=0, held="", dropped=dropped)
+                self._enqueue(head, "full", None, self._posture("latest"))
+
+        self._recovering(write)
+
     def _put(
         self, head: Mapping[str, Any], found: Mapping[str, Body], *, whole: bool
     ) -> int | None:

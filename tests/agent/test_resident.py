@@ -1,0 +1,340 @@
+"""The daemon as systemd starts it: a real process, a node of files, a collector that answers."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kubeadm_tree import build
+
+ANONYMOUS = "kubelet.authn.anonymous"
+
+
+class Agent:
+    """One agent of a test. `said` is what systemd would have heard."""
+
+    def __init__(self, folder: Path, url: str | None, **settings: Any) -> None:
+        self.folder = folder
+        self.root = build(folder / "root")
+        (self.root / "proc/self").mkdir()
+        self.settings = settings
+        self.url = url
+        self.configure()
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(str(folder / "notify"))
+        self.socket.settimeout(30)
+        self.said: list[str] = []
+        self.process: subprocess.Popen[bytes] | None = None
+        self.watchdog_s: float | None = None
+
+    def configure(self, **more: Any) -> None:
+        token = self.folder / "token"
+        token.write_text("join-me\n")
+        collector = {"urls": [self.url], "timeout_s": 5} if self.url else {}
+        tree = {
+            "node": "n1",
+            "host_root": str(self.root),
+            "state_dir": str(self.folder / "state"),
+            "run_dir": str(self.folder / "run"),
+            "collector": collector,
+            "enrol": {"join_token_file": str(token)},
+            "metadata": "off",
+            **self.settings,
+            **more,
+        }
+        (self.folder / "agent.yaml").write_text(json.dumps(tree))
+
+    def start(self) -> None:
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "NOTIFY_SOCKET": str(self.folder / "notify"),
+        }
+        if self.watchdog_s:
+            environment["WATCHDOG_USEC"] = str(int(self.watchdog_s * 1e6))
+        log = (self.folder / "log").open("ab")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "nodeward.cli", "agent", "--config", self.folder / "agent.yaml"],
+            env=environment, stderr=log,
+        )  # fmt: skip
+        log.close()
+
+    def heard(self, what: str) -> None:
+        """Wait until systemd has heard it."""
+        while not any(what in message for message in self.said):
+            self.said.append(self.socket.recv(4096).decode())
+
+    def send(self, number: int) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        if self.process is None:
+            return 0
+        with contextlib.suppress(ProcessLookupError):
+            self.send(number)
+        status = self.process.wait(30)
+        self.process = None
+        return status
+
+    def set_anonymous(self, on: bool) -> None:
+        """What an operator's tool does: a new file takes the old one's place."""
+        path = self.root / "var/lib/kubelet/config.yaml"
+        before, after = ("false", "true") if on else ("true", "false")
+        text = path.read_text()
+        changed = text.replace(
+            f"anonymous:\n    enabled: {before}", f"anonymous:\n    enabled: {after}"
+        )
+        temporary = path.with_name("config.yaml.new")
+        temporary.write_text(changed)
+        temporary.chmod(0o644)
+        temporary.rename(path)
+
+    def workers(self) -> list[int]:
+        assert self.process is not None
+        path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(pid) for pid in path.read_text().split()]
+
+    def log(self) -> str:
+        return (self.folder / "log").read_text()
+
+
+Make = Callable[..., Agent]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    made: list[Agent] = []
+
+    def make_agent(url: str | None, **settings: Any) -> Agent:
+        folder = tmp_path / f"agent{len(made)}"
+        folder.mkdir()
+        made.append(Agent(folder, url, **settings))
+        return made[-1]
+
+    yield make_agent
+    for agent in made:
+        agent.stop(signal.SIGKILL)
+        agent.socket.close()
+
+
+def status_of(stand: Any, check: str = ANONYMOUS) -> str | None:
+    finding = stand.posture.get(check)
+    return finding["status"] if finding else None
+
+
+def test_it_looks_enrols_sends_and_stops(make: Make, stand: Any) -> None:
+    agent = make(stand.url)
+    agent.start()
+    agent.heard("READY=1")
+    assert stand.wait_for(lambda: status_of(stand) == "pass")
+    agent.heard("STATUS=0 reports wait; all is well")
+    assert agent.stop() == 0
+    agent.heard("STOPPING=1")
+    assert stand.history[0]["node"] == "n1"
+    assert stand.posture["agent.spool.dropped"]["status"] == "pass"
+
+
+def test_a_change_of_a_file_becomes_a_changed_finding(make: Make, stand: Any) -> None:
+    """And only what depends on the file is judged again: the report is a delta of few findings."""
+    agent = make(stand.url)
+    agent.start()
+    agent.heard("READY=1")
+    assert stand.wait_for(lambda: status_of(stand) == "pass")
+    agent.set_anonymous(True)
+    assert stand.wait_for(lambda: status_of(stand) == "fail")
+    last = stand.history[-1]
+    assert last["kind"] == "delta"
+    assert len(last["findings"]) < 10
+
+
+def test_what_was_missing_is_noticed_when_it_comes(make: Make, stand: Any) -> None:
+    agent = make(stand.url)
+    lost = agent.root / "etc/kubernetes/pki/apiserver.crt"
+    content = lost.read_bytes()
+    lost.unlink()
+    agent.start()
+    agent.heard("READY=1")
+    assert stand.wait_for(lambda: bool(stand.posture))
+    assert status_of(stand, "cert.expiry.apiserver") != "pass"
+    lost.write_bytes(content)
+    assert stand.wait_for(lambda: status_of(stand, "cert.expiry.apiserver") == "pass")
+
+
+def test_the_resident_imports_little(make: Make, stand: Any, tmp_path: Path) -> None:
+    """Looked at in a running one, after a look: what it maps and what it has imported."""
+    agent = make(stand.url)
+    show = tmp_path / "sitecustomize.py"
+    show.write_text(
+        "import atexit, os, sys\n"
+        f"path = {str(tmp_path / 'modules')!r} + '.' + str(os.getpid())\n"
+        "atexit.register(lambda: open(path, 'w').write('\\n'.join(sys.modules)))\n"
+    )
+    sys.path.insert(0, str(tmp_path))
+    try:
+        agent.start()
+    finally:
+        sys.path.remove(str(tmp_path))
+    agent.heard("READY=1")
+    assert agent.process is not None
+    pid = agent.process.pid
+    agent.stop()
+    imported = set((tmp_path / f"modules.{pid}").read_text().split())
+    heavy = {"pyroute2", "requests", "cryptography", "psutil", "asyncio", "ssl", "http", "urllib3"}
+    heavy |= {"click", "sqlite3", "email", "unittest", "prometheus_client"}
+    assert "nodeward.agent.resident" in imported
+    assert not heavy & {name.split(".")[0] for name in imported}
+    ours = {name for name in imported if name.startswith("nodeward.")}
+    assert not {n for n in ours if n.split(".")[1] not in ("agent", "cli")}
+    assert not {n for n in ours if n.startswith("nodeward.cli.")}
+
+
+def test_a_broken_file_at_reload_keeps_the_old_settings(make: Make, stand: Any) -> None:
+    agent = make(stand.url)
+    agent.start()
+    agent.heard("READY=1")
+    for bad in ({"nod": "x"}, {"checks": {"kubelet.no.such": {"a": 1}}}):
+        agent.said.clear()
+        agent.configure(**bad)
+        agent.send(signal.SIGHUP)
+        agent.heard("READY=1")
+    assert "did you mean 'node'?" in agent.log()
+    assert "kubelet.no.such: unknown key" in agent.log()
+    agent.set_anonymous(True)
+    assert stand.wait_for(lambda: status_of(stand) == "fail")
+
+
+def test_a_reload_takes_new_settings(make: Make, stand: Any, new_stand: Any, serve: Any) -> None:
+    agent = make("http://127.0.0.1:9")
+    agent.start()
+    agent.heard("READY=1")
+    agent.url = stand.url
+    agent.configure()
+    agent.send(signal.SIGHUP)
+    assert stand.wait_for(lambda: status_of(stand) == "pass")
+    agent.heard("RELOADING=1")
+
+
+def test_a_wrong_configuration_ends_with_status_2(make: Make) -> None:
+    for bad in ({"nod": "x"}, {"checks": {"kubelet.no.such": {"a": 1}}}):
+        agent = make(None, **bad)
+        agent.start()
+        assert agent.process is not None
+        assert agent.process.wait(30) == 2
+        assert "unknown key" in agent.log()
+
+
+def test_a_worker_that_hangs_is_killed_and_the_change_is_still_found(
+    make: Make, stand: Any
+) -> None:
+    """SIGSTOP stands for a worker stuck in the kernel."""
+    agent = make(stand.url, looks={"limit_s": 1.0})
+    agent.start()
+    agent.heard("READY=1")
+    assert stand.wait_for(lambda: status_of(stand) == "pass")
+    agent.set_anonymous(True)
+    until = time.monotonic() + 10
+    while not (workers := agent.workers()) and time.monotonic() < until:
+        time.sleep(0.005)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(workers[0], signal.SIGSTOP)
+    assert stand.wait_for(lambda: status_of(stand) == "fail")
+
+
+def test_the_watchdog_is_pinged_while_looks_are_taken(make: Make, stand: Any) -> None:
+    agent = make(stand.url)
+    agent.watchdog_s = 0.5
+    agent.start()
+    for _ in range(3):
+        agent.heard("WATCHDOG=1")
+        agent.said.clear()
+
+
+def test_metrics_are_served_on_loopback(make: Make, stand: Any) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    agent = make(stand.url, metrics={"listen": f"127.0.0.1:{port}"})
+    silent = socket.socket()
+    agent.start()
+    agent.heard("READY=1")
+    silent.connect(("127.0.0.1", port))  # a client that says nothing must not keep the others out
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        text = answer.read().decode()
+    silent.close()
+    assert f'nodeward_check_info{{check="{ANONYMOUS}",severity="critical",status="pass"}} 1' in text
+
+
+def test_an_outage_is_survived_with_every_change_accounted_for(
+    make: Make, new_stand: Any, serve: Any
+) -> None:
+    first = serve(new_stand())
+    stand = next(first)
+    port = int(stand.url.rpartition(":")[2])
+    agent = make(stand.url, looks={"interval_s": 2})
+    agent.start()
+    assert stand.wait_for(lambda: status_of(stand) == "pass")
+    first.close()
+    for on in (True, False, True):
+        agent.set_anonymous(on)
+        agent.said.clear()
+        agent.heard("STATUS=")
+        agent.said.clear()
+        agent.heard("STATUS=")
+    second = serve(stand, None, port)
+    next(second)
+    assert stand.wait_for(lambda: status_of(stand) == "fail")
+    second.close()
+    changes = [
+        f["status"] for report in stand.history for f in report["findings"]
+        if f["check"] == ANONYMOUS
+    ]  # fmt: skip
+    assert changes == ["pass", "fail", "pass", "fail"]
+    assert status_of(stand, "agent.spool.dropped") == "pass"
+
+
+def kills(make: Make, stand: Any, count: int, seed: int) -> None:
+    """Kill agent and worker at random instants while a setting flips. The stand checks that no
+    sequence number comes twice with another content, and that every chain of changes fits."""
+    luck = random.Random(seed)
+    agent = make(stand.url, events={"quiet_s": 0.02, "latest_s": 0.1})
+    agent.start()
+    assert stand.wait_for(lambda: status_of(stand) == "pass")
+    on = False
+    for _ in range(count):
+        on = not on
+        agent.set_anonymous(on)
+        time.sleep(luck.uniform(0, 0.6))
+        if luck.random() < 0.5 and (workers := agent.workers()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(workers[0], signal.SIGKILL)
+        else:
+            agent.stop(signal.SIGKILL)
+            agent.start()
+    wanted = "fail" if on else "pass"
+    assert stand.wait_for(lambda: status_of(stand) == wanted, 60), agent.log()
+    assert stand.posture["agent.spool.dropped"]["status"] == "pass"
+    assert not any("500 defect" in line for line in agent.log().splitlines()), agent.log()
+
+
+def test_random_kills_lose_and_double_nothing(make: Make, stand: Any) -> None:
+    kills(make, stand, 10, seed=1)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_a_thousand_random_kills(make: Make, stand: Any) -> None:
+    kills(make, stand, 1000, seed=2)

@@ -69,24 +69,26 @@ PY
   die "no Python 3.11 or newer with venv and headers (Debian: python3-venv python3-dev)"
 }
 
-# make_venv EXTRAS: .venv with this checkout installed in place. Made anew only when pyproject.toml,
-# the extras or the Python changed.
+# make_venv EXTRAS: .venv with this checkout installed in place. Installed again only when
+# pyproject.toml, the Python or the place changed. What has everything also has less.
+EVERYTHING=agent,collector,postgres,dev
+
 make_venv() {
-  local python stamp
+  local have
   if [ -x "$VENV/bin/python" ]; then
-    stamp=$(venv_stamp "$1")
-    [ "$(cat "$VENV/stamp" 2>/dev/null)" != "$stamp" ] || return 0
+    for have in "$1" "$EVERYTHING"; do
+      [ "$(cat "$VENV/stamp-$have" 2>/dev/null)" != "$(venv_stamp)" ] || return 0
+    done
   else
-    python=$(find_python)
     rm -rf "$VENV"
-    "$python" -m venv "$VENV"
+    "$(find_python)" -m venv "$VENV"
   fi
   say "installing the Python packages into $VENV"
   try 3 "$VENV/bin/python" -m pip install -qq --disable-pip-version-check --no-input \
     --retries 5 -e ".[$1]" </dev/null >&2
-  venv_stamp "$1" >"$VENV/stamp"
+  venv_stamp >"$VENV/stamp-$1"
 }
 
 venv_stamp() {
-  { "$VENV/bin/python" --version && echo "$1" && cat pyproject.toml && pwd; } 2>&1 | sha256sum
+  { "$VENV/bin/python" --version && cat pyproject.toml && pwd; } 2>&1 | sha256sum
 }

@@ -20,10 +20,14 @@ VERBS = {
     "checks": "List what is judged.",
     "collector": "Run and manage the centre.",
     "completion": "Print the completion script of a shell.",
+    "config": "Validate the agent's settings.",
+    "doctor": "Is the agent of this node well, and what to do if not.",
     "explain": "Why a check matters, how it is judged, how to mend it.",
     "get": "Ask a collector: nodes, findings, changes.",
+    "npd-check": "Judge one check in the form of a node-problem-detector plugin.",
     "record": "Write a redacted recording of this host for tests and support.",
     "scan": "Look at this host once and print the findings.",
+    "seal": "Wipe this node's key and spool before an image of it is captured.",
     "version": "Print the version.",
 }
 INTERRUPTED = 130

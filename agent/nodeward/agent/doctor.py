@@ -1,0 +1,285 @@
+"""Is the agent of this node well? Each examination says what it saw, and what to do about it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import socket
+import sqlite3
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import import_module
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from nodeward.agent.config import Config, ConfigError
+from nodeward.agent.sandbox import examine_sandbox
+from nodeward.agent.settings import settings
+from nodeward.agent.spool import FILE, MAJOR
+from nodeward.agent.status_names import STATUS_FILE
+from nodeward.agent.work import attestation_files
+from nodeward.facts.agent import Agent, parse_agent
+from nodeward.facts.errors import ParseError
+from nodeward.host import LiveHost
+
+LIBRARIES = ("yaml", "psutil", "pyroute2", "watchdog", "requests", "systemd.daemon", "cryptography")
+SKEW_S = 60.0
+LEAST = {"max_user_watches": 8192, "max_user_instances": 128}
+"""The kernel's own defaults on small machines; other watchers of the user take their part."""
+
+
+class Health(StrEnum):
+    GOOD = "good"
+    WORSE = "worse"
+    BAD = "bad"
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """What was examined, how it is, what was seen, and the cure where one is needed."""
+
+    what: str
+    health: Health
+    seen: str
+    advice: str = ""
+
+
+def examine(config: Config) -> Iterator[Sign]:
+    """All of them, the simplest first. None raises."""
+    examinations: tuple[Callable[[Config], Iterator[Sign]], ...] = (
+        _settings, _libraries, _rights, _sandbox, _watches, _state, _spool, _daemon, _collector,
+    )  # fmt: skip
+    for one in examinations:
+        try:
+            yield from one(config)
+        except OSError as exc:
+            name = one.__name__.strip("_")
+            yield Sign(name, Health.WORSE, f"{exc.filename}: {exc.strerror}", "run it as root")
+
+
+def _settings(config: Config) -> Iterator[Sign]:
+    try:
+        settings(config)
+    except ConfigError as exc:
+        for problem in exc.problems:
+            yield Sign("configuration", Health.BAD, problem, "correct it: nodeward config check")
+        return
+    yield Sign("configuration", Health.GOOD, "every key is known")
+    if not config.collector.urls:
+        advice = "set collector.urls, or leave it: findings are then on this node only"
+        yield Sign("collector", Health.WORSE, "none is configured", advice)
+
+
+def _libraries(config: Config) -> Iterator[Sign]:
+    for name in LIBRARIES:
+        try:
+            import_module(name)
+        except Exception as exc:  # noqa: BLE001  psutil raises what it likes without /proc
+            advice = f"install it (python3-{name.partition('.')[0]}, or nodeward[agent])"
+            yield Sign("library", Health.BAD, f"{name}: {type(exc).__name__}", advice)
+
+
+def _rights(config: Config) -> Iterator[Sign]:
+    missing = examine_sandbox(LiveHost(config.host_root)).missing
+    if missing:
+        advice = "run it as root, or give the unit AmbientCapabilities=" + " ".join(missing)
+        yield Sign("rights", Health.WORSE, f"not held: {', '.join(missing)}", advice)
+    else:
+        yield Sign("rights", Health.GOOD, "every file and process may be read")
+
+
+def _sandbox(config: Config) -> Iterator[Sign]:
+    box = examine_sandbox(LiveHost(config.host_root))
+    for path in box.hidden:
+        advice = "take the option that hides it (InaccessiblePaths=, ProtectKernelModules=) out"
+        yield Sign("sandbox", Health.BAD, f"{path} is hidden from us", advice)
+    for kind in box.foreign:
+        advice = {"net": "hostNetwork: true", "pid": "hostPID: true"}[kind]
+        yield Sign("namespaces", Health.WORSE, f"{kind}: not the host's", f"set {advice}")
+    if not box.hidden and not box.foreign:
+        yield Sign("sandbox", Health.GOOD, "nothing of the host is hidden from us")
+
+
+def _watches(config: Config) -> Iterator[Sign]:
+    for knob, least in LEAST.items():
+        value = int(Path(f"/proc/sys/fs/inotify/{knob}").read_text(encoding="ascii"))
+        if value < least:
+            advice = f"sysctl -w fs.inotify.{knob}={8 * least}"
+            yield Sign("watches", Health.WORSE, f"fs.inotify.{knob} is {value}", advice)
+        else:
+            yield Sign("watches", Health.GOOD, f"fs.inotify.{knob} is {value}")
+
+
+def _state(config: Config) -> Iterator[Sign]:
+    folder = Path(config.state_dir)
+    if not folder.exists():
+        yield Sign("state", Health.WORSE, f"{folder} is not there", "the agent has never run here")
+        return
+    mode = folder.stat().st_mode & 0o777
+    if mode & 0o077:
+        yield Sign("state", Health.BAD, f"{folder} has mode {mode:o}", f"chmod 0700 {folder}")
+    free = os.statvfs(folder)
+    free_bytes = free.f_bavail * free.f_frsize
+    if free_bytes < config.spool.max_bytes:
+        advice = "make room, or lower spool.max_bytes"
+        yield Sign("state", Health.WORSE, f"{free_bytes >> 20} MiB free at {folder}", advice)
+    else:
+        yield Sign("state", Health.GOOD, f"{free_bytes >> 20} MiB free at {folder}")
+
+
+def _spool(config: Config) -> Iterator[Sign]:
+    path = Path(config.state_dir, FILE)
+    if not path.exists():
+        return
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=2)) as db:
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+            depth, size = db.execute("SELECT count(*), total(size) FROM waiting").fetchone()
+            about = dict(db.execute("SELECT key, value FROM about").fetchall())
+    except sqlite3.Error as exc:
+        advice = "the agent sets a corrupt file aside by itself; run this as root otherwise"
+        yield Sign("spool", Health.BAD, f"{path}: {exc}", advice)
+        return
+    seen = f"{depth} reports of {int(size)} bytes wait; {about.get('dropped', 0)} were dropped"
+    good = version // 100 == MAJOR and not about.get("dropped") and depth < 1000
+    advice = "" if good else "see the collector's state below; spool.max_bytes bounds it"
+    yield Sign("spool", Health.GOOD if good else Health.WORSE, seen, advice)
+
+
+def _daemon(config: Config) -> Iterator[Sign]:
+    path = Path(config.run_dir, STATUS_FILE)
+    try:
+        raw = path.read_bytes()
+        agent, at = parse_agent(raw), float(json.loads(raw)["at"])
+    except FileNotFoundError:
+        advice = "systemctl status nodeward-agent; journalctl -u nodeward-agent"
+        yield Sign("daemon", Health.WORSE, "it has not looked since this boot", advice)
+        return
+    except (ParseError, ValueError, KeyError) as exc:
+        yield Sign("daemon", Health.BAD, f"{path}: {exc}", "restart the agent")
+        return
+    yield from _age(config, time.time() - at)
+    yield from _said(agent)
+
+
+def _age(config: Config, age_s: float) -> Iterator[Sign]:
+    if age_s > 2 * config.looks.interval_s + config.looks.limit_s:
+        advice = "systemctl status nodeward-agent; journalctl -u nodeward-agent"
+        yield Sign("daemon", Health.BAD, f"it last looked {age_s:.0f} s ago", advice)
+    elif age_s < -SKEW_S:
+        advice = "the clock was set back: check its time service"
+        yield Sign("clock", Health.WORSE, f"the last look is {-age_s:.0f} s in the future", advice)
+    else:
+        yield Sign("daemon", Health.GOOD, f"it last looked {age_s:.0f} s ago")
+
+
+def _said(agent: Agent) -> Iterator[Sign]:
+    """What the running agent says of itself: its own view, which may differ from ours."""
+    for why in agent.watch.lost:
+        yield Sign("watches", Health.WORSE, why, "nodeward explain agent.watch.degraded")
+    for path in agent.sandbox.hidden:
+        yield Sign("sandbox", Health.BAD, f"the agent cannot see {path}", "see its unit")
+    if agent.spending.throttled:
+        yield Sign("budget", Health.WORSE, "it slows itself down", "nodeward explain agent.budget")
+    if agent.standing.conflict:
+        advice = "nodeward explain agent.identity.conflict"
+        yield Sign("identity", Health.BAD, agent.standing.conflict, advice)
+    elif agent.standing.enrolled:
+        yield Sign("identity", Health.GOOD, f"enrolled as {agent.standing.agent_id}")
+    else:
+        yield Sign("identity", Health.WORSE, "not enrolled", "a join token is needed, see below")
+
+
+def _collector(config: Config) -> Iterator[Sign]:
+    if not config.collector.urls:
+        return
+    files = attestation_files(config).values()
+    if not any(file and os.access(file, os.R_OK) for file in files):
+        advice = "only needed until the agent is enrolled: enrol.join_token_file"
+        yield Sign("join token", Health.WORSE, "none can be read", advice)
+    for file in config.collector.ca:
+        if not Path(file).is_file():
+            yield Sign("TLS", Health.BAD, f"{file} is not there", "set collector.ca")
+            return
+    for url in config.collector.urls:
+        yield from _reach(config, url)
+
+
+def _reach(config: Config, url: str) -> Iterator[Sign]:
+    import requests
+
+    with requests.Session() as session, tempfile.NamedTemporaryFile() as bundle:
+        session.trust_env = False
+        if config.collector.proxy:
+            session.proxies = {"http": config.collector.proxy, "https": config.collector.proxy}
+        if config.collector.ca:
+            bundle.write(b"\n".join(Path(file).read_bytes() for file in config.collector.ca))
+            bundle.flush()
+            session.verify = bundle.name
+        try:
+            answer = session.get(
+                url.rstrip("/") + "/livez",
+                timeout=config.collector.timeout_s,
+                allow_redirects=False,
+            )
+        except (requests.RequestException, OSError) as exc:
+            yield Sign("collector", Health.BAD, f"{url}: {_cause(exc)}", _cure(exc))
+            return
+    good = answer.status_code < 400
+    yield Sign(
+        "collector", Health.GOOD if good else Health.BAD, f"{url}: {answer.status_code}",
+        "" if good else "is this really the collector?",
+    )  # fmt: skip
+    yield from _skew(answer.headers.get("Date"))
+
+
+def _skew(date: str | None) -> Iterator[Sign]:
+    from email.utils import parsedate_to_datetime
+
+    try:
+        theirs = parsedate_to_datetime(date or "").timestamp()
+    except ValueError:
+        return
+    skew = time.time() - theirs
+    if abs(skew) > SKEW_S:
+        advice = "signatures carry the time: check both time services"
+        yield Sign("clock", Health.WORSE, f"{skew:+.0f} s from the collector's", advice)
+    else:
+        yield Sign("clock", Health.GOOD, "as the collector's, to a minute")
+
+
+def _cause(exc: BaseException) -> str:
+    while (inner := exc.__cause__ or exc.__context__) is not None:
+        exc = inner
+    return f"{type(exc).__name__}: {exc}"[:200]
+
+
+def _cure(exc: BaseException) -> str:
+    text = _cause(exc)
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return "collector.ca does not hold the authority that signed its certificate"
+    if "gaierror" in text:
+        return "the name cannot be resolved from here"
+    return "is it up, and may this node reach it?"
+
+
+def surroundings(config: Config) -> dict[str, object]:
+    """What a supporter asks first. No names of the site but those of the configuration."""
+    import platform
+
+    return {
+        "python": platform.python_version(),
+        "kernel": platform.release(),
+        "machine": platform.machine(),
+        "euid": os.geteuid(),
+        "descriptors": resource.getrlimit(resource.RLIMIT_NOFILE),
+        "host_root": config.host_root,
+        "collectors": [urlsplit(url).scheme for url in config.collector.urls],
+        "systemd": "NOTIFY_SOCKET" in os.environ,
+        "ipv6": socket.has_ipv6,
+    }

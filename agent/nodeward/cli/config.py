@@ -1,0 +1,31 @@
+"""`nodeward config`: validate the settings."""
+
+from __future__ import annotations
+
+import click
+
+from nodeward.cli.text import safe
+
+
+@click.group("config")
+def command() -> None:
+    """Look after the agent's settings."""
+
+
+@command.command("check")
+@click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False))
+def check(file: str | None) -> None:
+    """Read agent.yaml, agent.d/*.yaml and NODEWARD_*, and say what is wrong with them.
+
+    Exit codes: 0 all keys are known and fit, 2 they do not.
+    """
+    from nodeward.agent.config import ConfigError, config_file, load
+    from nodeward.agent.settings import settings
+
+    try:
+        settings(load(file))
+    except ConfigError as exc:
+        for problem in exc.problems[:-1]:
+            click.echo(f"nodeward: {safe(problem)}", err=True)
+        raise click.UsageError(exc.problems[-1]) from None
+    click.echo(f"{file or config_file()}: good", err=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from nodeward.facts.errors import ParseError
 
@@ -18,6 +19,7 @@ UTF8, PRINTABLE, TELETEX, IA5, UTC_TIME, GENERALIZED_TIME = 12, 19, 20, 22, 23, 
 UNIVERSAL, BMP = 28, 30
 SEQUENCE, SET = 0x30, 0x31
 
+_TIME_FIELDS = ((0, 4), (4, 6), (6, 8), (8, 10), (10, 12), (12, 14))
 _ENCODINGS = {BMP: "utf-16-be", UNIVERSAL: "utf-32-be", TELETEX: "latin-1", UTF8: "utf-8"}
 
 
@@ -88,8 +90,13 @@ def integer(value: Value) -> int:
 
 def oid(value: Value) -> str:
     """An object identifier in dots."""
+    return _oid(value.expect(OID, "object identifier").content)
+
+
+@lru_cache(512)
+def _oid(content: bytes) -> str:
     arcs = [0]
-    for byte in value.expect(OID, "object identifier").content:
+    for byte in content:
         arcs[-1] = arcs[-1] << 7 | byte & 0x7F
         if not byte & 0x80:
             arcs.append(0)
@@ -122,7 +129,10 @@ def time(value: Value) -> int:
     try:
         if len(digits) != 15 or not digits[:14].isascii() or not digits[:14].isdigit():
             raise ValueError
-        moment = datetime.strptime(digits, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
+        year, month, day, hour, minute, second = (int(digits[a:b]) for a, b in _TIME_FIELDS)
+        moment = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
+        if digits[14] != "Z":
+            raise ValueError
     except ValueError:
         raise DerError(f"no time of RFC 5280: {digits[:24]!r}") from None
     return round((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds())

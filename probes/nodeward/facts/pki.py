@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from nodeward.facts import der, pem
@@ -126,22 +126,23 @@ class Pki(Fact):
     control_plane: bool = True
     rotates: tuple[str, ...] | None = None
     supervisor_started: float | None = None
+    _places: Mapping[tuple[str, str], Pem] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_places", {(one.path, one.part): one for one in self.pems})
 
     def at(self, path: str, part: str = "") -> Pem:
-        for one in self.pems:
-            if one.path == path and one.part == part:
-                return one
-        return Pem(path, part, error="not read", absent=True)
+        """What is at a place; one that says so where nothing was read there."""
+        return self._places.get((path, part)) or Pem(path, part, error="not read", absent=True)
 
     def held(self, *components: str, kind: Kind = Kind.CERTIFICATE) -> tuple[Held, ...]:
         """What these components use (all of them, when none is named), in-use places first."""
-        places = {(one.path, one.part): one for one in self.pems}
         found = [
-            Held(use, places[use.path, use.part])
+            Held(use, self._places[use.path, use.part])
             for use in self.uses
             if use.kind is kind
             and (not components or use.component in components)
-            and (use.path, use.part) in places
+            and (use.path, use.part) in self._places
         ]
         return tuple(sorted(found, key=lambda h: (not h.use.in_use, h.use.superseded)))
 

@@ -11,6 +11,7 @@ import hashlib
 import ipaddress
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from nodeward.facts import der
 from nodeward.facts.der import DerError, Value
@@ -235,6 +236,7 @@ def _groups(value: Value) -> Iterator[list[tuple[str, Value]]]:
         yield [(der.oid(kind), text) for kind, text, *_ in pairs]
 
 
+@lru_cache(512)
 def _name(value: Value) -> str:
     """RFC 4514: the last comes first, separators and edges escaped, unknown kinds in hex."""
     groups = [

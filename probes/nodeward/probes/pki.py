@@ -39,8 +39,10 @@ def read_pki(
     files = Files(host)
     search = _Search(files, daemons if isinstance(daemons, Daemons) else None)
     search.of_daemons()
-    search.of_kubelet(kubelet if isinstance(kubelet, Kubelet) else None)
+    own = kubelet if isinstance(kubelet, Kubelet) else None
+    search.of_settings(own)
     search.of_kubeconfigs(kubeconfigs if isinstance(kubeconfigs, Kubeconfigs) else None)
+    search.of_kubelet_folders(own)
     search.of_places()
     pems = {(p.path, p.part): p for p in search.embedded}
     for use in search.uses:
@@ -74,6 +76,13 @@ def _rotates(kubelet: Kubelet | Absent | Unreadable) -> tuple[str, ...] | None:
     return tuple(name for name, value in values.items() if value)
 
 
+_SETTINGS = (
+    ("tlsCertFile", "kubelet-server", Kind.CERTIFICATE),
+    ("tlsPrivateKeyFile", "kubelet-server", Kind.KEY),
+    ("authentication.x509.clientCAFile", "kubelet-client-ca", Kind.TRUST),
+)
+
+
 @dataclass(slots=True)
 class _Search:
     """Collects uses: first what arguments and settings name, then what lies at usual places."""
@@ -82,55 +91,40 @@ class _Search:
     daemons: Daemons | None
     uses: list[Use] = field(default_factory=list)
     embedded: list[Pem] = field(default_factory=list)
+    places: set[tuple[str, Kind, str, str]] = field(default_factory=set)
+    named: set[tuple[str, Kind]] = field(default_factory=set)
+
+    def name(self, use: Use) -> None:
+        """An argument, a setting or a kubeconfig names it."""
+        if self.fresh(use):
+            self.uses.append(use)
+            if use.in_use:
+                self.named.add((use.component, use.kind))
+
+    def add(self, use: Use) -> None:
+        """It lies at a usual place: in use unless something names another file for the same."""
+        if self.fresh(use):
+            unused = (use.component, use.kind) in self.named or not self.runs(use.component)
+            self.uses.append(_orphan(use) if unused else use)
+
+    def fresh(self, use: Use) -> bool:
+        place = (use.component, use.kind, use.path, use.part)
+        new = place not in self.places
+        self.places.add(place)
+        return new
 
     def of_daemons(self) -> None:
         for daemon in self.daemons.rows if self.daemons else ():
-            self.uses += uses_of(daemon)
+            for use in uses_of(daemon):
+                self.name(use)
 
-    def of_kubelet(self, kubelet: Kubelet | None) -> None:
-        """What its settings name; else the folder in which it keeps what it makes and rotates."""
-        folders = list(KUBELET_FOLDERS)
-        if kubelet is not None:
-            self.of_settings(kubelet)
-            if given := kubelet.flag("cert-dir"):
-                folders.insert(0, kubelet.root + posixpath.join(kubelet.launch.cwd, given.value))
-        named = any(u.component == "kubelet-server" for u in self.uses)
-        for folder in dict.fromkeys(folders):
-            names = self.files.names(folder)
-            for kind in ("client", "server"):
-                self.rotated(folder, names, kind)
-            if "kubelet.crt" in names:
-                own = Use("kubelet-server", Kind.CERTIFICATE, f"{folder}/kubelet.crt")
-                unused = named or "kubelet-server-current.pem" in names
-                self.add(_orphan(own) if unused else own)
-            if "kubelet.key" in names:
-                self.add(Use("kubelet-server", Kind.KEY, f"{folder}/kubelet.key"))
-
-    def of_settings(self, kubelet: Kubelet) -> None:
-        for path, component, kind in (
-            ("tlsCertFile", "kubelet-server", Kind.CERTIFICATE),
-            ("tlsPrivateKeyFile", "kubelet-server", Kind.KEY),
-            ("authentication.x509.clientCAFile", "kubelet-client-ca", Kind.TRUST),
-        ):
+    def of_settings(self, kubelet: Kubelet | None) -> None:
+        for path, component, kind in _SETTINGS if kubelet else ():
+            assert kubelet is not None
             setting = kubelet.get(path)
             if isinstance(setting.value, str) and setting.value:
                 place = kubelet.root + posixpath.join(kubelet.launch.cwd, setting.value)
-                known = any(u.path == place and u.component == component for u in self.uses)
-                if not known:
-                    self.uses.append(Use(component, kind, place, named_by=setting.source))
-
-    def rotated(self, folder: str, names: Iterable[str], kind: str) -> None:
-        current = f"kubelet-{kind}-current.pem"
-        target = self.files.real(f"{folder}/{current}") if current in names else None
-        for name in names:
-            if not (name.startswith(f"kubelet-{kind}-") and name.endswith(".pem")):
-                continue
-            path = f"{folder}/{name}"
-            if name != current and path == target:
-                continue
-            for use in Kind.CERTIFICATE, Kind.KEY:
-                one = Use(f"kubelet-{kind}", use, path)
-                self.add(one if name == current else replace(_orphan(one), superseded=True))
+                self.name(Use(component, kind, place, named_by=setting.source))
 
     def of_kubeconfigs(self, kubeconfigs: Kubeconfigs | None) -> None:
         for one in kubeconfigs.rows if kubeconfigs else ():
@@ -147,29 +141,43 @@ class _Search:
                 trust = Use("cluster-root-ca", Kind.TRUST, one.path, "", one.path, one.in_use)
                 if cluster.anchors:
                     self.embedded.append(cluster.anchors)
-                    self.uses.append(replace(trust, part=cluster.anchors.part))
+                    self.name(replace(trust, part=cluster.anchors.part))
                 elif cluster.authority:
                     self.name(replace(trust, path=cluster.authority))
 
-    def name(self, use: Use) -> None:
-        """A kubeconfig names it: surer than its place."""
-        same = (use.component, use.kind, use.path, use.part)
-        self.uses = [u for u in self.uses if (u.component, u.kind, u.path, u.part) != same]
-        self.uses.append(use)
+    def of_kubelet_folders(self, kubelet: Kubelet | None) -> None:
+        """Where it keeps what it makes and rotates."""
+        folders = list(KUBELET_FOLDERS)
+        if kubelet and (given := kubelet.flag("cert-dir")):
+            folders.insert(0, kubelet.root + posixpath.join(kubelet.launch.cwd, given.value))
+        for folder in dict.fromkeys(folders):
+            names = self.files.names(folder)
+            for kind in ("client", "server"):
+                self.rotated(folder, names, kind)
+            if "kubelet.crt" in names:
+                own = Use("kubelet-server", Kind.CERTIFICATE, f"{folder}/kubelet.crt")
+                self.add(_orphan(own) if "kubelet-server-current.pem" in names else own)
+            if "kubelet.key" in names:
+                self.add(Use("kubelet-server", Kind.KEY, f"{folder}/kubelet.key"))
+
+    def rotated(self, folder: str, names: Iterable[str], kind: str) -> None:
+        current = f"kubelet-{kind}-current.pem"
+        target = self.files.real(f"{folder}/{current}") if current in names else None
+        for name in names:
+            if not (name.startswith(f"kubelet-{kind}-") and name.endswith(".pem")):
+                continue
+            path = f"{folder}/{name}"
+            if name != current and path == target:
+                continue
+            for use in Kind.CERTIFICATE, Kind.KEY:
+                one = Use(f"kubelet-{kind}", use, path)
+                self.add(one if name == current else replace(_orphan(one), superseded=True))
 
     def of_places(self) -> None:
         for place in PLACES:
             for name in self.files.names(place.folder):
                 if use := _at_place(place, name):
                     self.add(use)
-
-    def add(self, use: Use) -> None:
-        """What lies at a place: in use unless arguments name another file for the same."""
-        same = [u for u in self.uses if (u.component, u.kind) == (use.component, use.kind)]
-        if any(u.path == use.path for u in same):
-            return
-        named = any(u.named_by != use.named_by and u.in_use for u in same)
-        self.uses.append(_orphan(use) if named or not self.runs(use.component) else use)
 
     def runs(self, component: str) -> bool:
         """Whether the daemon of a component runs. Without a process table all count as running;

@@ -54,9 +54,9 @@ class Files:
     def guard(self, path: str, real: str) -> Guard:
         at = self.host.stat(path)
         above = (self.folder(p) for p in folders_above(real))
-        return Guard(
-            at.mode, at.uid, at.gid, at.mtime, self.acl(path), tuple(f for f in above if f)
-        )
+        # The group bits are the mask of an access list: without them it gives nobody anything.
+        acl = self.acl(path) if at.mode & 0o070 else ()
+        return Guard(at.mode, at.uid, at.gid, at.mtime, acl, tuple(f for f in above if f))
 
     def folder(self, path: str) -> Folder | None:
         if path not in self.folders:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from imds_lab.imitators import FORBIDDEN
-from imds_lab.scenarios import IMDS, MATRIX, SCENARIOS, play
+from imds_lab.scenarios import AWS6, IMDS, MATRIX, SCENARIOS, play
 
 pytestmark = pytest.mark.root
 
@@ -144,6 +144,12 @@ def test_a_node_without_pods_proves_nothing(results: dict[str, Any]) -> None:
         ("tarpit", "meta.pod.reach", "unknown"),
         ("endless-body", "meta.pod.reach", "unknown"),
         ("reset", "meta.pod.reach", "pass"),
+        ("aws v1", "meta.rule-coverage", "not-applicable"),
+        ("aws v2, hop limit 2, rules", "meta.rule-coverage", "fail"),
+        ("azure", "meta.rule-coverage", "fail"),  # default/web is not met by the rules
+        ("azure, half", "meta.rule-coverage", "fail"),
+        ("alibaba", "meta.rule-coverage", "not-applicable"),
+        ("gke", "meta.rule-coverage", "pass"),
     ],
 )
 def test_the_verdict_follows_from_the_matrix(
@@ -157,6 +163,38 @@ def test_a_finding_names_the_pods_and_the_address_family(results: dict[str, Any]
     assert because.startswith(
         "4 of 5 pod networks can use aws-imds over IPv4 and IPv6: default/api"
     )
+
+
+def test_a_finding_names_the_rules_that_block_and_their_conditions(
+    results: dict[str, Any],
+) -> None:
+    evidence = finding(results["aws v2, hop limit 2, rules"], "meta.pod.reach")["evidence"]
+    rules = {
+        (e["value"], e["source"].partition(" handle")[0]) for e in evidence if "rule" in e["what"]
+    }
+    four, six = f"aws-imds {IMDS}", f"aws-imds {AWS6}"
+    assert rules == {
+        (f"{four}: reject where iifname veth2", "inet guard pods"),
+        (f"{four}: reject where iifname veth5", "inet guard pods"),
+        (f"{four}: drop where saddr 10.244.3.2", "ip filter FORWARD"),
+        (f"{six}: drop where iifname veth5", "inet guard pods"),
+        (
+            "ecs-task-credentials 169.254.170.2:80: reject where iifname veth5",
+            "inet guard pods",
+        ),
+    }
+
+
+def test_the_route_to_an_endpoint_is_told(results: dict[str, Any]) -> None:
+    evidence = finding(results["aws v1"], "meta.pod.reach")["evidence"]
+    routes = {e["value"] for e in evidence if e["what"] == "route of the node"}
+    assert "169.254.169.254: unicast via 172.31.0.1 dev ens5" in routes
+
+
+def test_a_rule_of_the_nodes_own_output_is_named(results: dict[str, Any]) -> None:
+    found = finding(results["aws, the node's own processes kept off"], "meta.host.reach")
+    rules = [e["value"] for e in found["evidence"] if e["what"] == "rule in output"]
+    assert rules == [f"aws-imds {IMDS}: reject where skuid != 0"]
 
 
 def test_pods_in_the_hosts_network_are_listed_apart(results: dict[str, Any]) -> None:

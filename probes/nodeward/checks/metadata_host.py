@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from nodeward.facts.cloud import Cloud, Sign
 from nodeward.facts.endpoints import BY_NAME, Kind
+from nodeward.facts.firewall import NodeRules
+from nodeward.facts.matrix import Matrix, rule_evidence
 from nodeward.facts.metadata import (
     REACHED,
     UNCLEAR,
@@ -70,31 +72,52 @@ def _seen(outcome: Outcome) -> HostReach:
     ],
     mappings={"sac": ["cloud-metadata"]},
     examples=[
-        Example(Status.PASS, (_AWS, _seen(Outcome.UNREACHABLE)), "an owner match rejects it"),
-        Example(Status.FAIL, (_AWS, _seen(Outcome.OPEN)), "IMDSv1 answers without a token"),
-        Example(Status.FAIL, (_AWS, _seen(Outcome.TOKEN)), "IMDSv2 gives a token"),
-        Example(Status.UNKNOWN, (_AWS, _seen(Outcome.INTERCEPTED)), "something else answers"),
-        Example(Status.UNKNOWN, (_AWS, Unreadable("AskFromHost", "offline")), "a tree at rest"),
+        Example(
+            Status.PASS,
+            (_AWS, _seen(Outcome.UNREACHABLE), NodeRules()),
+            "an owner match rejects it",
+        ),
+        Example(
+            Status.FAIL, (_AWS, _seen(Outcome.OPEN), NodeRules()), "IMDSv1 answers without a token"
+        ),
+        Example(Status.FAIL, (_AWS, _seen(Outcome.TOKEN), NodeRules()), "IMDSv2 gives a token"),
         Example(
             Status.UNKNOWN,
-            (Unreadable("/sys/class/dmi/id", "EACCES"), HostReach()),
+            (_AWS, _seen(Outcome.INTERCEPTED), NodeRules()),
+            "something else answers",
+        ),
+        Example(
+            Status.UNKNOWN,
+            (_AWS, Unreadable("AskFromHost", "offline"), NodeRules()),
+            "a tree at rest",
+        ),
+        Example(
+            Status.UNKNOWN,
+            (Unreadable("/sys/class/dmi/id", "EACCES"), HostReach(), NodeRules()),
             "the cloud cannot be told: nothing is sent",
         ),
-        Example(Status.UNKNOWN, (Cloud(None), HostReach()), "no firmware table, no file tells"),
+        Example(
+            Status.UNKNOWN,
+            (Cloud(None), HostReach(), NodeRules()),
+            "no firmware table, no file tells",
+        ),
         Example(
             Status.NOT_APPLICABLE,
-            (Cloud(None, (), ("/sys/class/dmi/id",)), HostReach()),
+            (Cloud(None, (), ("/sys/class/dmi/id",)), HostReach(), NodeRules()),
             "no cloud is recognised: nothing is sent",
         ),
         Example(
             Status.NOT_APPLICABLE,
-            (_AWS, HostReach(), Metadata(enabled="off")),
+            (_AWS, HostReach(), NodeRules(), Metadata(enabled="off")),
             "switched off: nothing is sent",
         ),
     ],
 )
 def host_reach(
-    cloud: Cloud | Absent | Unreadable, reach: HostReach | Absent | Unreadable, p: Metadata
+    cloud: Cloud | Absent | Unreadable,
+    reach: HostReach | Absent | Unreadable,
+    rules: NodeRules | Absent | Unreadable,
+    p: Metadata,
 ) -> Verdict:
     not_asked = why_not(cloud, p)
     if not_asked is not None:
@@ -106,6 +129,8 @@ def host_reach(
     if reach.problem or not judged:
         return Verdict.unknown(f"the metadata endpoints were not asked: {reach.problem}")
     evidence = most([cell_evidence(cell) for cell in sorted(judged, key=worst_first)])
+    matrix = Matrix(cloud, Absent("pods"), Absent("pods"), reach, p, rules)
+    evidence += tuple(rule_evidence(matrix, JUDGED, ("output",)))
     evidence += tuple(Evidence("sent once", line) for line in sent(targets(cloud, p)))
     reached = [cell for cell in judged if cell.outcome in REACHED]
     if reached:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nodeward.facts.cloud import Cloud, Sign
 from nodeward.facts.endpoints import BY_NAME, SECRET_ATTRIBUTES, Kind, sent_table
+from nodeward.facts.firewall import NodeRules
 from nodeward.facts.matrix import Matrix, judge, reached, shown
 from nodeward.facts.metadata import (
     UNCLEAR,
@@ -63,6 +64,7 @@ def _cell(outcome: Outcome, name: str = "aws-imds", *, token_given: bool = False
 _WEB = Pod("2b7e9a40-0000-4000-8000-000000000001", "default", "web")
 _AGENT = Pod("2b7e9a40-0000-4000-8000-000000000002", "kube-system", "cni")
 _OWN = Pod("2b7e9a40-0000-4000-8000-000000000003", "default", "scraper")
+NO_RULES = NodeRules()
 _NET = PodNetworks((PodNetwork(4026532001, (4711,), (_WEB,)),))
 _NO_RIGHT = Unreadable("the pods' networks", "needs CAP_SYS_ADMIN to enter them")
 
@@ -73,40 +75,44 @@ def _pods(*cells: Cell) -> PodReach:
 
 def _given(
     cloud: str, *cells: Cell, host: HostReach | None = None
-) -> tuple[Cloud, PodNetworks, PodReach, HostReach]:
-    return _cloud(cloud), _NET, _pods(*cells), host or HostReach()
+) -> tuple[Cloud, PodNetworks, PodReach, HostReach, NodeRules]:
+    return _cloud(cloud), _NET, _pods(*cells), host or HostReach(), NO_RULES
 
 
-def _not_asked(
-    cloud: str = "aws",
-) -> tuple[Example, ...]:
+def _not_asked(cloud: str = "aws") -> tuple[Example, ...]:
     """The rows that every rule about pods' reach has alike."""
     here, none = _cloud(cloud), HostReach()
     return (
         Example(
             Status.UNKNOWN,
-            (here, PodNetworks(), PodReach(), none),
+            (here, PodNetworks(), PodReach(), none, NO_RULES),
             "no pod with a network of its own: there is nothing to ask from",
         ),
-        Example(Status.UNKNOWN, (here, _NET, _NO_RIGHT, none), "needs CAP_SYS_ADMIN"),
+        Example(Status.UNKNOWN, (here, _NET, _NO_RIGHT, none, NO_RULES), "needs CAP_SYS_ADMIN"),
         Example(
             Status.UNKNOWN,
-            (here, _NET, PodReach((Place((str(_WEB),), 1, (), "the pod is gone"),)), none),
+            (
+                here,
+                _NET,
+                PodReach((Place((str(_WEB),), 1, (), "the pod is gone"),)),
+                none,
+                NO_RULES,
+            ),
             "a pod's network went away while it was asked",
         ),
         Example(
             Status.UNKNOWN,
-            (Cloud(None), PodNetworks(), PodReach(), none),
+            (Cloud(None), PodNetworks(), PodReach(), none, NO_RULES),
             "the cloud cannot be told: nothing is sent",
         ),
         Example(
             Status.NOT_APPLICABLE,
-            (Cloud(None, (), ("/sys/class/dmi/id",)), PodNetworks(), PodReach(), none),
+            (Cloud(None, (), ("/sys/class/dmi/id",)), PodNetworks(), PodReach(), none, NO_RULES),
             "no cloud is recognised: nothing is sent",
         ),
         Example(
             Status.NOT_APPLICABLE,
-            (here, _NET, PodReach(), none, Metadata(enabled="off")),
+            (here, _NET, PodReach(), none, NO_RULES, Metadata(enabled="off")),
             "switched off: nothing is sent",
         ),
     )
@@ -183,9 +189,10 @@ def pod_reach(
     networks: PodNetworks | Absent | Unreadable,
     pods: PodReach | Absent | Unreadable,
     host: HostReach | Absent | Unreadable,
+    rules: NodeRules | Absent | Unreadable,
     p: Metadata,
 ) -> Verdict:
-    return judge(Matrix(cloud, networks, pods, host, p), JUDGED, severity=_weaker)
+    return judge(Matrix(cloud, networks, pods, host, p, rules), JUDGED, severity=_weaker)
 
 
 @check(
@@ -234,12 +241,13 @@ def hop_limit(
     networks: PodNetworks | Absent | Unreadable,
     pods: PodReach | Absent | Unreadable,
     host: HostReach | Absent | Unreadable,
+    rules: NodeRules | Absent | Unreadable,
     p: Metadata,
 ) -> Verdict:
     name = chosen_cloud(cloud, p)
     if why_not(cloud, p) is None and name != "aws":
         return Verdict.not_applicable(f"{name} has no hop limit for its metadata service")
-    matrix = Matrix(cloud, networks, pods, host, p)
+    matrix = Matrix(cloud, networks, pods, host, p, rules)
     return judge(matrix, (Kind.IMDS,), bad=lambda c: c.token_given, what="get a token of")
 
 
@@ -290,7 +298,7 @@ def hop_limit(
         ),
         Example(
             Status.UNKNOWN,
-            (_cloud("aws"), _NET, _NO_RIGHT, Unreadable("AskFromHost", "offline")),
+            (_cloud("aws"), _NET, _NO_RIGHT, Unreadable("AskFromHost", "offline"), NO_RULES),
             "a tree at rest",
         ),
         Example(
@@ -306,6 +314,7 @@ def imdsv1(
     networks: PodNetworks | Absent | Unreadable,
     pods: PodReach | Absent | Unreadable,
     host: HostReach | Absent | Unreadable,
+    rules: NodeRules | Absent | Unreadable,
     p: Metadata,
 ) -> Verdict:
     early = why_not(cloud, p)
@@ -314,7 +323,7 @@ def imdsv1(
     name = chosen_cloud(cloud, p)
     if not any(e.version_one for e in BY_NAME.values() if e.cloud == name):
         return Verdict.not_applicable(f"{name} has no session tokens that it could demand")
-    matrix = Matrix(cloud, networks, pods, host, p)
+    matrix = Matrix(cloud, networks, pods, host, p, rules)
     rows = [("host", matrix.host_cells), *((f"pod {p}", p.cells) for p in matrix.places)]
     rows = [(who, tuple(c for c in found if _first_version(c))) for who, found in rows]
     evidence = most([Evidence(who, shown(found)) for who, found in rows if found])
@@ -376,9 +385,10 @@ def alternative_endpoints(
     networks: PodNetworks | Absent | Unreadable,
     pods: PodReach | Absent | Unreadable,
     host: HostReach | Absent | Unreadable,
+    rules: NodeRules | Absent | Unreadable,
     p: Metadata,
 ) -> Verdict:
-    matrix = Matrix(cloud, networks, pods, host, p)
+    matrix = Matrix(cloud, networks, pods, host, p, rules)
     return judge(matrix, (Kind.ALTERNATIVE,), severity=_weaker)
 
 
@@ -433,9 +443,10 @@ def azure_wireserver(
     networks: PodNetworks | Absent | Unreadable,
     pods: PodReach | Absent | Unreadable,
     host: HostReach | Absent | Unreadable,
+    rules: NodeRules | Absent | Unreadable,
     p: Metadata,
 ) -> Verdict:
-    return judge(Matrix(cloud, networks, pods, host, p), (Kind.FABRIC,))
+    return judge(Matrix(cloud, networks, pods, host, p, rules), (Kind.FABRIC,))
 
 
 @check(
@@ -488,9 +499,10 @@ def attribute_names(
     networks: PodNetworks | Absent | Unreadable,
     pods: PodReach | Absent | Unreadable,
     host: HostReach | Absent | Unreadable,
+    rules: NodeRules | Absent | Unreadable,
     p: Metadata,
 ) -> Verdict:
-    matrix = Matrix(cloud, networks, pods, host, p)
+    matrix = Matrix(cloud, networks, pods, host, p, rules)
     return judge(
         matrix, (Kind.NAMES,), bad=lambda c: bool(SECRET_ATTRIBUTES & set(c.words)),
         what="see provisioning data in",

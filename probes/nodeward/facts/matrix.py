@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from nodeward.facts.cloud import Cloud
-from nodeward.facts.endpoints import Kind
+from nodeward.facts.endpoints import BY_NAME, Kind
+from nodeward.facts.firewall import NodeRules
 from nodeward.facts.metadata import (
     REACHED,
     UNCLEAR,
@@ -36,6 +37,7 @@ class Matrix:
     pods: PodReach | Absent | Unreadable
     host: HostReach | Absent | Unreadable
     p: Metadata
+    rules: NodeRules | Absent | Unreadable
 
     @property
     def places(self) -> tuple[Place, ...]:
@@ -61,7 +63,6 @@ def judge(
     bad: Callable[[Cell], bool] = reached,
     what: str = "use",
     severity: Callable[[Cell], Severity | None] = lambda _: None,
-    more: Iterable[Evidence] = (),
 ) -> Verdict:
     """Fail when a pod's network gets a bad cell of these kinds, unknown while one is unclear or
     untested, pass when each was asked and none is bad. A node without pods proves nothing."""
@@ -69,7 +70,8 @@ def judge(
     if early is not None:
         return early
     rows = [(place, tuple(c for c in place.cells if c.kind in kinds)) for place in matrix.places]
-    evidence = (*most([*_rows(rows, bad), *more]), *_beside(matrix, kinds))
+    evidence = (*most(_rows(rows, bad)), *_beside(matrix, kinds))
+    evidence += tuple(rule_evidence(matrix, kinds))
     offenders = [(p, [c for c in found if bad(c)]) for p, found in rows]
     offenders = [(p, found) for p, found in offenders if found]
     if offenders:
@@ -182,3 +184,28 @@ def _beside(matrix: Matrix, kinds: Collection[Kind]) -> Iterator[Evidence]:
     asked = [t for t in targets(matrix.cloud, matrix.p) if t.endpoint.kind in kinds]
     for line in sent(asked) if matrix.places or cells else ():
         yield Evidence("sent once from each place", line)
+
+
+def rule_evidence(
+    matrix: Matrix, kinds: Collection[Kind], hooks: Collection[str] = ("prerouting", "forward")
+) -> Iterator[Evidence]:
+    """The rules of the node that name these endpoints, and the routes to them."""
+    match matrix.rules:
+        case NodeRules(problem="") as rules:
+            named = [
+                Evidence(f"rule in {e.hook}", f"{e.endpoint} {e.address}: {e}", e.where)
+                for e in rules.effects
+                if e.hook in hooks and BY_NAME[e.endpoint].kind in kinds
+            ]
+            yield from most(named)
+            if not rules.complete:
+                yield Evidence("rules", "too many to read them all", "nf_tables")
+        case NodeRules(problem=problem):
+            yield Evidence("rules", f"not read: {problem}", "nf_tables")
+        case Unreadable(what, error):
+            yield Evidence("rules", f"not read: {error}", what)
+        case Absent():
+            return
+    if isinstance(matrix.rules, NodeRules):
+        for route in matrix.rules.routes:
+            yield Evidence("route of the node", f"{route.address}: {route}", "rtnetlink")

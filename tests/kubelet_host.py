@@ -1,0 +1,87 @@
+"""A host with a stand-in kubelet, in namespaces of its own; one scan of it.
+
+    python kubelet_host.py FOLDER ARG...     FOLDER: see kubelet_standin.py; ARG...: for the scan
+
+Run as the first process of new mount, pid and network namespaces: this machine's /etc and
+/var/lib are hidden under copies that live as long as these.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import kubelet_standin
+
+HERE = Path(__file__).parent
+CHECKOUT = HERE.parent
+
+
+def hide(place: str, copy: Path) -> None:
+    """Show `copy` where `place` is."""
+    subprocess.run(["mount", "--bind", str(copy), place], check=True)
+
+
+def main() -> int:
+    folder, *arguments = sys.argv[1:]
+    recording = Path(folder)
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    etc, lib = recording / "etc", recording / "lib"
+    (etc / "kubernetes" / "pki").mkdir(parents=True)
+    (lib / "kubelet").mkdir(parents=True)
+    for name in ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "python3.11"):
+        source = Path("/etc") / name
+        if source.is_dir():
+            shutil.copytree(source, etc / name, symlinks=True)
+        elif source.exists():
+            shutil.copy2(source, etc / name)
+    (etc / "hostname").write_text("k8s-node1\n")
+    if (recording / "config.yaml").exists():
+        shutil.copy2(recording / "config.yaml", lib / "kubelet" / "config.yaml")
+    if (recording / "ca.crt").exists():
+        shutil.copy2(recording / "ca.crt", etc / "kubernetes" / "pki" / "ca.crt")
+    hide("/etc", etc)
+    hide("/var/lib", lib)
+    kubelet = start(recording)
+    try:
+        scan = [sys.executable, "-m", "nodeward.cli", "scan", *arguments]
+        return subprocess.run(scan, env=environment(), check=False).returncode
+    finally:
+        kubelet.kill()
+        kubelet.wait()
+
+
+def environment() -> dict[str, str]:
+    ours = os.pathsep.join(str(CHECKOUT / part) for part in ("probes", "agent", "collector"))
+    return {**os.environ, "PYTHONPATH": ours, "NODEWARD_METADATA": "off"}
+
+
+def start(recording: Path) -> subprocess.Popen[str]:
+    """The copy of the interpreter, once it listens on every port."""
+    program = recording / "usr" / "bin" / "kubelet"
+    program.parent.mkdir(parents=True)
+    shutil.copy2(Path(sys.executable).resolve(), program)
+    kubelet = subprocess.Popen(
+        kubelet_standin.command((recording / "cmdline.args.txt").read_text().splitlines()),
+        executable=program,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={
+            **os.environ,
+            "PYTHONHOME": sys.base_prefix,
+            "PYTHONPATH": os.pathsep.join([sysconfig.get_paths()["purelib"], str(HERE)]),
+            "STANDIN": str(recording),
+        },
+    )
+    assert kubelet.stdout is not None
+    if kubelet.stdout.readline() != "ready\n":
+        raise RuntimeError("the stand-in did not start")
+    return kubelet
+
+
+if __name__ == "__main__":
+    sys.exit(main())

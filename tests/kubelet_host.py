@@ -62,7 +62,7 @@ def environment() -> dict[str, str]:
 
 def start(recording: Path) -> subprocess.Popen[str]:
     """The copy of the interpreter, once it listens on every port."""
-    program = recording / "usr" / "bin" / "kubelet"
+    program = recording / "binaries" / "v1.36.2" / "kubelet"  # where its version is told
     program.parent.mkdir(parents=True)
     shutil.copy2(Path(sys.executable).resolve(), program)
     kubelet = subprocess.Popen(

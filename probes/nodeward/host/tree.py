@@ -124,6 +124,10 @@ class TreeHost:
         except OSError as exc:
             raise translate(type(query).__name__, exc) from exc
 
+    def at(self, path: str, ask: Callable[[int], T]) -> T:
+        """For queries: what `ask` makes of an O_PATH descriptor of the file; OSError translated."""
+        return self._at(path, ask)
+
     def _at(self, path: str, ask: Callable[[int], T], *, follow: bool = True) -> T:
         with self._walked(path, follow=follow) as walk:
             try:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import posixpath
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from nodeward.facts.kubelet import ConfigFile, Kubelet, Launch, assemble, config_file
+from nodeward.facts.kubelet import (
+    ConfigFile,
+    Kubelet,
+    Launch,
+    assemble,
+    config_file,
+)
 from nodeward.facts.kubelet_flags import KINDS
 from nodeward.facts.pflags import parse_arguments
 from nodeward.facts.processes import Process, Processes
 from nodeward.host import Host, HostError, MissingError, OfflineError
 from nodeward.model import Absent
+from nodeward.probes.kubelet_embedded import EMBEDDED, EMBEDDED_UNITS, there
+from nodeward.probes.kubelet_version import version_of
 from nodeward.probes.registry import probe
 from nodeward.probes.unit_files import Service, read_service
 
@@ -30,17 +37,29 @@ BINARIES = (
 )
 
 
+PROGRAMS = ("kubelet", "kubelite", "k3s")
+
+
 @probe
 def read_kubelet(host: Host, processes: Processes | Absent) -> Kubelet:
     if isinstance(processes, Absent):
         return read(host, at_rest(host))
-    found = [p for p in processes.running("kubelet", "kubelite") if p.argv != ()]
+    found = [p for p in processes.running(*PROGRAMS) if _is_kubelet(p)]
     if not found:
         if not processes.complete:
             raise HostError("/proc", "other users' processes are hidden from us")
         raise MissingError("kubelet", "no such process")
     first, *others = [read(host, of_process(host, p)) for p in _of_this_node(host, found)]
     return replace(first, others=tuple(others))
+
+
+def _is_kubelet(process: Process) -> bool:
+    """A process that has ended but not gone has no arguments; of k3s, only its server and agent
+    hold a kubelet (it is also kubectl and crictl)."""
+    if process.program != "k3s":
+        return process.argv != ()
+    words = " ".join(process.argv or ()).split()
+    return len(words) > 1 and words[1] in ("server", "agent")
 
 
 def _of_this_node(host: Host, found: list[Process]) -> list[Process]:
@@ -65,6 +84,8 @@ def of_process(host: Host, process: Process) -> Launch:
     """How a running kubelet was started. HostError when its arguments may not be read."""
     if process.argv is None:
         raise HostError(f"/proc/{process.pid}/cmdline", "not readable")
+    if process.program == "kubelet" and not _has_flags(process.argv):
+        raise HostError(f"/proc/{process.pid}/cmdline", "overwritten: it holds no arguments")
     root = _root_of(host, process.pid)
     launch = Launch(
         argv=process.argv,
@@ -72,12 +93,19 @@ def of_process(host: Host, process: Process) -> Launch:
         pid=process.pid,
         exe=process.exe,
         started_at=process.started_at,
-        version=version_of(host, process.exe, root),
+        version=version_of(host, process.exe, root, process.started_at),
         gate=_gate(host, process.pid),
         cwd=_cwd(host, process.pid),
         root=root,
     )
+    if process.program in EMBEDDED:
+        return EMBEDDED[process.program](host, launch)
     return _with_sources(host, launch)
+
+
+def _has_flags(argv: tuple[str, ...]) -> bool:
+    """A process title ("kubelet: working") is one word that holds blanks."""
+    return not (len(argv) == 1 and " " in argv[0].strip())
 
 
 def _with_sources(host: Host, launch: Launch) -> Launch:
@@ -117,22 +145,23 @@ def _cwd(host: Host, pid: int) -> str:
 
 def at_rest(host: Host) -> Launch:
     """How the unit of a tree at rest would start it."""
+    for program, unit in EMBEDDED_UNITS:
+        try:
+            service = read_service(host, unit)
+        except MissingError:
+            continue
+        exe = service.words[0].text if service.words else None
+        version = version_of(host, exe, "", None)
+        launch = Launch((program,), unit, exe=exe, version=version, unit=unit)
+        return EMBEDDED[program](host, launch)
     try:
         service = read_service(host, "kubelet.service")
     except MissingError:
-        binary = next((b for b in BINARIES if _there(host, b)), None)
+        binary = next((b for b in BINARIES if there(host, b)), None)
         if binary is None:
             raise MissingError("kubelet", "neither unit nor binary") from None
         raise OfflineError(binary, "no unit starts it: its arguments are not known") from None
     return from_service(host, service)
-
-
-def _there(host: Host, path: str) -> bool:
-    try:
-        host.stat(path)
-    except MissingError:
-        return False
-    return True
 
 
 def from_service(host: Host, service: Service) -> Launch:
@@ -147,7 +176,7 @@ def from_service(host: Host, service: Service) -> Launch:
         argv=tuple(w.text for w in service.words),
         origin=service.name,
         exe=exe,
-        version=version_of(host, exe, ""),
+        version=version_of(host, exe, "", None),
         gate=any(name == ALPHA_GATE[:-1].decode() for name in service.environment),
         cwd=service.directory,
         words={i: w.source for i, w in enumerate(service.words) if i},
@@ -208,24 +237,3 @@ def _walk(host: Host, root: str, folder: str, level: int) -> Iterator[str]:
 def _is_directory(host: Host, path: str) -> bool:
     """WalkDir does not follow links: a link to a directory is no directory here."""
     return host.lstat(path).mode & 0o170000 == 0o040000
-
-
-_VERSION = re.compile(r"(?<![\d.])v?(1\.\d{1,3}\.\d{1,3})(?![\d.])")
-
-
-def version_of(host: Host, exe: str | None, root: str) -> str | None:
-    """The kubelet's version without running it: from its path, or from the package that owns it."""
-    if exe and (found := _VERSION.search(exe)):
-        return f"v{found[1]}"
-    return _debian_version(host, root)
-
-
-def _debian_version(host: Host, root: str) -> str | None:
-    try:
-        status = host.read(f"{root}/var/lib/dpkg/status", limit=64 << 20)
-    except HostError:
-        return None
-    found = re.search(
-        rb"(?:\A|\n)Package: kubelet\n(?:[^\n]+\n)*?Version: (?:\d+:)?([\d.]+)", status
-    )
-    return f"v{found[1].decode()}" if found else None

@@ -85,7 +85,7 @@ def read(root: Path) -> KernelModules:
 def variant_of(node: KernelModules) -> Variant:
     variants = list(node.variants())
     # kmod's version is not known in a tree: kmod 30's folders are the ones that were measured.
-    return next((v for v in variants if "/usr/local/lib/modprobe.d" in v.dirs), variants[0])
+    return next((v for v in variants if "/usr/local/lib/modprobe.d" in v.habits.dirs), variants[0])
 
 
 def engine_of(node: KernelModules) -> Modprobe:

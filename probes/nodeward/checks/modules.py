@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from nodeward.facts.exposure import BAD, Exposure, State, expose
 from nodeward.facts.kernel_modules import KernelModules, KernelTree, Loaded
-from nodeward.facts.modprobe_conf import DIRS_29, Entry
+from nodeward.facts.modprobe_conf import DIRS_29, Entry, Habits
 from nodeward.facts.module_requests import DCCP, SCTP, Component
 from nodeward.model import (
     Example,
@@ -77,7 +77,7 @@ def example_node(
     return KernelModules(
         live=False,
         kernels=(KernelTree("6.1.0", "/lib/modules/6.1.0", files),),
-        dirs=(DIRS_29,),
+        habits=(Habits(DIRS_29),),
         entries=tuple(given),
         loaded=tuple(rows),
     )

@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
 from nodeward.facts.autoload import Kernel, Modprobe, Program
-from nodeward.facts.modprobe_conf import Configuration, Entry, configure, module_blacklist
+from nodeward.facts.modprobe_conf import (
+    Configuration,
+    Entry,
+    Habits,
+    configure,
+    distinct,
+    module_blacklist,
+)
 from nodeward.facts.module_index import Index, Reads, read_index
 from nodeward.model import Fact
 
@@ -44,7 +51,7 @@ class Helper:
     `kind`: kmod, busybox, false, true, off (an empty path), missing, not executable, other.
     `setting` is the path as the kernel has it, `real` after all links; `writable` names what a
     user other than root could replace it through, "" when nothing. `dirs` are the modprobe.d
-    folders compiled into it, () when it does not tell.
+    folders compiled into it, () when it does not tell; `version` is kmod's, None if unknown.
     """
 
     setting: str = DEFAULT_MODPROBE
@@ -52,6 +59,7 @@ class Helper:
     real: str = "/usr/bin/kmod"
     writable: str = ""
     dirs: tuple[str, ...] = ()
+    version: int | None = None
     error: str = ""
 
 
@@ -77,7 +85,8 @@ class KernelTree:
 class KernelModules(Fact):
     """All inputs of the verdicts on modules. What could not be read stands in `errors`.
 
-    `dirs` are the folders that kmod reads, as sets: more than one when its version is not known.
+    `habits` are the ways in which modprobe may collect its files: more than one when its version
+    is not known.
     `loaded` is None when it is not known; `modular` is False where the running kernel has no
     loadable modules. `assumed` names what was taken from the kernel's defaults.
     """
@@ -86,7 +95,7 @@ class KernelModules(Fact):
 
     live: bool = True
     kernels: tuple[KernelTree, ...] = ()
-    dirs: tuple[tuple[str, ...], ...] = ()
+    habits: tuple[Habits, ...] = ()
     entries: tuple[Entry, ...] = ()
     helper: Helper = field(default_factory=Helper)
     disabled: bool | None = False
@@ -107,20 +116,20 @@ class KernelModules(Fact):
     def variants(self) -> Iterator[Variant]:
         """Each kernel under each set of folders. ParseError when an index is damaged."""
         for tree in self.kernels:
-            for dirs in self.dirs:
-                key = (tree.release, tree.folder, dirs)
+            for habits in distinct(self.habits, self.entries):
+                key = (tree.release, tree.folder, habits)
                 kept = self._memo.get(key)
                 if not isinstance(kept, Variant):
-                    kept = self._memo[key] = self._variant(tree, dirs)
+                    kept = self._memo[key] = self._variant(tree, habits)
                 yield kept
 
-    def _variant(self, tree: KernelTree, dirs: tuple[str, ...]) -> Variant:
+    def _variant(self, tree: KernelTree, habits: Habits) -> Variant:
         program = Program.BUSYBOX if self.helper.kind == "busybox" else Program.KMOD
         index = self._index(tree, program)
         softdep = tree.files.get("modules.softdep")
         conf = configure(
             self.entries,
-            dirs,
+            habits,
             softdep=None if softdep is None else (f"{tree.folder}/modules.softdep", softdep),
             command_line=b"" if program is Program.BUSYBOX else self.command_line,
         )
@@ -137,7 +146,7 @@ class KernelModules(Fact):
 
         kernel = Kernel(self.live_names, refuses)
         engine = Modprobe(index, conf, kernel, program, self.programs, tree.folder)
-        return Variant(tree, dirs, index, conf, engine, banned)
+        return Variant(tree, habits, index, conf, engine, banned)
 
     def _index(self, tree: KernelTree, program: Program) -> Index:
         reads = Reads.TRIES if self.live else Reads.EITHER
@@ -154,7 +163,7 @@ class Variant:
     """One kernel under one set of folders, ready to be asked."""
 
     tree: KernelTree
-    dirs: tuple[str, ...]
+    habits: Habits
     index: Index
     conf: Configuration
     engine: Modprobe

@@ -81,9 +81,52 @@ class Oddity(NamedTuple):
     why: str
 
 
-def is_config(name: str) -> bool:
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """What differs between versions of kmod when it collects files.
+
+    `alias_files`: it takes *.alias too (until 32). `dangling_hides`: a link that leads nowhere
+    hides a lower file of its name. Until 33 kmod looked at memory it had not set there, so
+    either can happen; from 34 on it never hides.
+    """
+
+    dirs: tuple[str, ...]
+    alias_files: bool = False
+    dangling_hides: bool = False
+
+
+def habits(version: int | None, dirs: tuple[str, ...] = ()) -> tuple[Habits, ...]:
+    """All that a kmod may do: one entry when it can be known. `dirs` are those compiled in."""
+    if version is None:
+        known = [(dirs or d, v) for d, v in ((DIRS_28, 28), (DIRS_29, 31), (DIRS_32, 32),
+                                             (DIRS_32, 34))]  # fmt: skip
+    else:
+        by_version = DIRS_28 if version <= 28 else DIRS_29 if version <= 31 else DIRS_32
+        known = [(dirs or by_version, version)]
+    found = [
+        Habits(folders, number <= 32, hides)
+        for folders, number in known
+        for hides in ((False, True) if number <= 33 else (False,))
+    ]
+    return tuple(dict.fromkeys(found))
+
+
+def distinct(all_of: Sequence[Habits], entries: Sequence[Entry]) -> tuple[Habits, ...]:
+    """Those habits that can lead to different files here."""
+    config = [e for e in entries if is_config(e.name, alias_files=True)]
+    dangling = any(e.kind is Kind.DANGLING for e in config)
+    alias = any(e.name.endswith(".alias") for e in config)
+    return tuple(
+        dict.fromkeys(
+            Habits(h.dirs, h.alias_files and alias, h.dangling_hides and dangling) for h in all_of
+        )
+    )
+
+
+def is_config(name: str, *, alias_files: bool) -> bool:
     """Whether kmod looks at an entry of this name at all."""
-    return not name.startswith(".") and len(name) >= 6 and name.endswith((".conf", ".alias"))
+    suffixes = (".conf", ".alias") if alias_files else (".conf",)
+    return not name.startswith(".") and len(name) >= 6 and name.endswith(suffixes)
 
 
 def logical_lines(raw: bytes) -> Iterator[tuple[int, str, int]]:
@@ -258,23 +301,25 @@ class Configuration:
 
 def configure(
     entries: Sequence[Entry],
-    dirs: Sequence[str],
+    habits: Habits,
     *,
     softdep: tuple[str, bytes] | None = None,
     command_line: bytes = b"",
 ) -> Configuration:
     """Merge as kmod does: by file name, the higher folder wins, then in order of the names.
 
-    `softdep` is the kernel's modules.softdep (path and text), sorted among them. A dangling link
-    or a directory called x.conf hides nothing.
+    `softdep` is the kernel's modules.softdep (path and text), sorted among them. A directory
+    called x.conf hides nothing.
     """
     chosen: dict[str, Entry] = {}
     masked = []
-    for folder in dirs:
+    for folder in habits.dirs:
         for entry in entries:
-            if entry.folder != folder or not is_config(entry.name):
+            if entry.folder != folder or entry.kind is Kind.DIRECTORY:
                 continue
-            if entry.kind in (Kind.DIRECTORY, Kind.DANGLING):
+            if not is_config(entry.name, alias_files=habits.alias_files):
+                continue
+            if entry.kind is Kind.DANGLING and not habits.dangling_hides:
                 continue
             first = chosen.setdefault(entry.name, entry)
             if first is not entry:
@@ -296,8 +341,8 @@ def configure(
         tuple(rules),
         tuple(odd),
         tuple(masked),
-        tuple(e for e in chosen.values() if e.data is None),
-        tuple(dirs),
+        tuple(e for e in chosen.values() if e.data is None and e.kind is not Kind.DANGLING),
+        habits.dirs,
         {kind: tuple(found) for kind, found in kinds.items()},
     )
 

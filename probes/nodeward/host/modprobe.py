@@ -30,8 +30,9 @@ class ProgramKind:
 
     kind: str
     real: str
-    writable: str
-    dirs: tuple[str, ...]
+    writable: str = ""
+    dirs: tuple[str, ...] = ()
+    version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,23 +49,26 @@ class WhatProgram(Query[ProgramKind]):
             real = host.real(self.path)
             found = host.stat(self.path)
         except MissingError:
-            return ProgramKind("missing", "", "", ())
+            return ProgramKind("missing", "")
         name = real.rpartition("/")[2]
         if not statmod.S_ISREG(found.mode) or not found.mode & 0o111:
-            return ProgramKind("not executable", real, "", ())
+            return ProgramKind("not executable", real)
         writable = _writable(host, real)
         if name in ("false", "true"):
-            return ProgramKind(name, real, writable, ())
-        kind, dirs = _from_bytes(host.read(self.path, limit=PROGRAM_LIMIT))
-        return ProgramKind(kind, real, writable, dirs)
+            return ProgramKind(name, real, writable)
+        raw = host.read(self.path, limit=PROGRAM_LIMIT)
+        kind = _from_bytes(raw)
+        told = re.search(rb"kmod version (\d+)", raw) if kind == "kmod" else None
+        dirs = _dirs(raw) if kind == "kmod" else ()
+        return ProgramKind(kind, real, writable, dirs, int(told[1]) if told else None)
 
 
-def _from_bytes(raw: bytes) -> tuple[str, tuple[str, ...]]:
+def _from_bytes(raw: bytes) -> str:
     if b"BusyBox v" in raw:
-        return ("other" if b"modules.dep.bb" in raw else "busybox"), ()
+        return "other" if b"modules.dep.bb" in raw else "busybox"
     if raw[:4] == b"\x7fELF" and (b"kmod version" in raw or b"libkmod" in raw):
-        return "kmod", _dirs(raw)
-    return "other", ()
+        return "kmod"
+    return "other"
 
 
 def _dirs(raw: bytes) -> tuple[str, ...]:

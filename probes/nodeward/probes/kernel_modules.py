@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat as statmod
 import zlib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 from nodeward.facts.autoload import Modprobe
@@ -21,11 +22,10 @@ from nodeward.facts.kernel_modules import (
 )
 from nodeward.facts.modprobe_conf import (
     ALL_DIRS,
-    DIRS_28,
-    DIRS_29,
-    DIRS_32,
     Entry,
+    Habits,
     Kind,
+    habits,
     parse,
 )
 from nodeward.facts.module_index import BINARY, TEXT
@@ -73,7 +73,7 @@ def read_kernel_modules(host: Host) -> KernelModules:
     found = KernelModules(
         live=host.live,
         kernels=_kernels(host, notes, busybox=helper.kind == "busybox"),
-        dirs=_dirs(host, helper),
+        habits=_habits(host, helper),
         entries=entries,
         helper=helper,
         disabled=_disabled(host, notes),
@@ -129,27 +129,28 @@ def _helper(host: Host, notes: Notes) -> Helper:
     if found.kind == "missing" and raw is None:
         notes.assumed.append("modprobe is kmod (none in this tree)")
         return Helper(setting, "kmod", "")
-    return Helper(setting, found.kind, found.real, found.writable, found.dirs)
+    return Helper(setting, found.kind, found.real, found.writable, found.dirs, found.version)
 
 
-def _dirs(host: Host, helper: Helper) -> tuple[tuple[str, ...], ...]:
-    """The sets of folders to judge under, without one that is another's by a link."""
+def _habits(host: Host, helper: Helper) -> tuple[Habits, ...]:
+    """How modprobe may collect its files, each folder once: /lib is /usr/lib on most systems."""
     if helper.kind == "busybox":
-        sets: tuple[tuple[str, ...], ...] = (("/etc/modprobe.d",),)
-    else:
-        sets = (helper.dirs,) if helper.dirs else (DIRS_28, DIRS_29, DIRS_32)
-    found: list[tuple[str, ...]] = []
-    for dirs in sets:
-        real: dict[str, str] = {}
-        for folder in dirs:
-            try:
-                real.setdefault(host.real(folder), folder)
-            except HostError:
-                continue
-        one = tuple(real.values())
-        if one not in found:
-            found.append(one)
-    return tuple(found)
+        return (Habits(("/etc/modprobe.d",)),)
+    real: dict[str, str] = {}
+    for folder in ALL_DIRS:
+        with suppress(HostError):
+            real[folder] = host.real(folder)
+    found = [replace(h, dirs=_once(h.dirs, real)) for h in habits(helper.version, helper.dirs)]
+    return tuple(dict.fromkeys(found))
+
+
+def _once(dirs: Iterable[str], real: Mapping[str, str]) -> tuple[str, ...]:
+    """The folders that are there, without one that a link makes the same as one before it."""
+    first: dict[str, str] = {}
+    for folder in dirs:
+        if folder in real:
+            first.setdefault(real[folder], folder)
+    return tuple(first.values())
 
 
 def _entries(host: Host, folder: str) -> Iterable[Entry]:

@@ -2,98 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from nodeward.facts.exposure import BAD, Exposure, State, expose
-from nodeward.facts.kernel_modules import KernelModules, KernelTree, Loaded
-from nodeward.facts.modprobe_conf import DIRS_29, Entry, Habits
-from nodeward.facts.module_requests import DCCP, SCTP, Component
+from nodeward.checks.module_terms import (
+    DCCP_ALIAS,
+    DCCP_DEP,
+    SCTP_ALIAS,
+    SCTP_DEP,
+    SOURCES,
+    blocking,
+    example_node,
+    verdict,
+)
+from nodeward.facts.exposure import expose
+from nodeward.facts.kernel_modules import KernelModules
+from nodeward.facts.modprobe_conf import Entry
+from nodeward.facts.module_requests import DCCP, SCTP
 from nodeward.model import (
     Example,
     Params,
     Remedy,
     Severity,
-    Source,
     Status,
     Unreadable,
     Verdict,
     check,
 )
-
-KUBERNETES = Source(
-    "Kubernetes: Securing a Cluster, preventing containers from loading unwanted kernel modules",
-    "https://kubernetes.io/docs/tasks/administer-cluster/securing-a-cluster/"
-    "#preventing-containers-from-loading-unwanted-kernel-modules",
-)
-MODPROBE_D = Source("modprobe.d(5)", "https://man7.org/linux/man-pages/man5/modprobe.d.5.html")
-KMOD_C = Source(
-    "Linux, kernel/module/kmod.c",
-    "https://git.kernel.org/pub/scm/linux/kernel/git/torvalds/linux.git/tree/kernel/module/kmod.c",
-)
-SOURCES = (KUBERNETES, MODPROBE_D, KMOD_C)
-
-
-def verdict(
-    exposure: Exposure, *, severity: Severity | None = None, remedy: Remedy | None = None
-) -> Verdict:
-    """A state as one of the five statuses."""
-    if exposure.state in BAD:
-        if exposure.state is State.PARTLY:
-            severity = Severity.MEDIUM
-        return Verdict.failed(
-            exposure.because, *exposure.evidence, severity=severity, remedy=remedy
-        )
-    if exposure.state is State.UNKNOWN:
-        return Verdict.unknown(exposure.because, *exposure.evidence)
-    return Verdict.passed(exposure.because, *exposure.evidence)
-
-
-def blocking(*modules: str) -> Remedy:
-    """`install X /bin/false` for each: the only rule that also holds for a dependency."""
-    lines = "".join(f"install {m} /bin/false\\n" for m in modules)
-    return Remedy(
-        "Have modprobe run a command that fails instead of loading it. `blacklist` is not enough:"
-        " it does not apply to a module that is loaded as a dependency or by its own name.",
-        (f"printf '{lines}' > /etc/modprobe.d/nodeward-{modules[0]}.conf",),
-    )
-
-
-def example_node(
-    conf: str = "",
-    alias: str = "",
-    dep: str = "",
-    *,
-    loaded: tuple[str, ...] = (),
-    entries: tuple[Entry, ...] = (),
-) -> KernelModules:
-    """A small host for the truth tables: one kernel, one file of configuration."""
-    files: Mapping[str, bytes] = {"modules.alias": alias.encode(), "modules.dep": dep.encode()}
-    rows = [Loaded(name, 0, "Live") for name in loaded]
-    given: Sequence[Entry] = entries or (
-        (Entry("/etc/modprobe.d/node.conf", data=conf.encode()),) if conf else ()
-    )
-    return KernelModules(
-        live=False,
-        kernels=(KernelTree("6.1.0", "/lib/modules/6.1.0", files),),
-        habits=(Habits(DIRS_29),),
-        entries=tuple(given),
-        loaded=tuple(rows),
-    )
-
-
-DCCP_ALIAS = """alias net-pf-2-proto-33-type-6 dccp_ipv4
-alias net-pf-2-proto-0-type-6 dccp_ipv4
-alias net-pf-10-proto-33-type-6 dccp_ipv6
-alias net-pf-10-proto-0-type-6 dccp_ipv6
-"""
-DCCP_DEP = """kernel/net/dccp/dccp.ko:
-kernel/net/dccp/dccp_ipv4.ko: kernel/net/dccp/dccp.ko
-kernel/net/dccp/dccp_ipv6.ko: kernel/net/dccp/dccp_ipv4.ko kernel/net/dccp/dccp.ko
-"""
-SCTP_ALIAS = "alias net-pf-2-proto-132 sctp\nalias net-pf-10-proto-132 sctp\n"
-SCTP_DEP = "kernel/net/sctp/sctp.ko:\n"
 
 
 @check(
@@ -143,7 +78,7 @@ SCTP_DEP = "kernel/net/sctp/sctp.ko:\n"
     ),
 )
 def dccp(node: KernelModules) -> Verdict:
-    return verdict(expose(node, DCCP))
+    return verdict(node, DCCP, expose(node, DCCP))
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +139,4 @@ class SctpParams(Params):
 def sctp(node: KernelModules, p: SctpParams) -> Verdict:
     if p.wanted:
         return Verdict.not_applicable("SCTP is used here: checks:kernel.module.sctp:wanted is set")
-    return verdict(expose(node, SCTP))
-
-
-NAMED: tuple[Component, ...] = (DCCP, SCTP)
+    return verdict(node, SCTP, expose(node, SCTP))

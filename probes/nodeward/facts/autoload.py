@@ -192,7 +192,8 @@ class Modprobe:
         """The first softdep rule whose pattern matches."""
         return next((r for r in self.conf.of("softdep") if matches(r.name, name)), None)
 
-    def _soft(self, name: str) -> tuple[list[Found], list[Found]]:
+    def soft(self, name: str) -> tuple[list[Found], list[Found]]:
+        """What its softdep rule brings before and after it. Any makes its install rule void."""
         rule = self.softdep(name) if self.program is Program.KMOD else None
         if rule is None:
             return [], []
@@ -223,7 +224,7 @@ class Modprobe:
                 fill(m)
 
         def fill(m: Found) -> None:
-            pre, post = self._soft(m.name)
+            pre, post = self.soft(m.name)
             for soft in pre:
                 visit(soft, False)
             out.append((m, bool(pre or post)))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
 from nodeward.facts.autoload import Does, Event, Run
 from nodeward.facts.errors import ParseError
 from nodeward.facts.kernel_modules import KernelModules, Variant, version
-from nodeward.facts.module_requests import DIAG_GUARD, Component, Request
+from nodeward.facts.module_requests import BY_NAME, DIAG_GUARD, Component, Request
 from nodeward.model import Evidence
 
 
@@ -44,6 +44,14 @@ def expose(node: KernelModules, component: Component) -> Exposure:
     early = _running(node, component)
     if early is not None:
         return early
+    if component.wants:
+        first = expose(node, BY_NAME[component.wants])
+        if first.state not in BAD and first.state is not State.UNKNOWN:
+            return Exposure(
+                first.state,
+                f"nothing can ask for {component.title}: {first.because}",
+                first.evidence,
+            )
     if not node.kernels:
         return Exposure(State.UNKNOWN, "offline: there is no kernel in this tree")
     found: list[Exposure] = []
@@ -52,6 +60,11 @@ def expose(node: KernelModules, component: Component) -> Exposure:
     except ParseError as exc:
         return Exposure(State.UNKNOWN, f"an index of the modules is damaged: {exc}")
     return min(found, key=lambda e: list(State).index(e.state))
+
+
+def expose_all(node: KernelModules, components: Iterable[Component]) -> list[Exposure]:
+    """Each component's exposure, in their order."""
+    return [expose(node, component) for component in components]
 
 
 def _running(node: KernelModules, component: Component) -> Exposure | None:
@@ -198,8 +211,8 @@ def switched_off(node: KernelModules, variant: Variant) -> Exposure | None:
 
 def requests(variant: Variant, component: Component) -> tuple[Request, ...]:
     """The component's requests that this kernel makes of a process without rights."""
-    guarded = version(variant.tree.release) >= DIAG_GUARD
-    return tuple(r for r in component.requests if not (r.diag and guarded))
+    number = version(variant.tree.release)
+    return tuple(r for r in component.requests if r.made_by(number))
 
 
 def _judged(node: KernelModules, variant: Variant, component: Component) -> Exposure:

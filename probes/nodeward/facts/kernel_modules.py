@@ -44,6 +44,15 @@ def parse_proc_modules(raw: bytes) -> tuple[Loaded, ...]:
     return tuple(rows)
 
 
+def parse_sysctl(raw: bytes) -> Iterator[tuple[str, str, int]]:
+    """sysctl.d(5): (key with dots, value, line). A "-" before a key only hides errors."""
+    for number, line in enumerate(raw.decode("utf-8", "replace").split("\n"), 1):
+        text = line.strip()
+        key, equals, value = text.partition("=")
+        if equals and not text.startswith(("#", ";")):
+            yield key.strip().lstrip("-").replace("/", "."), value.strip(), number
+
+
 @dataclass(frozen=True, slots=True)
 class Helper:
     """What the kernel runs for a request: `kernel.modprobe` and the program it leads to.
@@ -88,7 +97,8 @@ class KernelModules(Fact):
     `habits` are the ways in which modprobe may collect its files: more than one when its version
     is not known.
     `loaded` is None when it is not known; `modular` is False where the running kernel has no
-    loadable modules. `assumed` names what was taken from the kernel's defaults.
+    loadable modules. `boot_sysctl` is what the configuration will set at the next boot, with its
+    place. `assumed` names what was taken from the kernel's defaults.
     """
 
     events: ClassVar[tuple[str, ...]] = ("module", "sysctl")
@@ -104,6 +114,7 @@ class KernelModules(Fact):
     built_in: frozenset[str] = frozenset()  # under /sys/module and not in /proc/modules
     modular: bool = True
     programs: Mapping[str, bool] = field(default_factory=dict)
+    boot_sysctl: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     assumed: tuple[str, ...] = ()
     errors: tuple[tuple[str, str], ...] = ()
     _memo: dict[object, object] = field(default_factory=dict, repr=False, compare=False)

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+KINDS = {1: "SOCK_STREAM", 2: "SOCK_DGRAM", 3: "SOCK_RAW", 4: "SOCK_RDM", 5: "SOCK_SEQPACKET",
+         6: "SOCK_DCCP", 10: "SOCK_PACKET"}  # fmt: skip
 SOCKET_TYPES = range(11)  # SOCK_MAX is 11; the kernel asks before it knows what the type means
 DIAG_GUARD = (4, 17)
 """From this kernel on sock_diag asks for a protocol's module only once the protocol is there."""
+TC_ALIASES = (6, 9)
+"""From this kernel on traffic control asks for net-sch-X; before for sch_X, the module's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +23,13 @@ class Request:
 
     name: str
     by: str
-    diag: bool = False  # only on kernels before DIAG_GUARD
     userns: bool = False  # needs a capability that a new user namespace gives
+    since: tuple[int, int] = (0, 0)
+    until: tuple[int, int] = (999, 0)
+
+    def made_by(self, version: tuple[int, int]) -> bool:
+        """Whether a kernel of this version asks so; (0, 0) is one that we cannot tell."""
+        return version == (0, 0) or self.since <= version < self.until
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +61,7 @@ def _inet(protocol: int, kinds: range | tuple[int, ...], title: str) -> tuple[Re
     found = []
     for family, name in FAMILIES.items():
         for kind in kinds:
-            by = f"socket({name}, type {kind}, {title})"
+            by = f"socket({name}, {KINDS.get(kind, kind)}, {title})"
             found.append(Request(f"net-pf-{family}-proto-{protocol}-type-{kind}", by))
         found.append(Request(f"net-pf-{family}-proto-{protocol}", f"socket({name}, any, {title})"))
     return tuple(found)
@@ -60,7 +69,7 @@ def _inet(protocol: int, kinds: range | tuple[int, ...], title: str) -> tuple[Re
 
 def _diag(protocol: int) -> tuple[Request, ...]:
     return tuple(
-        Request(f"net-pf-16-proto-4-type-{f}-{protocol}", f"sock_diag for {n}", diag=True)
+        Request(f"net-pf-16-proto-4-type-{f}-{protocol}", f"sock_diag for {n}", until=DIAG_GUARD)
         for f, n in FAMILIES.items()
     )
 
@@ -87,4 +96,118 @@ SCTP = Component(
     ("sctp_diag",),
     "kernel/net/sctp",
 )
-COMPONENTS = (DCCP, SCTP)
+RDS = family("rds", 21, "rds", title="AF_RDS")
+TIPC = Component(
+    "tipc",
+    "TIPC",
+    ("tipc",),
+    (
+        Request("net-pf-30", "socket(AF_TIPC)"),
+        Request("net-pf-16-proto-16-family-TIPC", "a generic netlink look-up of TIPC"),
+        Request("net-pf-16-proto-16-family-TIPCv2", "a generic netlink look-up of TIPCv2"),
+    ),
+    ("diag",),
+)
+AF_ALG = family("af_alg", 38, "af_alg", title="AF_ALG")
+
+
+def _algif(kind: str) -> Component:
+    """bind() of an AF_ALG socket. Where no alias says so, "-" as "_" is the module's own name."""
+    request = Request(f"algif-{kind}", f"bind() of an AF_ALG socket to {kind}")
+    return Component(
+        f"algif_{kind}", f"algif_{kind}", (f"algif_{kind}",), (request,), wants="af_alg"
+    )
+
+
+ALGIF = tuple(_algif(kind) for kind in ("aead", "skcipher", "hash", "rng"))
+
+
+def _xfrm(name: str, family: int, protocol: int) -> Component:
+    by = f"a state of {name}, with CAP_NET_ADMIN in a user namespace"
+    request = Request(f"xfrm-type-{family}-{protocol}", by, userns=True)
+    return Component(name, name, (name,), (request,))
+
+
+IPSEC = (
+    _xfrm("esp4", 2, 50),
+    _xfrm("esp6", 10, 50),
+    family("rxrpc", 33, "rxrpc", title="AF_RXRPC"),
+    family("af_key", 15, "af_key", title="AF_KEY"),
+    Component(
+        "xfrm_user",
+        "xfrm_user",
+        ("xfrm_user",),
+        (Request("net-pf-16-proto-6", "socket(AF_NETLINK, NETLINK_XFRM)"),),
+    ),
+)
+LEGACY = (
+    family("ax25", 3, "ax25"),
+    family("ipx", 4, "ipx"),
+    family("appletalk", 5, "appletalk"),
+    family("netrom", 6, "netrom"),
+    family("atm", 8, "atm"),
+    family("x25", 9, "x25"),
+    family("rose", 11, "rose"),
+    family("decnet", 12, "decnet"),
+    family("pppox", 24, "pppox"),
+    family("llc2", 26, "llc2"),
+    family("can", 29, "can"),
+    family("bluetooth", 31, "bluetooth"),
+    family("mISDN", 34, "mISDN_core"),
+    family("phonet", 35, "phonet"),
+    family("ieee802154", 36, "ieee802154_socket"),
+    family("caif", 37, "caif_socket"),
+    family("nfc", 39, "nfc"),
+    family("kcm", 41, "kcm"),
+    family("qrtr", 42, "qrtr"),
+    family("smc", 43, "smc"),
+    family("mctp", 45, "mctp"),
+)
+VSOCK = family("vsock", 40, "vsock", title="AF_VSOCK")
+
+
+def _filesystem(name: str, module: str = "") -> Component:
+    by = f"mount() of {name}, with CAP_SYS_ADMIN in a user namespace"
+    return Component(name, name, (module or name,), (Request(f"fs-{name}", by, userns=True),))
+
+
+FILESYSTEMS = (
+    *map(_filesystem, ("cramfs", "freevxfs", "hfs", "hfsplus", "jffs2", "squashfs", "udf")),
+    *map(_filesystem, ("cifs", "nfs")),
+    _filesystem("nfs4", "nfsv4"),
+)
+
+
+def _userns(name: str, request: str, by: str) -> Component:
+    found = Request(request, f"{by}, with CAP_NET_ADMIN in a user namespace", userns=True)
+    return Component(name, name, (name,), (found,))
+
+
+def _traffic(table: str, kind: str, what: str) -> Component:
+    by = f"{what} {kind}, with CAP_NET_ADMIN in a user namespace"
+    name = f"{table}_{kind}"
+    found = (
+        Request(f"net-{table}-{kind}", by, userns=True, since=TC_ALIASES),
+        Request(name, by, userns=True, until=TC_ALIASES),
+    )
+    return Component(name, name, (name,), found)
+
+
+USERNS = (
+    _userns("nf_tables", "nfnetlink-subsys-10", "an nftables table"),
+    _userns("ip_set", "nfnetlink-subsys-6", "an IP set"),
+    *(_traffic("sch", k, "the queueing discipline")
+      for k in ("hfsc", "drr", "qfq", "ets", "cake", "choke", "red", "sfq", "plug", "netem")),
+    *(_traffic("cls", k, "the traffic classifier")
+      for k in ("u32", "flower", "route", "fw", "basic", "matchall")),
+    *(_traffic("act", k, "the traffic action") for k in ("pedit", "mirred", "ct", "connmark")),
+    *(_userns(k, f"rtnl-link-{k}", f"a {k} interface")
+      for k in ("vxlan", "geneve", "ipvlan", "macvlan", "bonding", "team", "gtp", "hsr", "batadv")),
+)  # fmt: skip
+
+COMPONENTS = (DCCP, SCTP, RDS, TIPC, AF_ALG, *ALGIF, *IPSEC, *LEGACY, VSOCK, *FILESYSTEMS, *USERNS)
+"""Every component that some check judges."""
+
+BY_NAME = {component.name: component for component in COMPONENTS}
+UNWANTED = (DCCP, SCTP, RDS, TIPC, *LEGACY)
+"""What no ordinary node has loaded."""

@@ -19,6 +19,7 @@ from nodeward.facts.kernel_modules import (
     Loaded,
     parse_build_options,
     parse_proc_modules,
+    parse_sysctl,
 )
 from nodeward.facts.modprobe_conf import (
     ALL_DIRS,
@@ -28,12 +29,15 @@ from nodeward.facts.modprobe_conf import (
     habits,
     parse,
 )
+from nodeward.facts.modprobe_effect import OLD_FILE
 from nodeward.facts.module_index import BINARY, TEXT
 from nodeward.facts.module_requests import COMPONENTS
 from nodeward.host import Host, HostError, MissingError
 from nodeward.host.modprobe import WhatProgram
 from nodeward.probes.registry import probe
 
+SYSCTL_DIRS = ("/etc/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d", "/lib/sysctl.d")
+SYSCTLS = ("kernel.modprobe", "kernel.modules_disabled")
 INDEX_LIMIT = 64 << 20
 CONF_LIMIT = 16 << 20
 STRAY_LIMIT = 64 << 10  # a file that kmod does not read is looked into only to say so
@@ -69,11 +73,13 @@ def read_kernel_modules(host: Host) -> KernelModules:
     notes = Notes()
     loaded, modular = _loaded(host, notes)
     helper = _helper(host, notes)
-    entries = tuple(e for folder in ALL_DIRS for e in _entries(host, folder))
+    folders = _folders(host)
+    entries = (*(e for f in dict.fromkeys(folders.values()) for e in _entries(host, f)),
+               *_old_file(host))  # fmt: skip
     found = KernelModules(
         live=host.live,
         kernels=_kernels(host, notes, busybox=helper.kind == "busybox"),
-        habits=_habits(host, helper),
+        habits=_habits(helper, folders),
         entries=entries,
         helper=helper,
         disabled=_disabled(host, notes),
@@ -82,6 +88,7 @@ def read_kernel_modules(host: Host) -> KernelModules:
         built_in=_built_in(host, loaded or ()),
         modular=modular,
         programs=_programs(host, entries),
+        boot_sysctl=_boot_sysctl(host, notes),
         assumed=tuple(notes.assumed),
         errors=tuple(notes.errors),
     )
@@ -132,25 +139,36 @@ def _helper(host: Host, notes: Notes) -> Helper:
     return Helper(setting, found.kind, found.real, found.writable, found.dirs, found.version)
 
 
-def _habits(host: Host, helper: Helper) -> tuple[Habits, ...]:
-    """How modprobe may collect its files, each folder once: /lib is /usr/lib on most systems."""
-    if helper.kind == "busybox":
-        return (Habits(("/etc/modprobe.d",)),)
-    real: dict[str, str] = {}
+def _folders(host: Host) -> Mapping[str, str]:
+    """Each modprobe.d that is there -> the first name of the same folder: /lib is /usr/lib."""
+    found: dict[str, str] = {}
+    first: dict[str, str] = {}
     for folder in ALL_DIRS:
         with suppress(HostError):
-            real[folder] = host.real(folder)
-    found = [replace(h, dirs=_once(h.dirs, real)) for h in habits(helper.version, helper.dirs)]
+            found[folder] = first.setdefault(host.real(folder), folder)
+    return found
+
+
+def _habits(helper: Helper, folders: Mapping[str, str]) -> tuple[Habits, ...]:
+    """How modprobe may collect its files."""
+    wanted = (
+        (Habits(("/etc/modprobe.d",)),)
+        if helper.kind == "busybox"
+        else habits(helper.version, helper.dirs)
+    )
+    found = [
+        replace(h, dirs=tuple(dict.fromkeys(folders[d] for d in h.dirs if d in folders)))
+        for h in wanted
+    ]
     return tuple(dict.fromkeys(found))
 
 
-def _once(dirs: Iterable[str], real: Mapping[str, str]) -> tuple[str, ...]:
-    """The folders that are there, without one that a link makes the same as one before it."""
-    first: dict[str, str] = {}
-    for folder in dirs:
-        if folder in real:
-            first.setdefault(real[folder], folder)
-    return tuple(first.values())
+def _old_file(host: Host) -> Iterable[Entry]:
+    """What module-init-tools and BusyBox read, and kmod does not."""
+    try:
+        return (Entry(OLD_FILE, Kind.FILE, host.read(OLD_FILE, limit=STRAY_LIMIT)),)
+    except HostError:
+        return ()
 
 
 def _entries(host: Host, folder: str) -> Iterable[Entry]:
@@ -162,7 +180,12 @@ def _entries(host: Host, folder: str) -> Iterable[Entry]:
         yield Entry(f"{folder}/?.conf", Kind.FILE, None, exc.why)
         return
     for name in names:
-        yield _entry(host, f"{folder}/{name}")
+        entry = _entry(host, f"{folder}/{name}")
+        yield entry
+        if entry.kind is Kind.DIRECTORY:
+            with suppress(HostError):
+                for inner in host.names(entry.path):
+                    yield _entry(host, f"{entry.path}/{inner}")
 
 
 def _entry(host: Host, path: str) -> Entry:
@@ -200,6 +223,25 @@ def _command_line(host: Host, notes: Notes) -> bytes:
     if raw is None:
         notes.assumed.append("the kernel command line says nothing about modules")
     return raw or b""
+
+
+def _boot_sysctl(host: Host, notes: Notes) -> Mapping[str, tuple[str, str]]:
+    """What sysctl.d(5) will set at the next boot: by file name, the last one wins."""
+    chosen: dict[str, str] = {}
+    for folder in SYSCTL_DIRS:
+        try:
+            names = host.names(folder)
+        except HostError:
+            continue
+        for name in names:
+            if name.endswith(".conf"):
+                chosen.setdefault(name, f"{folder}/{name}")
+    found: dict[str, tuple[str, str]] = {}
+    for path in (*(chosen[n] for n in sorted(chosen)), "/etc/sysctl.conf"):
+        raw = notes.read(host, path)
+        if raw is not None and (b"modprobe" in raw or b"modules_disabled" in raw):
+            found |= {k: (v, f"{path}:{n}") for k, v, n in parse_sysctl(raw) if k in SYSCTLS}
+    return found
 
 
 def _built_in(host: Host, loaded: tuple[Loaded, ...]) -> frozenset[str]:

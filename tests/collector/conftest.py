@@ -6,6 +6,7 @@ import base64
 import contextlib
 import gzip
 import hashlib
+import hmac
 import json
 import os
 import shutil
@@ -71,6 +72,7 @@ class Agent:
         self.seq = 0
         self.findings: dict[str, Finding] = {}
         self.url = url
+        self.session = ("", b"")
         self.http = requests.Session()
         self.http.trust_env = False
         self.http.verify = ca
@@ -107,6 +109,34 @@ class Agent:
     def send(self, path: str, body: bytes, **headers: str) -> requests.Response:
         signed = self.sign(path, body) | headers
         return self.http.post(self.url + path, data=body, headers=signed, timeout=30)
+
+    def open_session(self) -> requests.Response:
+        answer = self.send("/v1/session", b"", **{"Content-Encoding": "identity"})
+        if answer.ok:
+            self.session = (answer.json()["session"], base64.b64decode(answer.json()["key"]))
+        return answer
+
+    def send_mac(self, path: str, body: bytes, **headers: str) -> requests.Response:
+        """Within the session: a MAC for now, and the signature for later."""
+        name, key = self.session
+        signed = self.sign(path, body)
+        parts = [path, signed["Nodeward-Time"], hashlib.sha256(body).hexdigest()]
+        text = "\n".join(["nodeward-v1", "POST", *parts])
+        signed |= {
+            "Nodeward-Session": name,
+            "Nodeward-MAC": b64(hmac.digest(key, text.encode(), "sha256")),
+        }
+        return self.http.post(self.url + path, data=body, headers=signed | headers, timeout=30)
+
+    def rotate(self) -> requests.Response:
+        new = Ed25519PrivateKey.generate()
+        public = new.public_key().public_bytes_raw()
+        proof = new.sign(b"nodeward-rotate\n" + self.id.encode() + b"\n" + public)
+        body = json.dumps({"public_key": b64(public), "proof": b64(proof)}).encode()
+        answer = self.send("/v1/rotate", body, **{"Content-Encoding": "identity"})
+        if answer.ok:
+            self.key = new
+        return answer
 
     def body(self, kind: str, findings: Sequence[Finding], /, **over: Any) -> dict[str, Any]:
         after = (self.findings if kind == "delta" else {}) | {f["check"]: f for f in findings}
@@ -210,6 +240,10 @@ class Running:
     def get(self, path: str, token: str | None = None, **params: Any) -> requests.Response:
         headers = {"Authorization": f"Bearer {token or self.admin}"}
         return self.http.get(self.url + path, params=params, headers=headers, timeout=30)
+
+    def post(self, path: str, data: object = None, token: str | None = None) -> requests.Response:
+        headers = {"Authorization": f"Bearer {token or self.admin}"}
+        return self.http.post(self.url + path, json=data or {}, headers=headers, timeout=30)
 
     def items(self, path: str, token: str | None = None, **params: Any) -> list[Any]:
         answer = self.get(path, token, **params)

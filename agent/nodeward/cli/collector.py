@@ -210,30 +210,29 @@ def agents() -> None:
     """Enrolled keys."""
 
 
-@agents.command("approve")
-@click.argument("agent")
-@click.pass_context
-def agents_approve(context: click.Context, agent: str) -> int:
-    """Let a pending agent speak; the one before it on that node is superseded."""
-    _settings(context)
-    from nodeward.collector.clock import now_ms
-    from nodeward.collector.store.enrol import approve
+def _agent_command(name: str, text: str) -> None:
+    @agents.command(name, help=text)
+    @click.argument("agent")
+    @click.pass_context
+    def run(context: click.Context, agent: str) -> int:
+        _settings(context)
+        from nodeward.collector.clock import now_ms
+        from nodeward.collector.store import lifecycle
+        from nodeward.collector.store.access import EVERYTHING
+        from nodeward.collector.store.audit import note
 
-    _write(context, lambda connection: approve(connection, agent, now_ms()))
-    return exits.OK
+        def act(connection: Connection) -> None:
+            now = now_ms()
+            getattr(lifecycle, name)(connection, agent, EVERYTHING, now)
+            note(connection, _who(), f"agent.{name}", agent, now)
+
+        _write(context, act)
+        return exits.OK
 
 
-@agents.command("revoke")
-@click.argument("agent")
-@click.pass_context
-def agents_revoke(context: click.Context, agent: str) -> int:
-    """The key speaks for nobody from now on (within five seconds)."""
-    _settings(context)
-    from nodeward.collector.clock import now_ms
-    from nodeward.collector.store.enrol import revoke
-
-    _write(context, lambda connection: revoke(connection, agent, now_ms()))
-    return exits.OK
+_agent_command("approve", "Let a pending key speak; the one before it there is superseded.")
+_agent_command("release", "Let a quarantined key speak again.")
+_agent_command("revoke", "The key speaks for nobody from now on (within five seconds).")
 
 
 @command.group("config")

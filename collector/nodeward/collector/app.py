@@ -16,14 +16,15 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from nodeward.collector.api import agents, operate, people
+from nodeward.collector.api import acts, operate, people
+from nodeward.collector.api.agents import Front
 from nodeward.collector.api.answer import problem_answer
 from nodeward.collector.center import Center
 from nodeward.collector.problem import Problem
 
 log = logging.getLogger(__name__)
 
-API: tuple[BaseRoute, ...] = (*agents.ROUTES, *people.ROUTES, *operate.ROUTES)
+API: tuple[BaseRoute, ...] = (*acts.ROUTES, *people.ROUTES, *operate.ROUTES)
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -42,7 +43,7 @@ def build_app(center: Center, more: Iterable[BaseRoute] = ()) -> Starlette:
     app = Starlette(
         routes=[*API, *more],
         lifespan=lifespan,
-        middleware=[Middleware(Common, center=center)],
+        middleware=[Middleware(Common, center=center), Middleware(Front, center=center)],
         exception_handlers={Problem: _problem, HTTPException: _http, Exception: _defect},
     )
     app.router.redirect_slashes = False
@@ -93,6 +94,5 @@ class Common:
         try:
             await self._app(scope, receive, dressed)
         finally:
-            route = getattr(scope.get("route"), "path", "other")
-            self._metrics.requests.labels(route, str(code)).inc()
-            self._metrics.seconds.labels(route).observe(time.perf_counter() - began)
+            route = scope.get("nodeward.route") or getattr(scope.get("route"), "path", None)
+            self._metrics.request(str(route or "other"), code, time.perf_counter() - began)

@@ -9,24 +9,30 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from nodeward.collector.clock import now_ms
+from nodeward.collector.clock import now_ms, span_ms
 from nodeward.collector.db.engine import open_engine
+from nodeward.collector.db.partitions import make_days
 from nodeward.collector.metrics import Metrics
 from nodeward.collector.problem import Problem
 from nodeward.collector.settings import Settings
 from nodeward.collector.store.access import Asker
 from nodeward.collector.store.ask import Db
 from nodeward.collector.store.fold import fold_some
+from nodeward.collector.store.ingest import forget_receipts
 from nodeward.collector.store.keys import POLL_S, Keys
-from nodeward.collector.store.pulse import Pulse, flush
+from nodeward.collector.store.lifecycle import long_silent, retire
+from nodeward.collector.store.pulse import Pulse, flush, forget_looks
+from nodeward.collector.store.sessions import Sessions
 from nodeward.collector.store.writer import Writer
 
 log = logging.getLogger(__name__)
 
 FLUSH_S = 5.0
 FOLD_S = 1.0
+TIDY_S = 600.0
 
 T = TypeVar("T")
 
@@ -40,6 +46,7 @@ class Center:
         self.writer = Writer(self.engine)
         self.keys = Keys(self.engine)
         self.pulse = Pulse(self.engine)
+        self.sessions = Sessions(self.engine)
         self.metrics = Metrics(self)
 
     def ask(self, asker: Asker, question: Callable[[Db], T]) -> T:
@@ -59,6 +66,8 @@ class Center:
         """The background work; at the end, what is queued is written."""
         tasks = [
             asyncio.create_task(_every(POLL_S, self.keys.poll), name="poll keys"),
+            asyncio.create_task(_every(POLL_S, self._looks), name="poll looks"),
+            asyncio.create_task(_every(TIDY_S, self._tidy), name="tidy"),
             asyncio.create_task(_every(FLUSH_S, self._flush), name="flush heartbeats"),
             asyncio.create_task(_every(FOLD_S, self._fold), name="fold reports"),
         ]
@@ -76,6 +85,25 @@ class Center:
         self.writer.close()
         self.engine.dispose()
 
+    def _looks(self) -> None:
+        told = self.pulse.take_told()
+        if told:
+            self.writer.act_now(lambda connection: forget_looks(connection, told))
+        self.pulse.poll_looks()
+
+    def _tidy(self) -> None:
+        """Partitions ahead; receipts that are too old; nodes that have been silent for too long."""
+        now = now_ms()
+        self.writer.act_now(lambda connection: make_days(connection, now))
+        before = now - self.settings.keep_receipts_ms
+        self.writer.act_now(lambda connection: forget_receipts(connection, before))
+        if self.settings.retire_after:
+            self.writer.act_now(lambda connection: self._retire(connection, now))
+
+    def _retire(self, connection: Connection, now: int) -> None:
+        silent = long_silent(connection, now - span_ms(self.settings.retire_after))
+        retire(connection, self.writer.names, silent, now, "silent")
+
     def _flush(self) -> None:
         beats = self.pulse.take()
         if beats:
@@ -87,12 +115,12 @@ class Center:
 
 
 async def _every(seconds: float, act: Callable[[], object]) -> None:
-    """Run it in a thread again and again; a failure is logged and does not end it."""
+    """Run it in a thread, now and again and again; a failure is logged and does not end it."""
     while True:
-        await asyncio.sleep(seconds)
         try:
             await asyncio.to_thread(act)
         except (SQLAlchemyError, Problem, LookupError) as exc:
             log.warning("%s: %s", getattr(act, "__name__", "background work"), exc)
         except Exception:
             log.exception("a defect in the background")
+        await asyncio.sleep(seconds)

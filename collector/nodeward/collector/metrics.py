@@ -42,7 +42,20 @@ class Metrics:
             ["outcome"],
             registry=self.registry,
         )
+        self._of_request: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self.registry.register(_Fleet(center))
+
+    def request(self, route: str, code: int, seconds: float) -> None:
+        """Count an answered request. The children are remembered: looking them up is slow."""
+        found = self._of_request.get((route, code))
+        if found is None:
+            counted = self.requests.labels(route, str(code))
+            found = self._of_request[route, code] = (counted, self.seconds.labels(route))
+        found[0].inc()
+        found[1].observe(seconds)
+
+    def report(self, outcome: str) -> None:
+        self.reports.labels(outcome).inc()
 
 
 class _Fleet(Collector):

@@ -33,6 +33,7 @@ class Settings:
     tls: bool = True
     stale_after: str = "15m"
     keep_receipts: str = "30d"
+    retire_after: str = ""  # empty: silent nodes stay until somebody retires them
     metrics_open: bool = False  # /metrics without a token
     connections: int = 20_000
 
@@ -103,6 +104,7 @@ def check(values: Mapping[str, Any], where: str) -> Settings:
     settings = replace(Settings(), **values)
     try:
         _ = settings.address, settings.stale_ms, settings.keep_receipts_ms
+        _ = settings.retire_after and span_ms(settings.retire_after)
     except ValueError as exc:
         raise SettingsError(f"{where}: {exc}") from None
     return settings

@@ -22,6 +22,11 @@ def enroll_text(public_key: bytes, node: str) -> bytes:
     return b"nodeward-enroll\n" + public_key + b"\n" + node.encode()
 
 
+def rotate_text(old: str, public_key: bytes) -> bytes:
+    """What the new key signs: the name of the old one, so that it cannot be moved to another."""
+    return b"nodeward-rotate\n" + old.encode() + b"\n" + public_key
+
+
 def good(public_key: bytes, signature: bytes, text: bytes) -> bool:
     """Whether this key signed this text. A key that is none is not good either."""
     try:

@@ -90,6 +90,11 @@ class EnrollIn(msgspec.Struct, frozen=True):
     proof: Annotated[str, msgspec.Meta(max_length=256)]
 
 
+class RotateIn(msgspec.Struct, frozen=True):
+    public_key: Annotated[str, msgspec.Meta(max_length=128)]
+    proof: Annotated[str, msgspec.Meta(max_length=256)]
+
+
 T = TypeVar("T")
 _PATH: Final = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 _MISSING: Final = re.compile(r"missing required field `(?P<name>[^`]+)`")

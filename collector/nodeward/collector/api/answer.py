@@ -7,8 +7,9 @@ import hashlib
 from collections.abc import Mapping
 
 import msgspec
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive
 
 from nodeward.collector.problem import Problem, busy
 from nodeward.collector.wire import MOST_SENT
@@ -46,29 +47,38 @@ def tagged(request: Request, data: object) -> Response:
 
 
 async def body_of(request: Request) -> bytes:
+    """The same for a request of the framework."""
+    length = request.headers.get("Content-Length", "0").encode("latin-1")
+    return await read_body(length, request.receive)
+
+
+async def read_body(claimed: bytes, receive: Receive) -> bytes:
     """The body as sent. 413 when it is or claims to be too large, 408 when it dawdles."""
     global _coming
-    claimed = request.headers.get("Content-Length", "0")
-    if not claimed.isascii() or not claimed.isdigit() or int(claimed) > MOST_SENT:
+    size = int(claimed) if claimed.isdigit() and len(claimed) < 12 else MOST_SENT + 1
+    if size > MOST_SENT:
         raise _too_large()
-    if _coming + int(claimed) > MOST_COMING:
+    if _coming + size > MOST_COMING:
         raise busy("too many bodies at once")
     taken, parts = 0, []
     try:
         async with asyncio.timeout(BODY_S):
-            async for part in request.stream():
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise Problem(400, "cut", "the sender went away")
+                part: bytes = message.get("body", b"")
                 taken += len(part)
                 _coming += len(part)
                 if taken > MOST_SENT:
                     raise _too_large()
                 parts.append(part)
+                if not message.get("more_body", False):
+                    return parts[0] if len(parts) == 1 else b"".join(parts)
     except TimeoutError:
         raise Problem(408, "slow", f"the body did not come within {BODY_S} s") from None
-    except ClientDisconnect:
-        raise Problem(400, "cut", "the sender went away") from None
     finally:
         _coming -= taken
-    return b"".join(parts)
 
 
 def _too_large() -> Problem:

@@ -15,30 +15,37 @@ from nodeward.collector.center import Center
 from nodeward.collector.clock import moment_ms, now_ms
 from nodeward.collector.problem import Problem, bad
 from nodeward.collector.store import ask
-from nodeward.collector.store.access import Role, asker_of
+from nodeward.collector.store.access import Asker, Role, asker_of
 from nodeward.collector.store.ask import Db, Filter, Page
+from nodeward.collector.store.audit import audit_log, events
+from nodeward.collector.store.waivers import waivers_json
 from nodeward.model import Severity, Status
 
 T = TypeVar("T")
 MOST_VALUES: Final = 64
 KNOWN: Final = frozenset(
     (
-        "status", "severity", "check", "cluster", "node", "label", "since", "until", "seen", "sort",
-        "limit", "cursor",
+        "status", "severity", "check", "cluster", "node", "label", "since", "until", "seen",
+        "state", "waived", "sort", "limit", "cursor",
     )
 )  # fmt: skip
 
 
-def asking(request: Request, role: Role, question: Callable[[Db], T]) -> T:
-    """Authenticate, then answer. Blocks: call it in a thread."""
+def asker_now(request: Request, role: Role) -> Asker:
+    """Who asks, if they may. Blocks: call it in a thread."""
     center: Center = request.app.state.center
     with center.engine.connect() as connection, connection.begin():
         asker = asker_of(connection, bearer(request), now_ms())
     if asker is None:
         raise Problem(401, "unauthorized", "send a valid token: Authorization: Bearer nwt_...")
     asker.needs(role)
-    request.state.asker = asker
-    return center.ask(asker, question)
+    return asker
+
+
+def asking(request: Request, role: Role, question: Callable[[Db], T]) -> T:
+    """Authenticate, then answer. Blocks: call it in a thread."""
+    center: Center = request.app.state.center
+    return center.ask(asker_now(request, role), question)
 
 
 def bearer(request: Request) -> str:
@@ -68,6 +75,8 @@ def filter_of(request: Request, cursor: tuple[type, ...] = ()) -> Filter:
         since=moment_ms(since, "since", now) if since else None,
         until=moment_ms(until, "until", now) if until else None,
         seen=params.get("seen"),
+        state=params.get("state"),
+        waived=_yes_no(params.get("waived"), "waived"),
         sort=_one_of(params.get("sort", "name"), ("name", "score"), "sort"),
         limit=_limit(params.get("limit", "50")),
         cursor=ask.cursor_of(params["cursor"], cursor) if params.get("cursor") else None,
@@ -94,6 +103,12 @@ def _one_of(text: str, allowed: tuple[str, ...], field: str) -> str:
     return text
 
 
+def _yes_no(text: str | None, field: str) -> bool | None:
+    if text is None:
+        return None
+    return _one_of(text, ("true", "false"), field) == "true"
+
+
 def _limit(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= ask.MOST):
         raise bad("limit", f"must be from 1 to {ask.MOST}")
@@ -107,14 +122,19 @@ def _page_json(page: Page) -> Mapping[str, Any]:
     return out
 
 
-def _list(path: str, question: Callable[[Db, Filter], Page], *cursor: type) -> Route:
+def _list(
+    path: str,
+    question: Callable[[Db, Filter], Page],
+    *cursor: type,
+    role: Role = Role.VIEWER,
+) -> Route:
     """A route that answers with a page of rows."""
 
     async def endpoint(request: Request) -> Response:
         by_score = request.query_params.get("sort") == "score"
         kinds = (int, int) if by_score and path == "/v1/nodes" else cursor
         want = filter_of(request, kinds)
-        page = await asyncio.to_thread(asking, request, Role.VIEWER, lambda db: question(db, want))
+        page = await asyncio.to_thread(asking, request, role, lambda db: question(db, want))
         return tagged(request, _page_json(page))
 
     return Route(path, endpoint, methods=["GET"], name=path)
@@ -128,6 +148,17 @@ async def node(request: Request) -> Response:
     return tagged(request, found)
 
 
+def _waivers(db: Db, want: Filter) -> Page:
+    items = waivers_json(db.connection, db.scope, db.now, want.state)
+    return Page(items, total=len(items))
+
+
+def _audit(db: Db, want: Filter) -> Page:
+    if not db.scope.everything:
+        raise Problem(403, "scope", "this token is limited to some clusters")
+    return audit_log(db, want)
+
+
 ROUTES = [
     _list("/v1/nodes", ask.nodes, str, str),
     Route("/v1/nodes/{cluster}/{name}", node, methods=["GET"]),
@@ -136,4 +167,7 @@ ROUTES = [
     _list("/v1/checks", ask.checks),
     _list("/v1/clusters", ask.clusters),
     _list("/v1/agents", ask.agents, str),
+    _list("/v1/waivers", _waivers),
+    _list("/v1/events", events, str, role=Role.OPERATOR),
+    _list("/v1/audit", _audit, str, role=Role.ADMIN),
 ]

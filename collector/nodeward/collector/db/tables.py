@@ -209,7 +209,7 @@ agent = Table(
     Column("node", Integer, nullable=False),
     Column("public_key", LargeBinary, nullable=False),
     Column("method", Text, nullable=False),
-    Column("status", Text, nullable=False),  # active pending superseded revoked retired quarantined
+    Column("status", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
     Column("changed_at", BigInteger, nullable=False),
@@ -263,4 +263,61 @@ audit = Table(
     Column("object", Text, nullable=False),
     Column("detail", Text, nullable=False),
     Index(None, "at"),
+)
+
+# -- what operators decide --------------------------------------------------------------------
+
+waiver = Table(  # never deleted: it is its own history
+    "waiver",
+    meta,
+    Column("id", Text, primary_key=True),
+    Column("check", Text, nullable=False),  # a glob
+    Column("node", Text, nullable=False),  # a glob
+    Column("labels", Text, nullable=False),  # JSON: of the cluster; `cluster` is its name
+    Column("reason", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("approved_by", Text),
+    Column("approved_at", BigInteger),
+    Column("ended_by", Text),
+    Column("ended_at", BigInteger),
+)
+look = Table(  # nodes asked for a fresh look that were not told yet
+    "look",
+    meta,
+    Column("node", Integer, primary_key=True, autoincrement=False),
+    Column("asked_at", BigInteger, nullable=False),
+    Column("asked_by", Text, nullable=False),
+)
+secret = Table(  # keys that all replicas share
+    "secret",
+    meta,
+    Column("id", Text, primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+alert_rule = Table(
+    "alert_rule",
+    meta,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("spec", Text, nullable=False),  # JSON: kind, filter, target
+    Column("created_by", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("upto", BigInteger, nullable=False),  # changes up to this time were looked at
+)
+alert_out = Table(  # to be delivered; stays after that, so that it is told once
+    "alert_out",
+    meta,
+    Column("rule", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("next_at", BigInteger, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("sent_at", BigInteger),
+    PrimaryKeyConstraint("rule", "key"),
+    Index(None, "sent_at", "next_at"),
 )

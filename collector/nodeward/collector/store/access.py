@@ -13,7 +13,7 @@ from sqlalchemy import Connection, select, update
 
 from nodeward.collector.db import tables as t
 from nodeward.collector.problem import Problem, gone
-from nodeward.collector.store.enrol import secret_hash
+from nodeward.collector.store.hashing import secret_hash
 
 PREFIX: Final = "nwt_"
 

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cached_property
 from itertools import islice
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ from nodeward.collector.problem import bad, gone
 from nodeward.collector.store.access import Scope
 from nodeward.collector.store.evidence import finding_json, said_by
 from nodeward.collector.store.names import Names
+from nodeward.collector.store.waivers import Waiver, active_waivers, covering
 from nodeward.collector.wire import digest_text
 from nodeward.model import Severity, Status
 
@@ -48,6 +50,8 @@ class Filter:
     since: int | None = None
     until: int | None = None
     seen: str | None = None  # current, stale, retired
+    state: str | None = None  # of waivers
+    waived: bool | None = None
     sort: str = "name"
     limit: int = 50
     cursor: tuple[Any, ...] | None = None
@@ -71,6 +75,11 @@ class Db:
     scope: Scope
     now: int
     stale_ms: int = STALE_MS
+
+    @cached_property
+    def waivers(self) -> list[Waiver]:
+        """Those in force."""
+        return active_waivers(self.connection, self.now)
 
 
 def cursor_text(*parts: object) -> str:
@@ -138,6 +147,7 @@ _NODE: Final = (
         t.node.c.id,
         t.node.c.name,
         t.node.c.retired_at,
+        t.node.c.cluster.label("cluster_id"),
         t.cluster.c.name.label("cluster"),
         t.posture.c.set,
         t.posture.c.score,
@@ -349,6 +359,8 @@ def _hits_at(
                     continue
                 if row.id == node_id and rule <= rule_id:
                     continue
+                if want.waived is not None and want.waived != _is_waived(db, row, rule):
+                    continue
                 yield _Hit(level, row, rule)
         if len(rows) < batch:
             return
@@ -374,6 +386,13 @@ def _nodes_with(
     return db.connection.execute(query).all()
 
 
+def _is_waived(db: Db, row: Record, rule: int) -> bool:
+    if not db.waivers:
+        return False
+    check = db.names.rule_name(db.connection, rule)
+    return any(w.covers(row.cluster_id, row.name, check) for w in db.waivers)
+
+
 def _since(db: Db, pairs: Sequence[tuple[int, int]]) -> Mapping[tuple[int, int], int]:
     """(node, check) -> when it came to its status; missing: since the node is known."""
     if not pairs:
@@ -397,10 +416,11 @@ def _finding_json(
 ) -> Mapping[str, Any]:
     status, severity = unpack(value)
     same = words.get("status") == status.value
+    check = db.names.rule_name(db.connection, rule)
     return {
         "cluster": row.cluster,
         "node": row.name,
-        "check": db.names.rule_name(db.connection, rule),
+        "check": check,
         "status": status.value,
         "severity": severity.value,
         "because": words.get("because", "") if same else "",
@@ -409,6 +429,7 @@ def _finding_json(
         "mappings": words.get("mappings", {}),
         "since": rfc3339(since.get((row.id, rule), row.first_at)),
         "last_seen": rfc3339(row.seen_at),
+        "waiver": covering(db.waivers, row.cluster_id, row.name, check),
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -12,8 +11,10 @@ from sqlalchemy import Connection, select, update
 
 from nodeward.collector.db import tables as t
 from nodeward.collector.db.engine import Record, insert
-from nodeward.collector.problem import Problem, gone
+from nodeward.collector.problem import Problem
+from nodeward.collector.store.hashing import secret_hash
 from nodeward.collector.store.ingest import security_event
+from nodeward.collector.store.lifecycle import come_back
 
 JOIN_PREFIX: Final = "nwj_"
 BINDING_MS: Final = 30 * 86_400_000
@@ -30,11 +31,6 @@ class Binding:
     cluster: str
     status: Literal["active", "pending"]
     expires_at: int
-
-
-def secret_hash(token: str) -> bytes:
-    """Tokens hold 256 random bits, so a plain hash is enough to keep them from a reader."""
-    return hashlib.sha256(token.encode()).digest()
 
 
 def cluster_id(connection: Connection, name: str, now: int) -> int:
@@ -180,6 +176,7 @@ def _node(connection: Connection, cluster: int, name: str, now: int) -> int:
     node = int(connection.execute(query).scalar_one())
     empty = {"node": node, "cluster": cluster}
     connection.execute(insert(connection, t.posture).on_conflict_do_nothing(), [empty])
+    come_back(connection, node)
     return node
 
 
@@ -215,23 +212,24 @@ def _store(
     connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=renewed), [row])
 
 
-def approve(connection: Connection, agent: str, now: int) -> None:
-    """A pending key becomes the node's; the one before it is superseded."""
-    query = select(t.agent.c.node, t.agent.c.status).where(t.agent.c.id == agent)
-    row = connection.execute(query).one_or_none()
-    if row is None or row.status != "pending":
-        raise gone("pending agent")
-    others = update(t.agent).where(t.agent.c.node == row.node, t.agent.c.status == "active")
-    connection.execute(others.values(status="superseded", changed_at=now))
-    this = update(t.agent).where(t.agent.c.id == agent)
-    connection.execute(this.values(status="active", changed_at=now))
-
-
-def revoke(connection: Connection, agent: str, now: int) -> None:
-    """The key speaks for nobody from now on."""
-    this = update(t.agent).where(t.agent.c.id == agent, t.agent.c.status != "revoked")
-    if connection.execute(this.values(status="revoked", changed_at=now)).rowcount != 1:
-        raise gone("agent that could be revoked")
+def rotate_key(
+    connection: Connection, *, old: str, new: str, public_key: bytes, now: int
+) -> Binding | Problem:
+    """The new key takes the old one's place, for the same node. The same again: the same answer."""
+    row = _known(connection, old)
+    assert row is not None
+    there = _known(connection, new)
+    if there is not None:
+        return Problem(409, "known-key", "this key was enrolled before: make a new one")
+    expires_at = now + BINDING_MS
+    _store(connection, new, row.node, public_key, "active", expires_at, now)
+    this = update(t.agent).where(t.agent.c.id == old, t.agent.c.status == "active")
+    if connection.execute(this.values(status="superseded", changed_at=now)).rowcount != 1:
+        raise Problem(403, "ended", "this key may not speak any more")
+    detail = {"from": old, "to": new}
+    event = security_event("agent.rotated", at=now, node=row.node, agent=new, detail=detail)
+    connection.execute(t.security_event.insert(), [event])
+    return Binding(new, row.node, row.name, row.cluster, "active", expires_at)
 
 
 def tell_both(connection: Connection, *, agent: str, node: int, named: str, now: int) -> None:

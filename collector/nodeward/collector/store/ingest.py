@@ -328,3 +328,11 @@ def problem(outcome: Outcome) -> Problem | None:
     if outcome in _ANSWERS:
         return Problem(*_ANSWERS[outcome])
     return None
+
+
+def forget_receipts(connection: Connection, before: int) -> None:
+    """Folded reports older than that, but never the latest of a node."""
+    r, p = t.report.c, t.posture.c
+    latest = select(p.node).where(p.node == r.node, p.boot == r.boot, p.seq == r.seq)
+    old = t.report.delete().where(r.at < before, r.body.is_(None), ~latest.exists())
+    connection.execute(old)

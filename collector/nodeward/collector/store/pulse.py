@@ -37,6 +37,8 @@ class Pulse:
         self._engine = engine
         self._digests: dict[int, bytes] = {}
         self._beats: dict[int, Beat] = {}
+        self._looks: set[int] = set()
+        self._told: set[int] = set()
         self._lock = threading.Lock()
 
     def knows(self, node: int, digest: bytes) -> bool:
@@ -61,6 +63,25 @@ class Pulse:
     def beat(self, node: int, beat: Beat) -> None:
         self._beats[node] = beat
 
+    def look(self, node: int) -> bool:
+        """Whether to tell this node to look now. It is told once."""
+        if node not in self._looks:
+            return False
+        self._looks.discard(node)
+        self._told.add(node)
+        return True
+
+    def poll_looks(self) -> None:
+        """Hear of looks that were asked for on any replica."""
+        with self._engine.connect() as connection:
+            asked = set(connection.execute(select(t.look.c.node)).scalars())
+        self._looks = asked - self._told
+
+    def take_told(self) -> set[int]:
+        """The nodes that were told since the last call."""
+        told, self._told = self._told, set()
+        return told
+
     def take(self) -> Mapping[int, Beat]:
         """The beats since the last call."""
         with self._lock:
@@ -76,3 +97,9 @@ def flush(connection: Connection, beats: Mapping[int, Beat]) -> None:
     ]
     if rows:
         connection.execute(_FLUSH, rows)
+
+
+def forget_looks(connection: Connection, told: set[int]) -> None:
+    """These nodes were told."""
+    if told:
+        connection.execute(t.look.delete().where(t.look.c.node.in_(sorted(told))))

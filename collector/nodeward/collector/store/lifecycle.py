@@ -1,0 +1,137 @@
+"""Keys and nodes after enrolment: approved, rotated, released, revoked; retired and come back."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+from sqlalchemy import Connection, select, update
+
+from nodeward.collector.db import tables as t
+from nodeward.collector.db.engine import Record
+from nodeward.collector.posture import EMPTY, differences
+from nodeward.collector.problem import Problem, gone
+from nodeward.collector.store.access import Scope
+from nodeward.collector.store.ingest import count, security_event
+from nodeward.collector.store.names import Names
+
+ENDS: Final = ("revoked", "superseded", "retired")
+"""Statuses that no key leaves."""
+
+
+def agent_row(connection: Connection, agent: str, scope: Scope) -> Record:
+    """The enrolled key, if the asker may see its cluster."""
+    query = (
+        select(t.agent, t.node.c.cluster, t.node.c.name)
+        .join(t.node, t.node.c.id == t.agent.c.node)
+        .where(t.agent.c.id == agent)
+    )
+    row = connection.execute(query.with_for_update(of=t.agent)).one_or_none()
+    if row is None or (scope.clusters is not None and row.cluster not in scope.clusters):
+        raise gone("agent")
+    return row
+
+
+def approve(connection: Connection, agent: str, scope: Scope, now: int) -> None:
+    """A pending key becomes the node's; the one before it is superseded."""
+    row = agent_row(connection, agent, scope)
+    if row.status != "pending":
+        raise Problem(409, "not-pending", f"this key is {row.status}")
+    _supersede(connection, row.node, now)
+    _set(connection, agent, "active", now)
+
+
+def release(connection: Connection, agent: str, scope: Scope, now: int) -> None:
+    """A quarantined key may speak again: the operator found no second holder."""
+    row = agent_row(connection, agent, scope)
+    if row.status != "quarantined":
+        raise Problem(409, "not-quarantined", f"this key is {row.status}")
+    _supersede(connection, row.node, now)
+    _set(connection, agent, "active", now)
+
+
+def revoke(connection: Connection, agent: str, scope: Scope, now: int) -> None:
+    """The key speaks for nobody from now on."""
+    row = agent_row(connection, agent, scope)
+    if row.status in ENDS:
+        raise Problem(409, "ended", f"this key is {row.status}")
+    _set(connection, agent, "revoked", now)
+
+
+def _supersede(connection: Connection, node: int, now: int) -> None:
+    others = update(t.agent).where(t.agent.c.node == node, t.agent.c.status == "active")
+    connection.execute(others.values(status="superseded", changed_at=now))
+
+
+def _set(connection: Connection, agent: str, status: str, now: int) -> None:
+    this = update(t.agent).where(t.agent.c.id == agent)
+    connection.execute(this.values(status=status, changed_at=now))
+
+
+# -- nodes ------------------------------------------------------------------------------------
+
+
+def retire(connection: Connection, names: Names, nodes: Sequence[int], now: int, why: str) -> None:
+    """These nodes are gone: they leave the counts, and their keys end. Their history stays."""
+    p = t.posture.c
+    query = (
+        select(p.node, p.cluster, p.set)
+        .join(t.node, t.node.c.id == p.node)
+        .where(p.node.in_(nodes), t.node.c.retired_at.is_(None))
+        .order_by(p.node)
+    )
+    rows = connection.execute(query.with_for_update(of=t.posture)).all()
+    ids = [row.node for row in rows]
+    states = names.states(connection, {row.set for row in rows if row.set is not None})
+    connection.execute(update(t.node).where(t.node.c.id.in_(ids)).values(retired_at=now))
+    keys = update(t.agent).where(t.agent.c.node.in_(ids), t.agent.c.status.not_in(ENDS))
+    connection.execute(keys.values(status="retired", changed_at=now))
+    moves: Counter[tuple[int, int, int]] = Counter()
+    for row in rows:
+        for rule, value, _none in differences(states.get(row.set, EMPTY), EMPTY):
+            moves[rule, row.cluster, value] -= 1
+    count(connection, moves)
+    told = [
+        security_event("node.retired", at=now, node=i, agent=None, detail={"why": why}) for i in ids
+    ]
+    if told:
+        connection.execute(t.security_event.insert(), told)
+
+
+def come_back(connection: Connection, node: int) -> None:
+    """A retired node enrols again (or another machine under its name): a new life, old history."""
+    this = update(t.node).where(t.node.c.id == node, t.node.c.retired_at.is_not(None))
+    if connection.execute(this.values(retired_at=None)).rowcount == 0:
+        return
+    empty = dict.fromkeys(
+        ("set", "platform", "boot", "seq", "digest", "first_at", "report_at", "seen_at", "spool")
+    )
+    connection.execute(update(t.posture).where(t.posture.c.node == node).values(**empty, score=0))
+    for table in (t.evidence, t.report, t.boot):
+        connection.execute(table.delete().where(table.c.node == node))
+
+
+def long_silent(connection: Connection, before: int) -> list[int]:
+    """Nodes not heard of since then."""
+    p = t.posture.c
+    query = (
+        select(p.node)
+        .join(t.node, t.node.c.id == p.node)
+        .where(t.node.c.retired_at.is_(None), p.seen_at < before)
+        .limit(1_000)
+    )
+    return list(connection.execute(query).scalars())
+
+
+def node_id(connection: Connection, cluster: str, name: str, scope: Scope) -> int:
+    """The node, if the asker may see it."""
+    query = (
+        select(t.node.c.id, t.node.c.cluster)
+        .join(t.cluster, t.cluster.c.id == t.node.c.cluster)
+        .where(t.cluster.c.name == cluster, t.node.c.name == name)
+    )
+    row = connection.execute(query).one_or_none()
+    if row is None or (scope.clusters is not None and row.cluster not in scope.clusters):
+        raise gone("node")
+    return int(row.id)

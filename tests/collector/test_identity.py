@@ -1,0 +1,222 @@
+"""Who may write whose rows: keys, enrolment, sessions, rotation, revocation, retirement."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+
+def _f(check: str = "a.x", status: str = "fail") -> dict[str, Any]:
+    return {"check": check, "status": status, "severity": "high", "because": "seen"}
+
+
+def _status(collector: Any, agent: Any) -> str:
+    found = {a["agent"]: a["status"] for a in collector.items("/v1/agents")}
+    return str(found[agent.id])
+
+
+def _until(condition: Callable[[], bool], within_s: float) -> None:
+    until = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+# -- join tokens
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"cluster": "west"},
+        {"node": "other-*"},
+        {"ttl_ms": 0},
+        {"uses": 0},
+    ],
+    ids=["another cluster", "another node", "expired", "used up"],
+)
+def test_a_join_token_is_good_for_what_it_was_made_for(
+    collector: Any, new_agent: Any, how: dict[str, Any]
+) -> None:
+    agent = new_agent(collector.url, collector.ca, "n1")
+    answer = agent.enrol(collector.join_token(**how))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "join-token")
+    assert agent.full(_f()).status_code == 401
+
+
+def test_a_token_of_one_use_enrols_one_key_and_that_one_again(
+    collector: Any, new_agent: Any
+) -> None:
+    token = collector.join_token(uses=1)
+    first, second = (new_agent(collector.url, collector.ca, n) for n in ("n1", "n2"))
+    assert first.enrol(token).status_code == 200
+    assert first.enrol(token).json() == first.enrol(token).json()
+    assert second.enrol(token).status_code == 403
+
+
+def test_a_proof_by_another_key_is_refused(collector: Any, new_agent: Any) -> None:
+    agent, other = (new_agent(collector.url, collector.ca, "n1") for _ in range(2))
+    stolen = agent.enrol("x", public_key=__import__("base64").b64encode(other.public).decode())
+    assert (stolen.status_code, stolen.json()["error"]["field"]) == (400, "proof")
+
+
+def test_a_token_that_names_no_node_leaves_the_key_pending_until_approved(
+    collector: Any, new_agent: Any
+) -> None:
+    agent = new_agent(collector.url, collector.ca, "n1")
+    token = collector.join_token(approve=True, node=None)
+    assert agent.enrol(token).json() == {"status": "pending", "agent_id": agent.id}
+    assert agent.full(_f()).json()["error"]["code"] == "pending"
+    assert collector.post(f"/v1/agents/{agent.id}/approve").status_code == 200
+    assert agent.enrol(token).status_code == 200
+    assert agent.full(_f()).status_code == 200
+
+
+def test_a_second_key_for_a_live_node_waits_and_then_supersedes(
+    collector: Any, new_agent: Any
+) -> None:
+    first = collector.agent("n1")
+    second = new_agent(collector.url, collector.ca, "n1")
+    assert second.enrol(collector.join_token()).status_code == 202
+    assert first.full(_f()).status_code == 200
+    collector.post(f"/v1/agents/{second.id}/approve")
+    assert first.full(_f()).json()["error"]["code"] == "superseded"
+    assert second.full(_f()).status_code == 200
+    assert "agent.second-key" in {e["kind"] for e in collector.items("/v1/events")}
+
+
+# -- sessions
+
+
+def test_within_a_session_a_mac_admits_and_the_signature_is_verified_later(collector: Any) -> None:
+    agent = collector.agent("n1")
+    assert agent.open_session().status_code == 200
+    body = gzip.compress(json.dumps(agent.body("full", [_f()])).encode())
+    assert agent.send_mac("/v1/reports", body).status_code == 200
+    _until(lambda: _verified(collector) == [1], 60)
+
+
+def _verified(collector: Any) -> list[int]:
+    with collector.center.engine.connect() as connection:
+        rows = connection.execute(text("SELECT verified FROM report WHERE body IS NULL"))
+        return [row[0] for row in rows]
+
+
+def test_a_report_that_its_key_did_not_sign_quarantines_the_key(collector: Any) -> None:
+    agent = collector.agent("n1")
+    agent.open_session()
+    body = gzip.compress(json.dumps(agent.body("full", [_f()])).encode())
+    forged = agent.sign("/v1/reports", body + b"x")["Nodeward-Signature"]
+    assert agent.send_mac("/v1/reports", body, **{"Nodeward-Signature": forged}).ok
+    _until(lambda: _status(collector, agent) == "quarantined", 60)
+    assert collector.items("/v1/findings")[0]["because"] == ""  # what it said is not shown
+    assert agent.send_mac("/v1/heartbeat", b"{}").status_code == 403
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        {"Nodeward-MAC": "AAAA"},
+        {"Nodeward-MAC": ""},
+        {"Nodeward-Session": "ffffffffffff.aaaa"},
+        {"Nodeward-Session": "0.aaaa"},
+        {"Nodeward-Session": "x"},
+        {"Nodeward-Time": "7"},
+        {"Nodeward-Signature": ""},
+    ],
+)
+def test_a_session_does_not_admit_what_it_did_not_mac(
+    collector: Any, spoil: dict[str, str]
+) -> None:
+    agent = collector.agent("n1")
+    agent.open_session()
+    body = gzip.compress(json.dumps(agent.body("full", [_f()])).encode())
+    assert agent.send_mac("/v1/reports", body, **spoil).status_code == 401
+
+
+def test_a_session_is_of_one_key_only(collector: Any) -> None:
+    one, two = collector.agent("n1"), collector.agent("n2")
+    one.open_session()
+    two.session = one.session
+    assert two.send_mac("/v1/heartbeat", b"{}").json()["error"]["code"] == "bad-mac"
+
+
+# -- rotation, revocation
+
+
+def test_a_rotated_key_goes_on_where_the_old_one_ended(collector: Any) -> None:
+    agent = collector.agent("n1")
+    agent.full(_f("a.x", "fail"))
+    old = agent.key
+    assert agent.rotate().status_code == 200
+    assert agent.delta(_f("a.x", "pass")).status_code == 200
+    agent.key = old
+    assert agent.delta(_f("a.x", "fail")).json()["error"]["code"] == "superseded"
+
+
+def test_revocation_reaches_every_replica_within_five_seconds(
+    start: Callable[[], Any], settings: Any
+) -> None:
+    here, there = start(), start()
+    agent = here.agent("n1")
+    agent.full(_f())
+    agent.url = there.url
+    assert agent.beat().status_code == 200
+    agent.open_session()
+    assert here.post(f"/v1/agents/{agent.id}/revoke").status_code == 200
+    _until(lambda: agent.beat().status_code == 403, 5)
+    assert agent.send_mac("/v1/heartbeat", b"{}").status_code == 403
+
+
+def test_a_quarantined_key_speaks_again_once_released(collector: Any) -> None:
+    agent = collector.agent("n1")
+    agent.full(_f("a.x", "fail"), seq=1)
+    agent.full(_f("a.x", "pass"), seq=1)
+    assert _status(collector, agent) == "quarantined"
+    assert collector.post(f"/v1/agents/{agent.id}/release").status_code == 200
+    assert agent.full(_f("a.x", "pass"), seq=2).status_code == 200
+
+
+# -- nodes that are gone
+
+
+def test_a_retired_node_leaves_the_counts_and_its_key_ends(collector: Any) -> None:
+    agent, other = collector.agent("n1"), collector.agent("n2")
+    agent.full(_f())
+    other.full(_f())
+    assert collector.post("/v1/nodes/east/n1/retire").status_code == 200
+    assert [n["node"] for n in collector.items("/v1/nodes")] == ["n2"]
+    assert [n["node"] for n in collector.items("/v1/nodes", seen="retired")] == ["n1"]
+    assert [n["node"] for n in collector.items("/v1/findings")] == ["n2"]
+    assert collector.items("/v1/checks")[0]["nodes"]["fail"] == 1
+    assert agent.full(_f()).json()["error"]["code"] == "retired"
+
+
+def test_a_name_used_again_begins_a_new_life(collector: Any) -> None:
+    collector.agent("n1").full(_f("a.x", "fail"))
+    collector.post("/v1/nodes/east/n1/retire")
+    again = collector.agent("n1")
+    assert collector.items("/v1/findings") == []
+    assert again.full(_f("a.y", "pass")).status_code == 200
+    assert [f["check"] for f in collector.items("/v1/findings")] == ["a.y"]
+    assert collector.items("/v1/changes") == []
+    assert {c["check"]: c["nodes"]["pass"] for c in collector.items("/v1/checks")} == {"a.y": 1}
+
+
+# -- look now
+
+
+def test_an_operator_asks_for_a_look_and_the_next_heartbeat_tells_it_once(collector: Any) -> None:
+    agent, other = collector.agent("n1"), collector.agent("n2")
+    agent.full(_f())
+    other.full(_f())
+    assert collector.post("/v1/look", {"cluster": "east", "node": "n1"}).json() == {"nodes": 1}
+    _until(lambda: agent.beat().json() == {"look": True}, 10)
+    assert agent.beat().json() == {"look": False}
+    assert other.beat().json() == {"look": False}

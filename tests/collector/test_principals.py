@@ -1,0 +1,286 @@
+"""Whatever two principals do, a node's rows are only written under a key attested for it.
+
+Both have everything that ever went over the wire, may sign anything with their own keys, and hold
+join tokens for their own node only. The collector is the real one, without the network.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import gzip
+import hashlib
+import hmac
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from sqlalchemy import text
+
+from nodeward.collector.api.agents import Front
+from nodeward.collector.center import Center
+from nodeward.collector.clock import now_ms
+from nodeward.collector.db.engine import open_engine
+from nodeward.collector.db.migrate import migrate
+from nodeward.collector.problem import Problem
+from nodeward.collector.settings import Settings
+from nodeward.collector.signature import good, signed_text
+from nodeward.collector.store import lifecycle
+from nodeward.collector.store.access import EVERYTHING
+from nodeward.collector.store.enrol import make_join_token
+
+NAMES = ("a", "b")
+NAME = st.sampled_from(NAMES)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A request as it went over the wire."""
+
+    path: str
+    headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+
+
+def b64(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()
+
+
+def key_id(key: Ed25519PrivateKey) -> str:
+    public = key.public_key().public_bytes_raw()
+    return base64.b32encode(hashlib.sha256(public).digest()).decode().lower()[:26]
+
+
+async def _nothing(*_: Any) -> None:
+    raise AssertionError("not an agent's call")
+
+
+class Principals(RuleBasedStateMachine):
+    template: Path
+
+    @initialize()
+    def begin(self) -> None:
+        self.folder = Path(tempfile.mkdtemp())
+        shutil.copy(self.template, self.folder / "collector.db")
+        self.center = Center(Settings(state=str(self.folder)))
+        self.front = Front(_nothing, self.center)
+        self.keys: dict[str, list[Ed25519PrivateKey]] = {n: [] for n in NAMES}
+        self.sessions: list[tuple[str, bytes]] = []
+        self.wire: list[Sent] = []
+        self.attested: set[tuple[str, str]] = set()
+        self.seq = 0
+        self.tokens = {n: self._token(n) for n in NAMES}
+        for name in NAMES:
+            self._enrol(name, name, self._new_key(name))
+
+    def teardown(self) -> None:
+        if hasattr(self, "center"):
+            self.center.close()
+            shutil.rmtree(self.folder)
+
+    # -- what the wire carries
+
+    def _token(self, node: str) -> str:
+        return self.center.writer.act_now(
+            lambda c: make_join_token(
+                c, cluster="east", node=node, uses=99, ttl_ms=3_600_000, approve=False,
+                by="test", now=now_ms(),
+            )
+        )  # fmt: skip
+
+    def _send(self, sent: Sent) -> tuple[int, Any]:
+        self.wire.append(sent)
+        return asyncio.run(self._call(sent))
+
+    async def _call(self, sent: Sent) -> tuple[int, Any]:
+        out: list[Any] = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": sent.body, "more_body": False}
+
+        async def send(message: Any) -> None:
+            out.append(message)
+
+        length = (b"content-length", str(len(sent.body)).encode())
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": sent.path,
+            "headers": [*sent.headers, length],
+        }
+        await self.front(scope, receive, send)
+        self.center.keys.poll()
+        return out[0]["status"], json.loads(out[1]["body"])
+
+    def _signed(self, key: Ed25519PrivateKey, path: str, body: bytes) -> Sent:
+        when = str(now_ms() // 1000)
+        signature = key.sign(signed_text("POST", path, when, hashlib.sha256(body).digest()))
+        headers = (
+            (b"nodeward-agent", key_id(key).encode()),
+            (b"nodeward-time", when.encode()),
+            (b"nodeward-signature", b64(signature).encode()),
+        )
+        return Sent(path, headers, body)
+
+    def _report(self, node: str) -> bytes:
+        self.seq += 1
+        report = {
+            "schema": "nodeward.report/v1",
+            "node": node,
+            "taken_at": "2026-11-22T04:10:11.123Z",
+            "boot": "boot",
+            "seq": self.seq,
+            "kind": "full",
+            "digest": f"sha256:{self.seq:064x}",
+            "findings": [
+                {"check": "a.x", "status": "pass", "severity": "low", "because": str(self.seq)}
+            ],
+        }
+        return gzip.compress(json.dumps(report).encode())
+
+    def _new_key(self, name: str) -> Ed25519PrivateKey:
+        key = Ed25519PrivateKey.generate()
+        self.keys[name].append(key)
+        return key
+
+    def _enrol(self, who: str, node: str, key: Ed25519PrivateKey) -> None:
+        public = key.public_key().public_bytes_raw()
+        body = {
+            "public_key": b64(public),
+            "node": node,
+            "cluster": "east",
+            "attestation": {"kind": "join-token", "token": self.tokens[who]},
+            "proof": b64(key.sign(b"nodeward-enroll\n" + public + b"\n" + node.encode())),
+        }
+        status, _ = self._send(Sent("/v1/enroll", (), json.dumps(body).encode()))
+        assert status in (200, 202, 403)
+        if status in (200, 202) and who == node:
+            self.attested.add((key_id(key), node))
+
+    # -- what they do
+
+    @rule(who=NAME, node=NAME)
+    def enrol_a_new_key(self, who: str, node: str) -> None:
+        self._enrol(who, node, self._new_key(who))
+
+    @rule(who=NAME, node=NAME, data=st.data())
+    def enrol_an_old_key(self, who: str, node: str, data: st.DataObject) -> None:
+        self._enrol(who, node, data.draw(st.sampled_from(self.keys[who])))
+
+    @rule(who=NAME, node=NAME, data=st.data())
+    def report(self, who: str, node: str, data: st.DataObject) -> None:
+        key = data.draw(st.sampled_from(self.keys[who]))
+        self._send(self._signed(key, "/v1/reports", self._report(node)))
+
+    @rule(who=NAME, node=NAME, data=st.data())
+    def report_under_a_foreign_name(self, who: str, node: str, data: st.DataObject) -> None:
+        """Signed with an own key, sent in another's name."""
+        mine = data.draw(st.sampled_from(self.keys[who]))
+        theirs = data.draw(st.sampled_from(self.keys[node]))
+        sent = self._signed(mine, "/v1/reports", self._report(node))
+        agent = (b"nodeward-agent", key_id(theirs).encode())
+        self._send(replace(sent, headers=(agent, *sent.headers[1:])))
+
+    @rule(data=st.data())
+    def replay(self, data: st.DataObject) -> None:
+        self._send(data.draw(st.sampled_from(self.wire)))
+
+    @rule(data=st.data(), node=NAME)
+    def rewrite(self, data: st.DataObject, node: str) -> None:
+        """The headers of one request, the body of another or a new one."""
+        head = data.draw(st.sampled_from(self.wire))
+        bodies = [s.body for s in self.wire if s.path == head.path] or [b""]
+        body = data.draw(st.one_of(st.sampled_from(bodies), st.just(self._report(node))))
+        self._send(replace(head, body=body))
+
+    @rule(who=NAME, data=st.data())
+    def open_a_session(self, who: str, data: st.DataObject) -> None:
+        key = data.draw(st.sampled_from(self.keys[who]))
+        status, answer = self._send(self._signed(key, "/v1/session", b""))
+        if status == 200:
+            self.sessions.append((answer["session"], base64.b64decode(answer["key"])))
+
+    @rule(who=NAME, other=NAME, node=NAME, data=st.data())
+    def report_in_a_session(self, who: str, other: str, node: str, data: st.DataObject) -> None:
+        """Any session's MAC, any agent's name, an own signature."""
+        if not self.sessions:
+            return
+        name, secret = data.draw(st.sampled_from(self.sessions))
+        mine = data.draw(st.sampled_from(self.keys[who]))
+        named = data.draw(st.sampled_from(self.keys[other]))
+        sent = self._signed(mine, "/v1/reports", self._report(node))
+        when = dict(sent.headers)[b"nodeward-time"].decode()
+        told = signed_text("POST", sent.path, when, hashlib.sha256(sent.body).digest())
+        headers = (
+            (b"nodeward-agent", key_id(named).encode()),
+            *sent.headers[1:],
+            (b"nodeward-session", name.encode()),
+            (b"nodeward-mac", b64(hmac.digest(secret, told, "sha256")).encode()),
+        )
+        self._send(replace(sent, headers=headers))
+
+    @rule(who=NAME, data=st.data())
+    def rotate(self, who: str, data: st.DataObject) -> None:
+        old = data.draw(st.sampled_from(self.keys[who]))
+        new = self._new_key(who)
+        public = new.public_key().public_bytes_raw()
+        proof = new.sign(b"nodeward-rotate\n" + key_id(old).encode() + b"\n" + public)
+        body = json.dumps({"public_key": b64(public), "proof": b64(proof)}).encode()
+        status, answer = self._send(self._signed(old, "/v1/rotate", body))
+        if status == 200 and (key_id(old), answer["node"]) in self.attested:
+            self.attested.add((key_id(new), answer["node"]))
+
+    @rule(who=NAME, act=st.sampled_from(["approve", "release", "revoke"]), data=st.data())
+    def operator(self, who: str, act: str, data: st.DataObject) -> None:
+        """An operator approves only what is attested, as they should."""
+        agent = key_id(data.draw(st.sampled_from(self.keys[who])))
+        if act == "approve" and (agent, who) not in self.attested:
+            return
+        with contextlib.suppress(Problem):
+            self.center.writer.act_now(
+                lambda c: getattr(lifecycle, act)(c, agent, EVERYTHING, now_ms())
+            )
+        self.center.keys.poll()
+
+    @rule()
+    def fold(self) -> None:
+        self.center._fold()
+
+    @invariant()
+    def rows_are_written_under_attested_keys(self) -> None:
+        if not hasattr(self, "center"):
+            return
+        with self.center.engine.connect() as connection:
+            rows = connection.execute(text(
+                "SELECT r.*, n.name, a.public_key FROM report r JOIN node n ON n.id = r.node"
+                " JOIN agent a ON a.id = r.agent"
+            )).all()  # fmt: skip
+        for row in rows:
+            assert (row.agent, row.name) in self.attested
+            if row.body is not None and row.verified == 1:
+                sha = hashlib.sha256(row.body).digest()
+                told = signed_text("POST", "/v1/reports", str(row.signed_at), sha)
+                assert good(row.public_key, row.signature, told)
+
+
+def test_rows_of_a_node_are_only_written_under_a_key_attested_for_it(tmp_path: Path) -> None:
+    Principals.template = tmp_path / "template.db"
+    engine = open_engine(f"sqlite:///{Principals.template}")
+    migrate(engine)
+    engine.dispose()
+    case = Principals.TestCase
+    case.settings = settings(
+        max_examples=25,
+        stateful_step_count=30,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    case().runTest()

@@ -1,5 +1,6 @@
 """The Debian package on a node that has booted: what it brings, and what it leaves."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -72,8 +73,9 @@ def test_kernel_modules_are_seen_from_inside_the_sandbox(node: Node) -> None:
 def test_one_look_without_a_daemon_goes_to_the_journal(node: Node) -> None:
     node.sh("systemctl start nodeward-scan")
     lines = node.sh("journalctl --sync; journalctl -t nodeward-scan --no-pager -o cat").splitlines()
-    checks = node.sh("nodeward checks | wc -l")
-    assert len([line for line in lines if line.startswith('{"check"')]) == int(checks)
+    judged = [json.loads(line)["check"] for line in lines if line.startswith("{")]
+    checks = json.loads(node.sh("nodeward checks -o json"))["checks"]
+    assert sorted(judged) == sorted(check["id"] for check in checks)
 
 
 def test_every_verb_has_a_page_and_completion_knows_the_verbs(node: Node) -> None:

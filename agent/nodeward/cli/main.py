@@ -31,6 +31,11 @@ VERBS = {
     "version": "Print the version.",
 }
 INTERRUPTED = 130
+READER_GONE = 141  # as the shell says of SIGPIPE: nobody may take half an answer for a good one
+
+
+class _ReaderGone(Exception):
+    """What we write to was closed. Our own: click would turn a broken pipe into exit code 1."""
 
 
 class Verbs(click.Group):
@@ -51,6 +56,14 @@ class Verbs(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(sorted(VERBS.items()))
 
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            code = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise _ReaderGone from None
+        return code
+
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         # Not click's own: it would import every verb for its help text.
         return [CompletionItem(v, help=VERBS[v]) for v in VERBS if v.startswith(incomplete)]
@@ -68,7 +81,6 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         code = cli(standalone_mode=False, prog_name="nodeward")
-        sys.stdout.flush()
     except click.ClickException as exc:
         if type(exc).__name__ == "NoArgsIsHelpError":  # no verb was given: show them
             exc.show()
@@ -77,10 +89,10 @@ def main() -> None:
             code = _say(_advice(exc), USAGE)
     except click.Abort:
         code = INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output went away. Nothing to say, also not when Python flushes.
+    except _ReaderGone:
+        # Nothing to say, also not when Python flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+        code = READER_GONE
     except OSError as exc:
         code = _say(f"{exc.filename or 'nodeward'}: {exc.strerror or exc}", USAGE)
     except Exception as exc:  # noqa: BLE001  the last resort of the program

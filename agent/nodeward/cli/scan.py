@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 ENVIRONMENT_ROOT = "NODEWARD_HOST_ROOT"
 FORMS = ("table", "json", "ndjson", "junit", "sarif")
 NEVER = "never"
+LATEST = 253_402_300_800  # the year 10000
 
 
 def complete_checks(
@@ -139,7 +140,10 @@ def parse_time(text: str) -> float:
     """RFC 3339 to seconds since 1970. A time without a zone is UTC."""
     try:
         moment = datetime.fromisoformat(text)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        if not 0 <= seconds < LATEST:
+            raise ValueError
+        return seconds
     except (ValueError, OverflowError):
         raise click.UsageError(
             f"not an RFC 3339 time: {text[:40]!r} (2026-11-22T04:00:00Z is one)"

@@ -53,8 +53,14 @@ def _head(report: Report, paint: Paint) -> Iterator[str]:
     elif report.root != "/":
         facts.append(f"mounted at {safe(report.root)}")
     facts.append(report.taken_at[:16].replace("T", " ") + " UTC")
-    dot = f" {paint.sign('·')} "
-    yield from _wrapped(dot.join([safe(report.node), *facts]), paint.width, "", "  ", paint)
+    head, *more = _wrapped(
+        " ".join(_whole(f"{fact} {paint.sign('·')}") for fact in [safe(report.node), *facts[:-1]])
+        + " " + _whole(facts[-1]),
+        paint.width, "", "  ",
+    )  # fmt: skip
+    name, space, rest = head.partition("\u00a0")
+    for line in (paint.bold(name) + space + rest, *more):
+        yield line.replace("\u00a0", " ")
     if report.inventory.get("roles") == []:
         yield "This host is not a Kubernetes node: what belongs to one is not applicable."
 
@@ -133,8 +139,10 @@ def _idle(findings: Sequence[Finding], paint: Paint) -> Iterator[str]:
     for finding in findings:
         by_reason.setdefault(finding.because, []).append(finding.check)
     for reason, checks in sorted(by_reason.items(), key=lambda item: (-len(item[1]), item[0])):
-        head = paint.status(Status.NOT_APPLICABLE, f"not applicable: {safe(reason)}")
-        yield from head.split("\n")
+        first, *more = _wrapped(f"not applicable: {safe(reason)}", paint.width - 2, "", "    ")
+        yield paint.status(Status.NOT_APPLICABLE, first)
+        for line in more:
+            yield paint.dim(line)
         for line in _wrapped(", ".join(sorted(checks)), paint.width, "    ", "    "):
             yield paint.dim(line)
     if findings:
@@ -173,13 +181,12 @@ def _cut(text: str, room: int, paint: Paint) -> str:
     return text if len(text) <= room else text[: room - len(more)] + more
 
 
-def _wrapped(
-    text: str, width: int, first: str, rest: str, paint: Paint | None = None
-) -> Iterator[str]:
-    lines = textwrap.wrap(
+def _whole(text: str) -> str:
+    """The text so that no line ends inside it."""
+    return text.replace(" ", "\u00a0")
+
+
+def _wrapped(text: str, width: int, first: str, rest: str) -> list[str]:
+    return textwrap.wrap(
         text, width, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False
     )
-    if paint is not None and lines:
-        name, space, tail = lines[0].partition(" ")
-        lines[0] = paint.bold(name) + space + tail
-    yield from lines

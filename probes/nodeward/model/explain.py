@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nodeward.model.rule import Check, Example
+from nodeward.model.reading import Absent, Unreadable
+from nodeward.model.rule import Check, Example, Given
 
 
 def pages(rules: Sequence[Check[...]]) -> dict[str, str]:
@@ -38,7 +39,18 @@ def page(rule: Check[...]) -> str:
 
 
 def _row(example: Example) -> str:
-    return _cell(example.note or f"`{example.given}`")
+    given = example.given if isinstance(example.given, tuple) else (example.given,)
+    return _cell(example.note or "; ".join(map(_shown, given)))
+
+
+def _shown(given: Given) -> str:
+    match given:
+        case Absent(what):
+            return f"`{what}` is not on the host"
+        case Unreadable(what, error):
+            return f"`{what}` cannot be read: {error}"
+        case fact:
+            return f"`{fact}`"
 
 
 def _cell(text: str) -> str:

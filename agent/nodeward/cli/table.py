@@ -126,8 +126,8 @@ def _passes(findings: Sequence[Finding], paint: Paint) -> Iterator[str]:
     """A line each, cut at the edge of the terminal: -o json has the whole."""
     width = max((len(f.check) for f in findings), default=0)
     for finding in findings:
-        room = max(paint.width - width - 5, 20)
-        why = _cut(safe(finding.because), room, paint)
+        room = paint.width - width - 4
+        why = _cut(safe(finding.because), room, paint) if room >= 20 else ""
         yield f"{paint.status(Status.PASS, finding.check.ljust(width))}  {paint.dim(why)}"
     if findings:
         yield ""

@@ -70,7 +70,7 @@ def _seen(outcome: Outcome) -> HostReach:
             "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html",
         ),
     ],
-    mappings={"sac": ["cloud-metadata"]},
+    mappings={"sac": ["S10a"], "nsa-cisa-1.2": ["CL"]},
     examples=[
         Example(
             Status.PASS,

@@ -146,7 +146,7 @@ JUDGED = (Kind.IMDS, Kind.ALTERNATIVE)
         breaks="Pods that take the node's credential need one of their own (workload identity).",
     ),
     sources=[SAC, EC2],
-    mappings={"sac": ["cloud-metadata"]},
+    mappings={"sac": ["S10a", "S10c"], "nsa-cisa-1.2": ["CL"]},
     examples=[
         Example(Status.PASS, _given("aws", _cell(Outcome.TIMEOUT)), "dropped on the way"),
         Example(
@@ -213,7 +213,7 @@ def pod_reach(
         breaks="Pods that take the node's credential need one of their own (workload identity).",
     ),
     sources=[EC2, SAC],
-    mappings={"sac": ["cloud-metadata"]},
+    mappings={"sac": ["S10a"]},
     examples=[
         Example(Status.PASS, _given("aws", _cell(Outcome.HOP_LIMIT)), "hop limit 1"),
         Example(Status.PASS, _given("aws", _cell(Outcome.REFUSED)), "blocked altogether"),
@@ -273,7 +273,7 @@ def hop_limit(
             "https://docs.oracle.com/en-us/iaas/Content/Compute/Tasks/gettingmetadata.htm",
         ),
     ],
-    mappings={"sac": ["cloud-metadata"]},
+    mappings={"sac": ["S10a"], "nsa-cisa-1.2": ["CL"]},
     examples=[
         Example(
             Status.PASS,
@@ -367,7 +367,7 @@ def _first_version(cell: Cell) -> bool:
             "https://www.alibabacloud.com/help/en/ecs/user-guide/view-instance-metadata",
         ),
     ],
-    mappings={"sac": ["cloud-metadata"]},
+    mappings={"sac": ["S10a"]},
     examples=[
         Example(Status.PASS, _given("alibaba", _cell(Outcome.TIMEOUT, "alibaba-metadata"))),
         Example(Status.FAIL, _given("alibaba", _cell(Outcome.OPEN, "alibaba-metadata"))),
@@ -415,7 +415,7 @@ def alternative_endpoints(
             "https://learn.microsoft.com/en-us/azure/virtual-network/what-is-ip-address-168-63-129-16",
         ),
     ],
-    mappings={"sac": ["cloud-metadata"]},
+    mappings={"sac": ["S10a"]},
     examples=[
         Example(
             Status.PASS,
@@ -470,7 +470,7 @@ def azure_wireserver(
             "https://cloud.google.com/kubernetes-engine/docs/how-to/protecting-cluster-metadata",
         ),
     ],
-    mappings={"sac": ["cloud-metadata"]},
+    mappings={"sac": ["S10a", "S10d"]},
     examples=[
         Example(
             Status.PASS,
@@ -530,7 +530,7 @@ def attribute_names(
             "https://kubernetes.io/docs/concepts/security/pod-security-standards/",
         ),
     ],
-    mappings={"sac": ["cloud-metadata"], "cis-kubernetes-1.12": ["5.2.5"]},
+    mappings={"sac": ["S10a"], "cis-kubernetes-1.12": ["5.2.5"], "nsa-cisa-1.2": ["PS"]},
     examples=[
         Example(
             Status.PASS,

@@ -93,7 +93,7 @@ _O, _X = Outcome.OPEN, Outcome.TIMEOUT
             "https://kubernetes.io/docs/concepts/services-networking/network-policies/",
         ),
     ],
-    mappings={"sac": ["cloud-metadata"]},
+    mappings={"sac": ["S10c"]},
     examples=[
         Example(
             Status.PASS,

@@ -11,7 +11,7 @@ import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TypeAlias
 
@@ -258,8 +258,9 @@ class Authority:
     def subject(self) -> Name:
         return (("CN", self.common_name),)
 
-    @property
+    @cached_property
     def raw(self) -> bytes:
+        """Its own certificate, signed once: ECDSA signs anew each time."""
         spec = self.spec
         if spec == Spec():
             spec = Spec(not_before=NOW - 30 * DAY, not_after=NOW + 3620 * DAY)

@@ -30,7 +30,9 @@ def chain(
     for _ in range(MOST_STEPS):
         if current.sha256 in known:
             return Chain(True, "is itself trusted", current)
-        named = [c for c in (*anchors, *links) if _may_have_issued(c, current)]
+        # While an authority is replaced, old and new have one name: the longer one counts.
+        candidates = sorted((*anchors, *links), key=lambda c: c.not_after, reverse=True)
+        named = [c for c in candidates if _may_have_issued(c, current)]
         if not named:
             return Chain(False, f"no trusted certificate is named {current.issuer}")
         results = [(signed_by(current, one), one) for one in named]

@@ -6,6 +6,7 @@ import base64
 import gzip
 import hashlib
 import json
+import signal
 import ssl
 import threading
 import time
@@ -24,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from daemon import Daemon
 from nodeward.agent.spool import digest_of
 
 
@@ -237,3 +239,20 @@ def new_stand() -> type[Stand]:
 @pytest.fixture
 def refusal() -> type[Refusal]:
     return Refusal
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
+    """Makes daemons that are killed at the end, whatever the test did."""
+    made: list[Daemon] = []
+
+    def make_daemon(url: str | None, **settings: Any) -> Daemon:
+        folder = tmp_path / f"agent{len(made)}"
+        folder.mkdir()
+        made.append(Daemon(folder, url, **settings))
+        return made[-1]
+
+    yield make_daemon
+    for daemon in made:
+        daemon.stop(signal.SIGKILL)
+        daemon.socket.close()

@@ -3,132 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import random
 import signal
 import socket
-import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kubeadm_tree import build
-
 ANONYMOUS = "kubelet.authn.anonymous"
 
 
-class Agent:
-    """One agent of a test. `said` is what systemd would have heard."""
-
-    def __init__(self, folder: Path, url: str | None, **settings: Any) -> None:
-        self.folder = folder
-        self.root = build(folder / "root")
-        (self.root / "proc/self").mkdir()
-        self.settings = settings
-        self.url = url
-        self.configure()
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.socket.bind(str(folder / "notify"))
-        self.socket.settimeout(30)
-        self.said: list[str] = []
-        self.process: subprocess.Popen[bytes] | None = None
-        self.watchdog_s: float | None = None
-
-    def configure(self, **more: Any) -> None:
-        token = self.folder / "token"
-        token.write_text("join-me\n")
-        collector = {"urls": [self.url], "timeout_s": 5} if self.url else {}
-        tree = {
-            "node": "n1",
-            "host_root": str(self.root),
-            "state_dir": str(self.folder / "state"),
-            "run_dir": str(self.folder / "run"),
-            "collector": collector,
-            "enrol": {"join_token_file": str(token)},
-            "metadata": "off",
-            **self.settings,
-            **more,
-        }
-        (self.folder / "agent.yaml").write_text(json.dumps(tree))
-
-    def start(self) -> None:
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(sys.path),
-            "NOTIFY_SOCKET": str(self.folder / "notify"),
-        }
-        if self.watchdog_s:
-            environment["WATCHDOG_USEC"] = str(int(self.watchdog_s * 1e6))
-        log = (self.folder / "log").open("ab")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "nodeward.cli", "agent", "--config", self.folder / "agent.yaml"],
-            env=environment, stderr=log,
-        )  # fmt: skip
-        log.close()
-
-    def heard(self, what: str) -> None:
-        """Wait until systemd has heard it."""
-        while not any(what in message for message in self.said):
-            self.said.append(self.socket.recv(4096).decode())
-
-    def send(self, number: int) -> None:
-        assert self.process is not None
-        self.process.send_signal(number)
-
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        if self.process is None:
-            return 0
-        with contextlib.suppress(ProcessLookupError):
-            self.send(number)
-        status = self.process.wait(30)
-        self.process = None
-        return status
-
-    def set_anonymous(self, on: bool) -> None:
-        """What an operator's tool does: a new file takes the old one's place."""
-        path = self.root / "var/lib/kubelet/config.yaml"
-        before, after = ("false", "true") if on else ("true", "false")
-        text = path.read_text()
-        changed = text.replace(
-            f"anonymous:\n    enabled: {before}", f"anonymous:\n    enabled: {after}"
-        )
-        temporary = path.with_name("config.yaml.new")
-        temporary.write_text(changed)
-        temporary.chmod(0o644)
-        temporary.rename(path)
-
-    def workers(self) -> list[int]:
-        assert self.process is not None
-        path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return [int(pid) for pid in path.read_text().split()]
-
-    def log(self) -> str:
-        return (self.folder / "log").read_text()
-
-
-Make = Callable[..., Agent]
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Iterator[Make]:
-    made: list[Agent] = []
-
-    def make_agent(url: str | None, **settings: Any) -> Agent:
-        folder = tmp_path / f"agent{len(made)}"
-        folder.mkdir()
-        made.append(Agent(folder, url, **settings))
-        return made[-1]
-
-    yield make_agent
-    for agent in made:
-        agent.stop(signal.SIGKILL)
-        agent.socket.close()
+Make = Callable[..., Any]
 
 
 def status_of(stand: Any, check: str = ANONYMOUS) -> str | None:

@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import resource
+import select
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -63,9 +64,10 @@ class Job:
 
 
 def main() -> None:
-    """`python -m nodeward.agent.work CPU_S BYTES`."""
+    """See nodeward.agent.start."""
     limit(int(sys.argv[1]), int(sys.argv[2]))
-    warm()
+    if not select.select([sys.stdin], [], [], 0)[0]:  # the job is not there yet: use the time
+        warm()
     line = sys.stdin.readline()
     if not line:
         return  # nothing to do after all
@@ -85,16 +87,17 @@ def limit(cpu_s: int, memory_bytes: int) -> None:
 
 
 def warm() -> None:
-    """Import what every job needs."""
+    """Import what a look needs, and what sends its result."""
     catalog()
     probes()
+    import nodeward.agent.push  # noqa: F401
 
 
 def perform(job: Job) -> dict[str, Any]:
     """Do one job. What a collector, a disk or a host does wrong is in the result."""
     try:
         config = from_tree(job.tree, {})
-        given = dict(settings(config))
+        given = {} if job.kind == "push" else dict(settings(config))
     except ConfigError as exc:
         return {"problems": exc.problems}
     if job.kind == "check":
@@ -273,7 +276,3 @@ def attestation_files(config: Config) -> dict[str, str | None]:
 
 def spooled(tally: Tally) -> dict[str, int]:
     return {"depth": tally.depth, "bytes": tally.size, "dropped": tally.dropped}
-
-
-if __name__ == "__main__":
-    main()

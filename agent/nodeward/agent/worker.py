@@ -30,7 +30,7 @@ class Worker:
             fcntl.fcntl(self._job, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         os.set_blocking(self._job, False)
         os.set_blocking(result_in, True)
-        argv = [*_python("nodeward.agent.work"), str(cpu_limit_s), str(memory_limit_bytes)]
+        argv = [*_python("nodeward.agent.start"), str(cpu_limit_s), str(memory_limit_bytes)]
         try:
             self.pid = os.posix_spawn(
                 sys.executable,

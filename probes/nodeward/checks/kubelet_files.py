@@ -1,0 +1,319 @@
+"""Whether others than root may read or change what the kubelet lives on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nodeward.checks.kubelet_support import CONFIG_FILE, FLAGS, maps
+from nodeward.facts import kubelet_files as roles
+from nodeward.facts.kubelet_files import READ, WRITE, FileRow, KubeletFiles, Leak, leaks
+from nodeward.facts.node import Node
+from nodeward.facts.pki import Folder, Guard
+from nodeward.model import (
+    Absent,
+    Check,
+    Evidence,
+    Example,
+    Remedy,
+    Severity,
+    Source,
+    Status,
+    Unreadable,
+    Verdict,
+    check,
+    most,
+)
+
+PROVIDER = Source(
+    "Kubernetes: kubelet credential provider",
+    "https://kubernetes.io/docs/tasks/administer-cluster/kubelet-credential-provider/",
+)
+VOLUMES = Source(
+    "Kubernetes: volume plugins out of tree",
+    "https://kubernetes.io/docs/concepts/storage/volumes/#out-of-tree-volume-plugins",
+)
+STATIC_PODS = Source(
+    "Kubernetes: static pods",
+    "https://kubernetes.io/docs/tasks/configure-pod-container/static-pod/",
+)
+DARK = Unreadable("the kubelet's files", "EACCES")
+OPEN = (Folder("/etc", 0o40755, 0, 0),)
+
+
+def sample(
+    role: str, mode: int, *, uid: int = 0, folders: tuple[Folder, ...] = OPEN
+) -> KubeletFiles:
+    """One file of a truth table."""
+    guard = Guard(0o100000 | mode, uid, 0, 0.0, (), folders)
+    return KubeletFiles((FileRow(role, f"/etc/{role.replace(' ', '-')}", guard),))
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One check over the files of a role. `reading`: the severity when others may only read;
+    None: they may. `mode` is what the remedy sets."""
+
+    id: str
+    title: str
+    why: str
+    severity: Severity
+    role: str
+    reading: Severity | None
+    mode: str
+    source: Source = FLAGS
+    cis: tuple[str, ...] = ()
+    stig: tuple[str, ...] = ()
+    sac: tuple[str, ...] = ()
+
+
+ROWS = (
+    Row(
+        "kubelet.file.config-perms",
+        "Only root can change or read the kubelet's configuration",
+        "Who can write one of these files decides who may command this node from the next restart.",
+        Severity.MEDIUM,
+        roles.CONFIG,
+        Severity.LOW,
+        "0600",
+        CONFIG_FILE,
+        ("4.1.9", "4.1.10"),
+        ("V-242406", "V-242407", "V-242452", "V-242453"),
+        ("S4b",),
+    ),
+    Row(
+        "kubelet.file.service-perms",
+        "Only root can change the service that starts the kubelet",
+        "Flags win over the configuration file, and these files hold the flags.",
+        Severity.MEDIUM,
+        roles.SERVICE,
+        None,
+        "0644",
+        CONFIG_FILE,
+        ("4.1.1", "4.1.2"),
+    ),
+    Row(
+        "kubelet.file.kubeconfig-perms",
+        "Only root can read or change the kubelet's kubeconfigs",
+        "The kubeconfig is the node's identity: its reader sees every secret of the pods that run"
+        " here.",
+        Severity.HIGH,
+        roles.KUBECONFIG,
+        Severity.HIGH,
+        "0600",
+        FLAGS,
+        ("4.1.5", "4.1.6"),
+        ("V-242456", "V-242457"),
+        ("S15d",),
+    ),
+    Row(
+        "kubelet.file.ca-perms",
+        "Only root can change the kubelet's client CA",
+        "Who can add a certificate to this file is let in as anybody.",
+        Severity.MEDIUM,
+        roles.CA,
+        None,
+        "0644",
+        FLAGS,
+        ("4.1.7", "4.1.8"),
+        ("V-242449", "V-242450"),
+    ),
+    Row(
+        "kubelet.file.root-dir",
+        "Only root can look into the kubelet's directory and that of its keys",
+        "Below it lie the volumes of all pods, secrets among them, and the kubelet's keys.",
+        Severity.MEDIUM,
+        roles.ROOT,
+        Severity.LOW,
+        "0750",
+    ),
+    Row(
+        "kubelet.credential-provider",
+        "Only root can change the image credential provider",
+        "The kubelet runs these programs as root, and gives what they print to image registries.",
+        Severity.HIGH,
+        roles.CREDENTIAL,
+        None,
+        "0755",
+        PROVIDER,
+        sac=("B16",),
+    ),
+    Row(
+        "kubelet.volume-plugins",
+        "Only root can add or change volume plugins",
+        "The kubelet runs what it finds here as root.",
+        Severity.MEDIUM,
+        roles.VOLUME,
+        None,
+        "0755",
+        VOLUMES,
+        sac=("S16a",),
+    ),
+)
+
+
+def _check(row: Row) -> Check[[KubeletFiles]]:
+    @check(
+        row.id,
+        title=row.title,
+        why=row.why,
+        severity=row.severity,
+        remedy=Remedy(f"Give the file to root with mode {row.mode}.", (f"chmod {row.mode} FILE",)),
+        sources=[row.source],
+        mappings=maps(row.cis, (), row.stig, row.sac),
+        examples=[
+            Example(Status.PASS, sample(row.role, 0o600), "mode 0600"),
+            Example(
+                Status.FAIL if row.reading else Status.PASS, sample(row.role, 0o644), "mode 0644"
+            ),
+            Example(Status.FAIL, sample(row.role, 0o666), "mode 0666"),
+            Example(
+                Status.PASS,
+                sample(row.role, 0o666, folders=(Folder("/etc/closed", 0o40700, 0, 0),)),
+                "mode 0666 below a directory that only root can enter",
+            ),
+            Example(Status.FAIL, sample(row.role, 0o600, uid=1000), "owned by another user"),
+            Example(
+                Status.FAIL,
+                sample(row.role, 0o600, folders=(Folder("/etc/open", 0o40777, 0, 0),)),
+                "in a directory where anyone may replace it",
+            ),
+            Example(
+                Status.UNKNOWN,
+                KubeletFiles((FileRow(row.role, "/etc/f", error="EACCES"),)),
+                "it may not be looked at",
+            ),
+            Example(Status.UNKNOWN, DARK, "none may be looked at"),
+            Example(
+                Status.NOT_APPLICABLE,
+                KubeletFiles((FileRow(row.role, "/etc/f", absent=True),)),
+                "there is no such file",
+            ),
+        ],
+    )
+    def judge(files: KubeletFiles) -> Verdict:
+        return _judge(row, files)
+
+    return judge
+
+
+def _judge(row: Row, files: KubeletFiles) -> Verdict:
+    rows = files.of(row.role)
+    there = [f for f in rows if not f.absent]
+    if not there:
+        return Verdict.not_applicable(f"there is no file of the kubelet's {row.role}")
+    offenders = [
+        (file, leak) for file in there for leak in _worst(file, files.owners) if _counts(row, leak)
+    ]
+    if offenders:
+        offenders.sort(key=lambda pair: pair[1].what != WRITE)
+        return _failed(row, offenders)
+    dark = [f for f in there if f.guard is None]
+    if dark:
+        return Verdict.unknown(f"could not look at {dark[0].path}: {dark[0].error}")
+    more = f" and {len(there) - 1} more" if len(there) > 1 else ""
+    return Verdict.passed(f"{there[0].path}{more}: only root may {_wanted(row, len(there))}")
+
+
+def _wanted(row: Row, count: int) -> str:
+    them = "them" if count > 1 else "it"
+    return f"read or change {them}" if row.reading else f"change {them}"
+
+
+def _worst(file: FileRow, owners: bool) -> list[Leak]:
+    return list(leaks(file.guard, owners=owners))[:1] if file.guard is not None else []
+
+
+def _counts(row: Row, leak: Leak) -> bool:
+    return leak.what == WRITE or row.reading is not None
+
+
+def _failed(row: Row, offenders: list[tuple[FileRow, Leak]]) -> Verdict:
+    seen = [Evidence(f"others may {leak.what} it", leak.how, f.path) for f, leak in offenders]
+    file, leak = offenders[0]
+    severity = row.reading if leak.what == READ else None
+    note = " (only to read, so less severe)" if severity not in (None, row.severity) else ""
+    return Verdict.failed(
+        f"others than root may {leak.what} {file.path}: {leak.how}{note}",
+        *most(seen),
+        severity=severity,
+        remedy=Remedy(
+            f"Give {file.path} to root with mode {row.mode}.",
+            (f"chown root:root {file.path}", f"chmod {row.mode} {file.path}"),
+        ),
+    )
+
+
+@check(
+    "kubelet.static-pod-path",
+    title="Static pods are those of root, and only the control plane has any",
+    why="What lies in this directory runs with any rights, seen by no admission control.",
+    severity=Severity.HIGH,
+    remedy=Remedy("Remove manifests that should not be there; chmod 0700 the directory."),
+    sources=[STATIC_PODS],
+    mappings=maps(stig=["V-242397"], sac=["S3c"]),
+    examples=[
+        Example(Status.PASS, (KubeletFiles(()), Absent("node")), "no directory is set"),
+        Example(Status.FAIL, (sample(roles.STATIC, 0o666), Absent("node")), "others may write"),
+        Example(Status.UNKNOWN, DARK, "none may be looked at"),
+    ],
+)
+def static_pod_path(files: KubeletFiles, node: Node | Absent | Unreadable) -> Verdict:
+    rows = [f for f in files.of(roles.STATIC) if not f.absent]
+    if not rows:
+        return Verdict.passed("there is no directory of static pods")
+    open_ = [(f, leak) for f in rows for leak in _worst(f, files.owners) if leak.what == WRITE]
+    if open_:
+        seen = [Evidence("others may change it", leak.how, f.path) for f, leak in open_]
+        return Verdict.failed(f"others than root may change {open_[0][0].path}", *most(seen))
+    dark = [f for f in rows if f.guard is None]
+    if dark:
+        return Verdict.unknown(f"could not look at {dark[0].path}: {dark[0].error}")
+    pods = [f for f in rows[1:] if f.path.endswith((".yaml", ".yml", ".json", ".manifest"))]
+    if isinstance(node, Node) and not node.control_plane and pods:
+        seen = [Evidence("static pod on a worker", f.path.rpartition("/")[2], f.path) for f in pods]
+        return Verdict.failed(f"{len(pods)} static pods on a worker: {pods[0].path}", *most(seen))
+    return Verdict.passed(f"{rows[0].path}: only root may change it; {len(pods)} static pods")
+
+
+@check(
+    "kubelet.binary-integrity",
+    title="The running kubelet is the file on disk, and only root can change that",
+    why="A program that was replaced under a running process is either half an upgrade or half an"
+    " attack; one that others can write is the node's.",
+    severity=Severity.MEDIUM,
+    remedy=Remedy(
+        "Find out who replaced the program; restart the kubelet.", ("systemctl restart kubelet",)
+    ),
+    sources=[FLAGS],
+    mappings=maps(stig=["V-242442"], sac=["B14"]),
+    examples=[
+        Example(Status.PASS, sample(roles.PROGRAM, 0o755), "root's, mode 0755"),
+        Example(Status.FAIL, sample(roles.PROGRAM, 0o777), "others may write it"),
+        Example(
+            Status.FAIL,
+            KubeletFiles(
+                (FileRow(roles.PROGRAM, "/usr/bin/kubelet", absent=True),), True, "was deleted"
+            ),
+            "deleted while it runs",
+        ),
+        Example(Status.UNKNOWN, KubeletFiles(()), "which file runs could not be told"),
+        Example(Status.UNKNOWN, DARK, "none may be looked at"),
+    ],
+)
+def binary_integrity(files: KubeletFiles) -> Verdict:
+    rows = files.of(roles.PROGRAM)
+    if not rows:
+        return Verdict.unknown("which file the kubelet runs from could not be told")
+    one = rows[0]
+    if files.replaced:
+        return Verdict.failed(f"{one.path} {files.replaced}")
+    if one.guard is None:
+        return Verdict.unknown(f"could not look at {one.path}: {one.error or 'not there'}")
+    for leak in leaks(one.guard, owners=files.owners):
+        if leak.what == WRITE:
+            because = f"others than root may change {one.path}: {leak.how}"
+            return Verdict.failed(because, Evidence("others may change it", leak.how, one.path))
+    return Verdict.passed(f"{one.path} is the file that runs, and only root may change it")
+
+
+CHECKS = tuple(_check(row) for row in ROWS)

@@ -1,0 +1,363 @@
+"""The kubelet's certificates and the TLS of its port."""
+
+from __future__ import annotations
+
+from nodeward.checks.kubelet_authn import NO_KUBELET, NOBODY, OFFLINE, C
+from nodeward.checks.kubelet_samples import answers, closed
+from nodeward.checks.kubelet_support import (
+    CONFIG,
+    Answers,
+    each,
+    maps,
+    mend,
+    port_of,
+    said,
+    shown,
+    text,
+    unknown,
+    unprobed,
+)
+from nodeward.facts.kubeconfig import Kubeconfig, Kubeconfigs, User
+from nodeward.facts.kubelet import Kubelet, Setting, Unknown, example
+from nodeward.facts.kubelet_answers import SECURE, Port, Tls
+from nodeward.model import (
+    Absent,
+    Evidence,
+    Example,
+    Remedy,
+    Severity,
+    Source,
+    Status,
+    Unreadable,
+    Verdict,
+    check,
+)
+
+ROTATION = Source(
+    "Kubernetes: certificate rotation of the kubelet",
+    "https://kubernetes.io/docs/tasks/tls/certificate-rotation/",
+)
+BOOTSTRAP = Source(
+    "Kubernetes: TLS bootstrapping",
+    "https://kubernetes.io/docs/reference/access-authn-authz/kubelet-tls-bootstrapping/",
+)
+CONFIGS = Unreadable("kubeconfigs", "EACCES")
+K = f"{C} --kubeconfig=/etc/kubernetes/kubelet.conf"
+
+
+def _user(**fields: str) -> Kubeconfigs:
+    one = Kubeconfig("/etc/kubernetes/kubelet.conf", users=(User("node", **fields),))  # type: ignore[arg-type]
+    return Kubeconfigs((one,))
+
+
+@check(
+    "kubelet.tls.rotate-client",
+    title="The kubelet renews its client certificate by itself",
+    why="A certificate that nobody renews ends one day, and with it the node; and until then a"
+    " stolen one stays good for a year.",
+    severity=Severity.HIGH,
+    remedy=Remedy("Set rotateCertificates to true.", ("systemctl restart kubelet",)),
+    sources=[ROTATION],
+    mappings=maps(["4.2.10"], sac=["S15a"]),
+    examples=[
+        Example(
+            Status.PASS,
+            (example(K, "rotateCertificates: true"), _user(certificate_file="/c.pem")),
+            "it rotates",
+        ),
+        Example(
+            Status.FAIL,
+            (example(K, "{}"), _user(certificate_file="/c.pem")),
+            "not set: the default is false",
+        ),
+        Example(
+            Status.NOT_APPLICABLE,
+            (example(K, "{}"), _user(command="aws-iam-authenticator")),
+            "it has no client certificate (EKS)",
+        ),
+        Example(Status.FAIL, (example(K, "{}"), CONFIGS), "its kubeconfig may not be read"),
+        Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
+        Example(Status.NOT_APPLICABLE, NO_KUBELET, "no kubelet"),
+    ],
+)
+def rotate_client(kubelet: Kubelet, configs: Kubeconfigs | Absent | Unreadable) -> Verdict:
+    return each(kubelet, lambda k: _rotate(k, configs))
+
+
+def _rotate(kubelet: Kubelet, configs: Kubeconfigs | Absent | Unreadable) -> Verdict:
+    path = "rotateCertificates"
+    setting = kubelet.get(path)
+    if kubelet.launch.program == "k3s" or "/rancher/rke2/" in (kubelet.launch.exe or ""):
+        return Verdict.not_applicable("k3s and RKE2 renew this certificate themselves at a start")
+    if not isinstance(setting.value, bool):
+        return unknown(path, setting)
+    if setting.value:
+        return Verdict.passed(said(path, setting), shown(path, setting))
+    user = _client(kubelet, configs)
+    if user is not None and not (user.certificate or user.certificate_file):
+        how = "an exec plugin" if user.command else "no client certificate"
+        return Verdict.not_applicable(f"the kubelet signs in with {how}")
+    if kubelet.flag("kubeconfig") is None:
+        return Verdict.not_applicable("the kubelet has no kubeconfig, so no client certificate")
+    return Verdict.failed(
+        said(path, setting), shown(path, setting), remedy=mend(kubelet, path, "true")
+    )
+
+
+def _client(kubelet: Kubelet, configs: Kubeconfigs | Absent | Unreadable) -> User | None:
+    flag = kubelet.flag("kubeconfig")
+    if flag is None or not isinstance(configs, Kubeconfigs):
+        return None
+    place = kubelet.root + str(flag.value)
+    found = next((c for c in configs.rows if c.path == place), None)
+    return found.user if found is not None else None
+
+
+SERVING = "serverTLSBootstrap"
+
+
+@check(
+    "kubelet.tls.server-bootstrap",
+    title="The kubelet's serving certificate is the cluster's, and is renewed",
+    why="A certificate that the kubelet made for itself proves nothing: the API server then sends"
+    " exec and logs to whoever answers at that address.",
+    severity=Severity.MEDIUM,
+    remedy=Remedy(
+        "Set serverTLSBootstrap to true, and see to an approver of its requests.",
+        ("systemctl restart kubelet", "kubectl get csr"),
+        "Until a request is approved the port has no certificate: logs and exec fail.",
+    ),
+    sources=[BOOTSTRAP, ROTATION],
+    mappings=maps(["4.2.9", "4.2.11"], ["EN"], ["V-242424", "V-242425"], ["S1a", "S15a"]),
+    examples=[
+        Example(Status.PASS, (example(C, "serverTLSBootstrap: true"), OFFLINE), "by request"),
+        Example(Status.PASS, (example(C, "{}"), closed(self_made=False)), "presented: a CA's"),
+        Example(Status.PASS, (example(C, "tlsCertFile: /c.crt"), OFFLINE), "given as a file"),
+        Example(Status.FAIL, (example(C, "{}"), OFFLINE), "the default: made by itself"),
+        Example(
+            Status.FAIL,
+            (example(C, "serverTLSBootstrap: true"), closed(self_made=True)),
+            "the file says so, the port still presents its own",
+        ),
+        Example(
+            Status.UNKNOWN,
+            (
+                example(C, "serverTLSBootstrap: true"),
+                answers(tls=Tls("tls-alert", alert=80)),
+            ),
+            "no certificate yet: the request waits for approval",
+        ),
+        Example(
+            Status.FAIL,
+            (
+                example(
+                    C,
+                    "serverTLSBootstrap: true\n"
+                    "featureGates: {RotateKubeletServerCertificate: false}",
+                ),
+                OFFLINE,
+            ),
+            "the gate that it needs is switched off",
+        ),
+        Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
+        Example(Status.NOT_APPLICABLE, NO_KUBELET, "no kubelet"),
+    ],
+)
+def server_bootstrap(kubelet: Kubelet, answers: Answers) -> Verdict:
+    return each(kubelet, lambda k: _serving(k, answers if k is kubelet else OFFLINE))
+
+
+def _serving(kubelet: Kubelet, answers: Answers) -> Verdict:
+    setting, file = kubelet.get(SERVING), kubelet.get("tlsCertFile")
+    breaks = "Until a request is approved the port has no certificate: logs and exec fail."
+    remedy = mend(kubelet, SERVING, "true", breaks=breaks)
+    port = port_of(answers, SECURE)
+    if port is not None and port.tls is not None:
+        live = _presented(port, port.tls, setting, remedy)
+        if live is not None:
+            return live
+    if isinstance(setting.value, Unknown) or not isinstance(setting.value, bool):
+        return unknown(SERVING, setting)
+    gate = kubelet.gate("RotateKubeletServerCertificate")
+    if setting.value and gate is False:
+        because = (
+            f"the feature gate RotateKubeletServerCertificate is off; {said(SERVING, setting)}"
+        )
+        return Verdict.failed(because, shown(SERVING, setting))
+    if setting.value:
+        return Verdict.passed(unprobed(answers, said(SERVING, setting)), shown(SERVING, setting))
+    if isinstance(file.value, Unknown):
+        return unknown("tlsCertFile", file)
+    if file.value:
+        because = f"{said('tlsCertFile', file)}; whoever put it there must renew it"
+        return Verdict.passed(unprobed(answers, because), shown("tlsCertFile", file))
+    because = unprobed(answers, f"the kubelet signs its own certificate: {said(SERVING, setting)}")
+    return Verdict.failed(because, shown(SERVING, setting), remedy=remedy)
+
+
+def _presented(port: Port, tls: Tls, setting: Setting, remedy: Remedy) -> Verdict | None:
+    where = str(port)
+    if tls.outcome == "tls-alert":
+        because = (
+            f"port {port.number} ends the handshake (alert {tls.alert}): it has no certificate"
+        )
+        return Verdict.unknown(
+            f"{because}; {said(SERVING, setting)}", Evidence("TLS", because, where)
+        )
+    if tls.self_made is None:
+        return None
+    seen = Evidence("serving certificate", f"{tls.subject}, issued by {tls.issuer}", where)
+    if tls.self_made:
+        because = (
+            f"port {port.number} presents {tls.subject}, issued by {tls.issuer}, its own maker"
+        )
+        return Verdict.failed(f"{because}; {said(SERVING, setting)}", seen, remedy=remedy)
+    return Verdict.passed(
+        f"port {port.number} presents {tls.subject}, issued by {tls.issuer}", seen
+    )
+
+
+VERSION = "tlsMinVersion"
+OLD = ("VersionTLS10", "VersionTLS11")
+
+
+@check(
+    "kubelet.tls.min-version",
+    title="The kubelet's port takes TLS 1.2 or later only",
+    why="TLS 1.0 and 1.1 can be broken by whoever stands on the way.",
+    severity=Severity.MEDIUM,
+    remedy=Remedy("Set tlsMinVersion to VersionTLS12 or later.", ("systemctl restart kubelet",)),
+    sources=[CONFIG],
+    mappings=maps(nsa=["EN"], sac=["S1a"]),
+    examples=[
+        Example(Status.PASS, (example(C, "{}"), OFFLINE), "the default is 1.2"),
+        Example(Status.FAIL, (example(C, "tlsMinVersion: VersionTLS10"), OFFLINE), "1.0"),
+        Example(
+            Status.FAIL,
+            (example(C, "{}"), closed(old=Tls("answered", 0x0302, 0xC014))),
+            "the port takes 1.1, whatever the file says",
+        ),
+        Example(Status.PASS, (example(C, "{}"), closed()), "the port refuses 1.1"),
+        Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
+    ],
+)
+def min_version(kubelet: Kubelet, answers: Answers) -> Verdict:
+    return each(kubelet, lambda k: _version(k, answers if k is kubelet else OFFLINE))
+
+
+def _version(kubelet: Kubelet, answers: Answers) -> Verdict:
+    setting = kubelet.get(VERSION)
+    remedy = mend(kubelet, VERSION, "VersionTLS12")
+    port = port_of(answers, SECURE)
+    if port is not None and port.old is not None:
+        if port.old.outcome == "answered":
+            because = f"port {port.number} takes TLS 1.1; {said(VERSION, setting)}"
+            return Verdict.failed(because, shown(VERSION, setting), remedy=remedy)
+        if port.old.outcome == "tls-alert":
+            because = f"port {port.number} refuses TLS 1.1; {said(VERSION, setting)}"
+            return Verdict.passed(because, shown(VERSION, setting))
+    if isinstance(setting.value, Unknown) or not isinstance(setting.value, str):
+        return unknown(VERSION, setting)
+    if setting.value in OLD:
+        because = unprobed(answers, said(VERSION, setting))
+        return Verdict.failed(because, shown(VERSION, setting), remedy=remedy)
+    return Verdict.passed(unprobed(answers, said(VERSION, setting)), shown(VERSION, setting))
+
+
+CIPHERS = "tlsCipherSuites"
+STRONG = (
+    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,"
+    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,"
+    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256"
+)
+NAMES = {
+    0xC013: "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA",
+    0xC014: "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA",
+    0xC009: "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA",
+    0xC00A: "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA",
+    0xC023: "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA256",
+    0xC027: "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256",
+    0x009C: "TLS_RSA_WITH_AES_128_GCM_SHA256",
+    0x009D: "TLS_RSA_WITH_AES_256_GCM_SHA384",
+    0x002F: "TLS_RSA_WITH_AES_128_CBC_SHA",
+    0x0035: "TLS_RSA_WITH_AES_256_CBC_SHA",
+    0x003C: "TLS_RSA_WITH_AES_128_CBC_SHA256",
+    0x000A: "TLS_RSA_WITH_3DES_EDE_CBC_SHA",
+    0xC012: "TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA",
+    0x0005: "TLS_RSA_WITH_RC4_128_SHA",
+    0xC011: "TLS_ECDHE_RSA_WITH_RC4_128_SHA",
+    0xC007: "TLS_ECDHE_ECDSA_WITH_RC4_128_SHA",
+}
+
+
+def weak(name: str) -> bool:
+    """Without forward secrecy, or with CBC, RC4 or 3DES."""
+    return name.startswith("TLS_RSA_") or any(part in name for part in ("_CBC_", "_RC4_", "3DES"))
+
+
+@check(
+    "kubelet.tls.ciphers",
+    title="The kubelet's port takes strong ciphers only",
+    why="With the server's own RSA key a recorded session can be read once the key leaks; CBC, RC4"
+    " and 3DES have been broken in TLS before. Go's defaults still hold ciphers with CBC.",
+    severity=Severity.MEDIUM,
+    remedy=Remedy(f"Set tlsCipherSuites to {STRONG}.", ("systemctl restart kubelet",)),
+    sources=[CONFIG],
+    mappings=maps(["4.2.12"], ["EN"], sac=["S1a"]),
+    examples=[
+        Example(
+            Status.PASS,
+            (example(C, f"tlsCipherSuites: [{STRONG}]"), OFFLINE),
+            "ECDHE with AES-GCM or ChaCha20 only",
+        ),
+        Example(Status.PASS, (example(C, "tlsMinVersion: VersionTLS13"), OFFLINE), "TLS 1.3 only"),
+        Example(Status.FAIL, (example(C, "{}"), OFFLINE), "Go's defaults hold CBC"),
+        Example(
+            Status.FAIL,
+            (example(C, "tlsCipherSuites: [TLS_RSA_WITH_AES_128_GCM_SHA256]"), OFFLINE),
+            "no forward secrecy",
+        ),
+        Example(
+            Status.FAIL,
+            (
+                example(C, f"tlsCipherSuites: [{STRONG}]"),
+                closed(weak=Tls("answered", 0x0303, 0xC013)),
+            ),
+            "the port takes one, whatever the file says",
+        ),
+        Example(Status.PASS, (example(C, "{}"), closed()), "the port refuses all that are weak"),
+        Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
+    ],
+)
+def ciphers(kubelet: Kubelet, answers: Answers) -> Verdict:
+    return each(kubelet, lambda k: _ciphers(k, answers if k is kubelet else OFFLINE))
+
+
+def _ciphers(kubelet: Kubelet, answers: Answers) -> Verdict:
+    setting, version = kubelet.get(CIPHERS), kubelet.get(VERSION)
+    seen = shown(CIPHERS, setting)
+    remedy = mend(kubelet, CIPHERS, f"[{STRONG}]")
+    port = port_of(answers, SECURE)
+    if port is not None and port.weak is not None:
+        if port.weak.outcome == "answered":
+            name = NAMES.get(port.weak.cipher or 0, f"0x{port.weak.cipher or 0:04X}")
+            taken = Evidence("weak cipher taken", name, str(port))
+            because = f"port {port.number} takes {name}; {said(CIPHERS, setting)}"
+            return Verdict.failed(because, taken, seen, remedy=remedy)
+        if port.weak.outcome == "tls-alert":
+            because = f"port {port.number} refuses every weak cipher; {said(CIPHERS, setting)}"
+            return Verdict.passed(because, seen)
+    if isinstance(setting.value, Unknown) or not isinstance(setting.value, list):
+        return unknown(CIPHERS, setting)
+    if isinstance(version.value, Unknown):
+        return unknown(VERSION, version)
+    if version.value == "VersionTLS13":
+        return Verdict.passed(unprobed(answers, said(VERSION, version)), shown(VERSION, version))
+    if not setting.value:
+        because = f"{CIPHERS} is not set ({setting.source}), and Go's defaults hold CBC"
+        return Verdict.failed(unprobed(answers, because), seen, remedy=remedy)
+    bad = [text(name) for name in setting.value if weak(text(name))]
+    if bad:
+        because = f"{CIPHERS} holds {', '.join(bad[:3])} ({setting.source})"
+        return Verdict.failed(unprobed(answers, because), seen, remedy=remedy)
+    return Verdict.passed(unprobed(answers, f"{CIPHERS} holds strong ones only"), seen)

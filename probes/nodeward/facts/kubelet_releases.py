@@ -1,0 +1,76 @@
+"""Dated facts about Kubernetes releases and kubelet feature gates, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+END_OF_LIFE: Mapping[int, str] = {
+    25: "2023-10-28",
+    26: "2024-02-28",
+    27: "2024-06-28",
+    28: "2024-10-28",
+    29: "2025-02-28",
+    30: "2025-06-28",
+    31: "2025-10-28",
+    32: "2026-02-28",
+    33: "2026-06-28",
+    34: "2026-10-27",
+    35: "2027-02-28",
+    36: "2027-06-28",
+}
+"""Minor version -> the day after which it gets no more patches: kubernetes.io/releases. The last
+two are the project's announcement, not yet history."""
+
+OLDEST, NEWEST = min(END_OF_LIFE), max(END_OF_LIFE)
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A kubelet's feature gate: minor versions from which it is alpha, beta, stable (None: not
+    yet), whether its beta is on by default, and why it matters for security ("": it does not)."""
+
+    alpha: int
+    beta: int | None = None
+    stable: int | None = None
+    beta_on: bool = True
+    why: str = ""
+
+
+GATES: Mapping[str, Gate] = {
+    "RotateKubeletServerCertificate": Gate(7, 12, None, True, "serving certificates are requested"),
+    "SeccompDefault": Gate(22, 25, 27, True, "seccompDefault has an effect"),
+    "KubeletFineGrainedAuthz": Gate(32, 33, 36, True, "reading is told from running"),
+    "ReloadKubeletServerCertificateFile": Gate(31, 31, None, True, "a renewed certificate is used"),
+    "UserNamespacesSupport": Gate(25, 30, 36, False, "pods can have user namespaces"),
+    "KubeletEnsureSecretPulledImages": Gate(33, 35, None, True, "pulled images stay private"),
+    "ProcMountType": Gate(12, 31, None, False),
+    "NodeLogQuery": Gate(27, 30, 36, False),
+    "InPlacePodVerticalScaling": Gate(27, 33, 35, True),
+    "ContainerCheckpoint": Gate(25, 30, None, True),
+    "MemoryQoS": Gate(22, None, None),
+    "EventedPLEG": Gate(26, 27, None, False),
+    "KubeletInUserNamespace": Gate(22, None, None),
+    "DynamicResourceAllocation": Gate(26, 32, 34, True),
+    "ImageVolume": Gate(31, 33, 35, True),
+    "PodLevelResources": Gate(32, 34, None, True),
+    "KubeletCrashLoopBackOffMax": Gate(32, 35, None, True),
+    "ClusterTrustBundleProjection": Gate(29, 33, None, False),
+    "NodeSwap": Gate(22, 28, 34, True),
+    "CPUManagerPolicyAlphaOptions": Gate(23, None, None),
+    "TopologyManagerPolicyAlphaOptions": Gate(26, None, None),
+    "GracefulNodeShutdownBasedOnPodPriority": Gate(23, 24, None, True),
+    "KubeletTracing": Gate(25, 27, 34, True),
+    "PodCertificateRequest": Gate(34, 35, None, False),
+    "ContainerRestartRules": Gate(34, 35, None, True),
+    "HugePageStorageMediumSize": Gate(18, 19, 22, True),
+}
+
+
+def stage(gate: Gate, minor: int) -> str:
+    """ "alpha", "beta", "stable", or "" where the version does not have it."""
+    if gate.stable is not None and minor >= gate.stable:
+        return "stable"
+    if gate.beta is not None and minor >= gate.beta:
+        return "beta"
+    return "alpha" if minor >= gate.alpha else ""

@@ -1,0 +1,114 @@
+"""Look at the files a kubelet was told to use, and at those of the service that starts it."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator
+
+from nodeward.facts import kubelet_files as roles
+from nodeward.facts.kubelet import Kubelet, changed_after
+from nodeward.facts.kubelet_files import FileRow, KubeletFiles
+from nodeward.host import Host, HostError, MissingError
+from nodeward.probes.pki_files import Files
+from nodeward.probes.registry import probe
+from nodeward.probes.unit_files import read_service
+
+MOST_ENTRIES = 200
+CREDENTIAL_FLAGS = ("image-credential-provider-config", "image-credential-provider-bin-dir")
+
+
+@probe
+def read_kubelet_files(host: Host, kubelet: Kubelet) -> KubeletFiles:
+    files = Files(host)
+    wanted = dict.fromkeys(_paths(host, kubelet))
+    rows = tuple(_row(files, role, path) for role, path in wanted)
+    guards = [row.guard for row in rows if row.guard is not None]
+    owners = host.live or any(
+        uid == 0 for g in guards for uid in (g.uid, *(f.uid for f in g.folders))
+    )
+    return KubeletFiles(rows, owners, _replaced(host, kubelet))
+
+
+def _paths(host: Host, kubelet: Kubelet) -> Iterator[tuple[str, str]]:
+    def inside(path: str) -> str:
+        return kubelet.root + posixpath.normpath(posixpath.join(kubelet.launch.cwd, path))
+
+    for file in kubelet.files:
+        yield roles.CONFIG, kubelet.root + file.path
+    if (folder := kubelet.flag("config-dir")) is not None and folder.value:
+        yield roles.CONFIG, inside(folder.value)
+    yield from ((roles.SERVICE, path) for path in _service(host, kubelet.launch.unit))
+    for name in ("kubeconfig", "bootstrap-kubeconfig"):
+        if (flag := kubelet.flag(name)) is not None and flag.value:
+            yield roles.KUBECONFIG, inside(flag.value)
+    yield from ((roles.CA, inside(p)) for p in _texts(kubelet, "authentication.x509.clientCAFile"))
+    root = _flag(kubelet, "root-dir", "/var/lib/kubelet")
+    yield roles.ROOT, inside(root)
+    yield roles.ROOT, inside(_flag(kubelet, "cert-dir", posixpath.join(root, "pki")))
+    for name in CREDENTIAL_FLAGS:
+        if (flag := kubelet.flag(name)) is not None and flag.value:
+            yield from _with_entries(host, roles.CREDENTIAL, inside(flag.value))
+    for path in (
+        *_texts(kubelet, "volumePluginDir"),
+        *(posixpath.join(root, name) for name in ("plugins", "plugins_registry")),
+    ):
+        yield from _with_entries(host, roles.VOLUME, inside(path))
+    for path in _texts(kubelet, "staticPodPath"):
+        yield from _with_entries(host, roles.STATIC, inside(path))
+    if kubelet.launch.exe and kubelet.launch.exe.startswith("/"):
+        yield roles.PROGRAM, kubelet.root + kubelet.launch.exe
+
+
+def _flag(kubelet: Kubelet, name: str, otherwise: str) -> str:
+    found = kubelet.flag(name)
+    return str(found.value) if found is not None and found.value else otherwise
+
+
+def _texts(kubelet: Kubelet, field: str) -> Iterator[str]:
+    """The path in a field; a relative one in the file counts from the file's directory."""
+    setting = kubelet.get(field)
+    if isinstance(setting.value, str) and setting.value:
+        folder = posixpath.dirname(setting.place) if setting.place.startswith("/") else ""
+        yield posixpath.join(folder, setting.value)
+
+
+def _service(host: Host, unit: str) -> tuple[str, ...]:
+    try:
+        return read_service(host, unit if unit.endswith(".service") else f"{unit}.service").files
+    except HostError:
+        return ()
+
+
+def _with_entries(host: Host, role: str, path: str) -> Iterator[tuple[str, str]]:
+    yield role, path
+    try:
+        names = host.names(path)
+    except HostError:
+        return  # a file, or not there: its own row says so
+    yield from ((role, f"{path}/{name}") for name in names[:MOST_ENTRIES])
+
+
+def _row(files: Files, role: str, path: str) -> FileRow:
+    try:
+        return FileRow(role, path, files.guard(path, files.real(path)))
+    except MissingError:
+        return FileRow(role, path, absent=True)
+    except HostError as exc:
+        return FileRow(role, path, error=exc.why)
+
+
+def _replaced(host: Host, kubelet: Kubelet) -> str:
+    """Whether the file of the running program is gone or another one by now."""
+    if kubelet.pid is None:
+        return ""
+    try:
+        target = host.link(f"/proc/{kubelet.pid}/exe")
+    except HostError:
+        return ""
+    if target.endswith(" (deleted)"):
+        return "was deleted or replaced since it started"
+    try:
+        changed_at = host.stat(kubelet.root + target).mtime
+    except HostError:
+        return ""
+    return "was changed since it started" if changed_after(changed_at, kubelet.started_at) else ""

@@ -155,14 +155,17 @@ def _foot(
     """How many of each, and how to go on."""
     counts = Counter(f.status for f in findings)
     failing = [f for f in findings if f.status is Status.FAIL]
-    parts = []
-    for status in ORDER:
-        if counts[status]:
-            text = f"{counts[status]} {WORDS[status]}"
-            if status is Status.FAIL:
-                text += f" ({_by_severity(failing)})"
-            parts.append(paint.status(status, text))
-    yield "   ".join(parts) or "nothing was judged"
+    line, room = "", paint.width
+    for status in (s for s in ORDER if counts[s]):
+        text = f"{counts[status]} {WORDS[status]}"
+        if status is Status.FAIL:
+            text += f" ({_by_severity(failing)})"
+        if line and room < len(text) + 5:
+            yield line
+            line, room = "", paint.width
+        line += ("   " if line else "") + paint.status(status, text)
+        room -= len(text) + 5
+    yield line or "nothing was judged"
     taken = [f for f in failing if f.check in accepted]
     if taken:
         yield f"{len(taken)} of those that fail are accepted for now"

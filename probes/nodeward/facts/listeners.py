@@ -31,15 +31,22 @@ class Listener:
 
     @property
     def loopback(self) -> bool:
-        return ipaddress.ip_address(self.address).is_loopback
+        return _reached(self.address).is_loopback
 
     @property
     def wildcard(self) -> bool:
-        return ipaddress.ip_address(self.address).is_unspecified
+        return _reached(self.address).is_unspecified
 
     def __str__(self) -> str:
         host = f"[{self.address}]" if ":" in self.address else self.address
         return f"{host}:{self.port}"
+
+
+def _reached(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """An IPv4 address that an IPv6 socket was bound to is reached as what it is."""
+    found = ipaddress.ip_address(address)
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return mapped or found
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from nodeward.facts.errors import ParseError
 from nodeward.model import Fact
 
 
@@ -61,25 +60,3 @@ def parse_argv(raw: bytes) -> tuple[str, ...]:
     if not raw:
         return ()
     return tuple(raw.removesuffix(b"\0").decode("utf-8", "surrogateescape").split("\0"))
-
-
-@dataclass(frozen=True, slots=True)
-class StatLine:
-    """What we take from /proc/PID/stat, proc_pid_stat(5). `start_ticks` counts from boot."""
-
-    comm: str
-    ppid: int
-    start_ticks: int
-
-
-def parse_stat(raw: bytes) -> StatLine:
-    """The command stands in parentheses and may itself hold any character, ")" included."""
-    head, _, rest = raw.rpartition(b")")
-    _, found, comm = head.partition(b"(")
-    fields = rest.split()
-    try:
-        if not found:
-            raise ValueError
-        return StatLine(comm.decode("utf-8", "surrogateescape"), int(fields[1]), int(fields[19]))
-    except (ValueError, IndexError):
-        raise ParseError("/proc/PID/stat", 1, raw.decode("utf-8", "replace")) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from nodeward.model import Absent, Unreadable
 from nodeward.probes.registry import probe
 
 TABLE_LIMIT = 32 << 20  # 200,000 sockets
-SOCKET = "socket:["
+SOCKET = re.compile(r"socket:\[([0-9]{1,20})\]")
 
 
 @probe
@@ -78,8 +79,8 @@ def _owners(
                 target = host.link(f"/proc/{process.pid}/fd/{fd}")
             except HostError:
                 continue
-            if target.startswith(SOCKET):
-                inode = int(target[len(SOCKET) : -1])
+            if match := SOCKET.fullmatch(target):
+                inode = int(match[1])
                 if inode in inodes:
                     found.setdefault(inode, process)
     return found

@@ -103,3 +103,14 @@ def test_an_upgrade_restarts_it_as_the_same_node(
     assert served.sh("sha256sum /var/lib/nodeward/identity/key") == key
     served.until(f"test $({PID}) != 0")
     centre.until(name, "agent.sandbox", "pass")
+
+
+def test_a_sealed_node_is_idle_and_then_a_node_of_its_own(served: Node) -> None:
+    key = "sha256sum /var/lib/nodeward/identity/key"
+    before = served.sh(key)
+    served.sh("systemctl stop nodeward-agent; nodeward seal --hold")
+    served.sh("! test -e /var/lib/nodeward/identity/key; systemctl start nodeward-agent")
+    assert served.sh("systemctl is-active nodeward-agent || true").strip() == "inactive"
+    served.sh("rm /etc/nodeward/sealed; systemctl start nodeward-agent")
+    served.until(key)
+    assert served.sh(key) != before

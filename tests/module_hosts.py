@@ -6,7 +6,10 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from nodeward.facts.module_requests import COMPONENTS
+
 DATA = Path(__file__).parent / "data/modules"
+LOOKED_AT = {m for c in COMPONENTS for m in c.modules}  # whose files are looked for on the disk
 RELEASE = "6.1.0-56-cloud-amd64"
 INDEX = DATA / "debian12-cloud-6.1"
 UPSTREAM_ALIASES = """alias net-pf-2-proto-33-type-6 dccp_ipv4
@@ -46,7 +49,7 @@ def debian(root: Path, *, upstream: bool = False, merged: bool = True) -> Path:
             file.write(UPSTREAM_ALIASES)
     for line in (folder / "modules.dep").read_text().splitlines():
         module = folder / line.partition(":")[0]
-        if "/net/" in module.as_posix() or "crc32c" in module.name:
+        if module.stem in LOOKED_AT:
             module.parent.mkdir(parents=True, exist_ok=True)
             module.touch()
     put(root, {"/proc/sys/kernel/osrelease": f"{RELEASE}\n"})

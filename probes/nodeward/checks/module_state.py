@@ -272,6 +272,9 @@ def persistence(node: KernelModules) -> Verdict:
         return Verdict.not_applicable("no rule and no setting keeps a module out at present")
     if not node.modular:
         return Verdict.passed("this kernel has no loadable modules: that stays so")
+    if "" in node.boot_sysctl:
+        path, why = node.boot_sysctl[""]
+        return Verdict.unknown(f"what sysctl.d sets at a boot: could not read {path}: {why}")
     later = _next_boot(node)
     lost = [(c, expose(later, c)) for c in kept]
     lost = [(c, e) for c, e in lost if e.state in BAD or e.state is State.UNKNOWN]

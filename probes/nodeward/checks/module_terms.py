@@ -81,13 +81,14 @@ def mend(
 ) -> Remedy | None:
     """The smallest file that the engine itself finds to block; None when the check's own text
     must do (a module that is built in, or nothing that we found helps)."""
+    file = file_name(node, name)
     lines: list[str] = []
     for component in components:
         if exposures[component.name].state is not State.BUILT_IN:
-            lines += [x for x in fix(node, component) if x not in lines]
+            lines += [x for x in fix(node, component, file) if x not in lines]
     if not lines:
         return None
-    path = f"{FOLDER}/{file_name(node, name)}"
+    path = f"{FOLDER}/{file}"
     text = "".join(f"{line}\\n" for line in lines)
     loaded = [c.title for c in components if exposures[c.name].state is State.LOADED]
     after = ("then reboot: " + ", ".join(loaded) + " cannot be unloaded while it holds itself",)
@@ -188,5 +189,4 @@ def group(node: KernelModules, name: str, components: Sequence[Component], title
 
 
 def _piece(component: Component, exposure: Exposure) -> Evidence:
-    source = exposure.evidence[-1].source if exposure.evidence else ""
-    return Evidence(component.title, exposure.because, source)
+    return Evidence(component.title, exposure.because, exposure.place)

@@ -10,7 +10,7 @@ is the caller's to say.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from nodeward.facts import install_command as command
@@ -80,6 +80,7 @@ class Run:
     inserted: list[str] = field(default_factory=list)
     unclear: list[str] = field(default_factory=list)
     found: tuple[Found, ...] = ()
+    touched: set[str] = field(default_factory=set)  # every module that was considered
     ok: bool | None = True
 
 
@@ -104,7 +105,24 @@ class Modprobe:
     program: Program = Program.KMOD
     programs: Mapping[str, bool] = field(default_factory=dict)
     folder: str = ""
-    _memo: dict[object, object] = field(default_factory=dict, repr=False, compare=False)
+    _runs: dict[str, Run] = field(default_factory=dict, repr=False, compare=False)
+    _soft: dict[str, tuple[list[Found], list[Found]]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+
+    def changed(self, conf: Configuration, names: frozenset[str], request: str = "") -> Modprobe:
+        """The same under another configuration that differs in rules for these modules only, and
+        in an alias for one request: what has nothing to do with them is not played again."""
+        gone = set(self.concerned(names, request))
+        kept = {r: run for r, run in self._runs.items() if r not in gone}
+        return replace(self, conf=conf, _runs=kept, _soft={})
+
+    def concerned(self, names: frozenset[str], request: str = "") -> list[str]:
+        """The requests played so far that have to do with these modules, and the request."""
+        return [
+            r for r, run in self._runs.items()
+            if r == request or not names.isdisjoint(run.touched)
+        ]  # fmt: skip
 
     # --- looking a name up ---------------------------------------------------------------
 
@@ -182,7 +200,7 @@ class Modprobe:
         """The first install rule whose pattern matches a module's name."""
         if self.program is Program.BUSYBOX:
             return None
-        return next((r for r in self.conf.of("install") if matches(r.name, name)), None)
+        return self.conf.first("install", name)
 
     def blacklisted(self, name: str) -> Rule | None:
         """The blacklist rule with exactly this name."""
@@ -190,18 +208,18 @@ class Modprobe:
 
     def softdep(self, name: str) -> Rule | None:
         """The first softdep rule whose pattern matches."""
-        return next((r for r in self.conf.of("softdep") if matches(r.name, name)), None)
+        return self.conf.first("softdep", name)
 
     def soft(self, name: str) -> tuple[list[Found], list[Found]]:
         """What its softdep rule brings before and after it. Any makes its install rule void."""
-        rule = self.softdep(name) if self.program is Program.KMOD else None
-        if rule is None:
-            return [], []
-        pre, post = soft_dependencies(rule.value)
-        return (
-            [m for n in pre for m in self.lookup(n)],
-            [m for n in post for m in self.lookup(n)],
-        )
+        if name not in self._soft:
+            rule = self.softdep(name) if self.program is Program.KMOD else None
+            pre, post = soft_dependencies(rule.value) if rule is not None else ((), ())
+            self._soft[name] = (
+                [m for n in pre for m in self.lookup(n)],
+                [m for n in post for m in self.lookup(n)],
+            )
+        return self._soft[name]
 
     # --- kmod's probe list ---------------------------------------------------------------
 
@@ -241,10 +259,9 @@ class Modprobe:
 
     def run(self, request: str) -> Run:
         """Play `modprobe -q -- REQUEST` from the kernel's present state. Kept: ask as you like."""
-        kept = self._memo.get(request)
-        if not isinstance(kept, Run):
-            kept = self._memo[request] = self.play(request)
-        return kept
+        if request not in self._runs:
+            self._runs[request] = self.play(request)
+        return self._runs[request]
 
     def play(self, name: str, *, ignore_install: bool = False, blacklist: bool = False) -> Run:
         """The same for a call by hand: `modprobe [-i] [-b] NAME`."""
@@ -267,6 +284,7 @@ class Modprobe:
             found = found[::-1]
         ok: bool | None = True
         for module in found:
+            run.touched.add(module.name)
             ok = self._insert(run, module, ignore=ignore, blacklist=blacklist, depth=depth)
         return ok
 
@@ -284,7 +302,9 @@ class Modprobe:
             run.events.append(Event(Does.BLACKLISTED, module.name, rule.text.strip(), rule.place))
             return True
         ok: bool | None = True
-        for step in self.plan(module, ignore_install=ignore):
+        plan = self.plan(module, ignore_install=ignore)
+        run.touched.update(step.module.name for step in plan)
+        for step in plan:
             done = self._step(run, step, depth)
             if done is False and step.required:
                 return False

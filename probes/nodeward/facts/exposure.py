@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from nodeward.facts.autoload import Does, Event, Run
@@ -32,15 +32,35 @@ BAD = frozenset({State.LOADED, State.BUILT_IN, State.OPEN, State.PARTLY})
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """The answer, in one sentence, with the chain from the request to the verdict."""
+    """The answer in one sentence. `place` is where what decides it stands.
+
+    `trace` makes the chain from the request to the verdict when somebody wants it: to name the
+    line of a large index costs more than the verdict.
+    """
 
     state: State
     because: str
-    evidence: tuple[Evidence, ...] = ()
+    place: str = ""
+    trace: Callable[[], tuple[Evidence, ...]] = field(default=tuple, repr=False, compare=False)
+
+    @property
+    def evidence(self) -> tuple[Evidence, ...]:
+        return self.trace()
+
+
+def _shown(state: State, because: str, *evidence: Evidence) -> Exposure:
+    return Exposure(state, because, evidence[-1].source if evidence else "", lambda: evidence)
 
 
 def expose(node: KernelModules, component: Component) -> Exposure:
-    """The worst over the kernels and sets of folders that this host may have."""
+    """The worst over the kernels and sets of folders that this host may have. Kept."""
+    kept = node._memo.get(component.name)
+    if not isinstance(kept, Exposure):
+        kept = node._memo[component.name] = _expose(node, component)
+    return kept
+
+
+def _expose(node: KernelModules, component: Component) -> Exposure:
     early = _running(node, component)
     if early is not None:
         return early
@@ -50,56 +70,53 @@ def expose(node: KernelModules, component: Component) -> Exposure:
             return Exposure(
                 first.state,
                 f"nothing can ask for {component.title}: {first.because}",
-                first.evidence,
+                first.place,
+                first.trace,
             )
     if not node.kernels:
-        return Exposure(State.UNKNOWN, "offline: there is no kernel in this tree")
+        return _shown(State.UNKNOWN, "offline: there is no kernel in this tree")
     found: list[Exposure] = []
     try:
-        found += [_variant(node, variant, component) for variant in node.variants()]
+        found += [expose_in(node, variant, component) for variant in node.variants()]
     except ParseError as exc:
-        return Exposure(State.UNKNOWN, f"an index of the modules is damaged: {exc}")
+        return _shown(State.UNKNOWN, f"an index of the modules is damaged: {exc}")
     return min(found, key=lambda e: list(State).index(e.state))
-
-
-def expose_all(node: KernelModules, components: Iterable[Component]) -> list[Exposure]:
-    """Each component's exposure, in their order."""
-    return [expose(node, component) for component in components]
 
 
 def _running(node: KernelModules, component: Component) -> Exposure | None:
     """What holds whatever the configuration says: it is in the kernel, or nothing can come in."""
     for module in component.registers:
         if module in node.live_names:
-            return Exposure(
+            return _shown(
                 State.LOADED,
                 f"{module} is in the kernel now, where no rule of modprobe.d matters any more",
-                (Evidence("loaded module", module, "/proc/modules"),),
+                Evidence("loaded module", module, "/proc/modules"),
             )
     if not node.modular:
         there = [m for m in component.registers if m in node.built_in]
         if there:
             return _built_in(there[0], f"/sys/module/{there[0]}")
-        return Exposure(
+        return _shown(
             State.OFF,
             "this kernel has no loadable modules, and this is not built in",
-            (Evidence("loadable modules", "none", "/proc/modules"),),
+            Evidence("loadable modules", "none", "/proc/modules"),
         )
     if node.loaded is None:
         why = "; ".join(f"{path}: {error}" for path, error in node.errors)
-        return Exposure(State.UNKNOWN, f"could not see what is loaded ({why})")
+        return _shown(State.UNKNOWN, f"could not see what is loaded ({why})")
     return None
 
 
 def _built_in(module: str, source: str) -> Exposure:
-    return Exposure(
+    return _shown(
         State.BUILT_IN,
         f"{module} is built into the kernel: no rule of modprobe.d can keep it out",
-        (Evidence("built in", module, source),),
+        Evidence("built in", module, source),
     )
 
 
-def _variant(node: KernelModules, variant: Variant, component: Component) -> Exposure:
+def expose_in(node: KernelModules, variant: Variant, component: Component) -> Exposure:
+    """The answer under one kernel and one way of reading, for what is not loaded now."""
     engine = variant.engine
     for module in component.registers:
         if engine.is_builtin(module):
@@ -116,25 +133,25 @@ def _variant(node: KernelModules, variant: Variant, component: Component) -> Exp
     if off is not None:
         return off
     if node.helper.kind == "other":
-        return Exposure(
+        return _shown(
             State.UNKNOWN,
             f"kernel.modprobe leads to {node.helper.real or node.helper.setting},"
             " a program we do not know",
-            (Evidence("kernel.modprobe", node.helper.setting, "/proc/sys/kernel/modprobe"),),
+            Evidence("kernel.modprobe", node.helper.setting, "/proc/sys/kernel/modprobe"),
         )
     return _judged(node, variant, component)
 
 
 def _unread(node: KernelModules, variant: Variant) -> Exposure | None:
     for entry in variant.conf.unread:
-        return Exposure(
+        return _shown(
             State.UNKNOWN,
             f"could not read {entry.path}: {entry.error}",
-            (Evidence("unreadable", entry.error, entry.path),),
+            Evidence("unreadable", entry.error, entry.path),
         )
     for path, error in (*variant.tree.errors, *node.errors):
-        return Exposure(
-            State.UNKNOWN, f"could not read {path}: {error}", (Evidence("unreadable", error, path),)
+        return _shown(
+            State.UNKNOWN, f"could not read {path}: {error}", Evidence("unreadable", error, path)
         )
     return None
 
@@ -155,17 +172,17 @@ def _absent(variant: Variant, component: Component) -> Exposure | None:
             )
         elif not tree.files:
             note = f"; there is no index in {tree.folder}"
-        return Exposure(
+        return _shown(
             State.ABSENT,
             f"kernel {tree.release} has no module {_or(component.registers)}{note}",
-            (Evidence("modules.dep", f"no {_or(component.registers)}", tree.folder),),
+            Evidence("modules.dep", f"no {_or(component.registers)}", tree.folder),
         )
     if all(p is None or p in tree.missing for p in paths):
         gone = ", ".join(p for p in paths if p)
-        return Exposure(
+        return _shown(
             State.ABSENT,
             f"the files of {_or(component.registers)} are not on the disk",
-            (Evidence("missing file", gone, tree.folder),),
+            Evidence("missing file", gone, tree.folder),
         )
     return None
 
@@ -178,19 +195,17 @@ def switched_off(node: KernelModules, variant: Variant) -> Exposure | None:
     """What stops every load on this host at once."""
     helper, config = node.helper, variant.tree.config or {}
     if node.disabled:
-        return Exposure(
+        return _shown(
             State.OFF,
             "kernel.modules_disabled is 1: nothing can be loaded until the next boot",
-            (Evidence("kernel.modules_disabled", "1", "/proc/sys/kernel/modules_disabled"),),
+            Evidence("kernel.modules_disabled", "1", "/proc/sys/kernel/modules_disabled"),
         )
     if config.get("STATIC_USERMODEHELPER") == "y" and not config.get("STATIC_USERMODEHELPER_PATH"):
-        return Exposure(
+        return _shown(
             State.OFF,
             "the kernel is built to call no helper at all",
-            (
-                Evidence(
-                    "CONFIG_STATIC_USERMODEHELPER_PATH", "", f"/boot/config-{variant.tree.release}"
-                ),
+            Evidence(
+                "CONFIG_STATIC_USERMODEHELPER_PATH", "", f"/boot/config-{variant.tree.release}"
             ),
         )
     why = {
@@ -202,10 +217,10 @@ def switched_off(node: KernelModules, variant: Variant) -> Exposure | None:
     }.get(helper.kind)
     if why is None:
         return None
-    return Exposure(
+    return _shown(
         State.OFF,
         f"kernel.modprobe {why}: the kernel loads no module on request",
-        (Evidence("kernel.modprobe", helper.setting, "/proc/sys/kernel/modprobe"),),
+        Evidence("kernel.modprobe", helper.setting, "/proc/sys/kernel/modprobe"),
     )
 
 
@@ -221,24 +236,26 @@ def _judged(node: KernelModules, variant: Variant, component: Component) -> Expo
     through = [(r, run) for r, run in runs if set(run.inserted) & set(component.registers)]
     through += _side_doors(variant, component, {r.name for r, _ in runs})
     dim = [(r, run) for r, run in runs if run.unclear and (r, run) not in through]
+    dim += [(r, run) for r, run in _obscure(variant, component) if (r, run) not in through]
     held = [(r, run) for r, run in runs if run.found and (r, run) not in through + dim]
     held = [(r, run) for r, run in held if _concerns(run, component)]
     if through:
         return _open(node, variant, component, through, held)
     if dim:
         request, run = dim[0]
-        return Exposure(
+        return _traced(
             State.UNKNOWN,
             f"cannot tell whether {request.name} loads {_or(component.registers)}:"
             f" {run.unclear[0]}",
-            chain(variant, request, run),
+            variant,
+            (request, run),
         )
     if not held:
-        return Exposure(
+        return _shown(
             State.UNREACHABLE,
             f"no request of a socket leads to {_or(component.registers)} on kernel"
             f" {variant.tree.release}; root can still load it by name",
-            (Evidence("requests tried", str(len(runs)), f"{variant.tree.folder}/modules.alias"),),
+            Evidence("requests tried", str(len(runs)), f"{variant.tree.folder}/modules.alias"),
         )
     return _blocked(variant, component, held)
 
@@ -254,29 +271,52 @@ def _side_doors(
     variant: Variant, component: Component, known: set[str]
 ) -> list[tuple[Request, Run]]:
     """Other sockets whose modules bring this component along."""
+    doors = sockets_by_module(variant.base or variant)
+    # Where a rule was added, what it has to do with is played again; the rest is as it was.
+    names = [*(variant.affected or ()), *(n for m in component.registers for n in doors.get(m, ()))]
     found = []
-    for name in variant_sockets(variant):
+    for name in dict.fromkeys(names):
         if name not in known:
             run = variant.engine.run(name)
-            if set(run.inserted) & set(component.registers):
+            if not set(component.registers).isdisjoint(run.inserted):
                 found.append((Request(name, f"a socket that asks for {name}"), run))
     return found
 
 
-def variant_sockets(variant: Variant) -> Iterator[str]:
+def sockets_by_module(variant: Variant) -> Mapping[str, list[str]]:
+    """Which requests of socket() insert which module. Kept."""
+    if not variant.doors:
+        for name in variant_sockets(variant):
+            for module in variant.engine.run(name).inserted:
+                variant.doors.setdefault(module, []).append(name)
+    return variant.doors
+
+
+def _obscure(variant: Variant, component: Component) -> list[tuple[Request, Run]]:
+    """Sockets whose install command we cannot follow, and that names one of these modules."""
+    if not any(rule.name not in component.modules
+               and any(m in rule.value for m in component.modules)
+               for rule in variant.conf.of("install")):  # fmt: skip
+        return []
+    runs = [(Request(n, f"a socket that asks for {n}"), variant.engine.run(n))
+            for n in variant_sockets(variant)]  # fmt: skip
+    return [
+        (r, run) for r, run in runs
+        if run.unclear and any(m in e.detail for e in run.events for m in component.modules)
+    ]  # fmt: skip
+
+
+def variant_sockets(variant: Variant) -> tuple[str, ...]:
     """Every request of socket() that this index or configuration knows, and each family's own."""
-    kept = variant.engine._memo.get("sockets")
-    if not isinstance(kept, tuple):
-        names = {n.replace("_", "-") for n, _ in variant.index.alias.under("net_pf_")}
-        names |= {r.name.replace("_", "-") for r in variant.conf.of("alias")
-                  if r.name.startswith("net_pf_")}  # fmt: skip
-        names |= {f"net-pf-{n}" for n in range(1, 47)}
-        guarded = version(variant.tree.release) >= DIAG_GUARD
-        kept = tuple(
-            sorted(n for n in names if not (guarded and n.startswith("net-pf-16-proto-4-type-")))
-        )
-        variant.engine._memo["sockets"] = kept
-    return iter(kept)
+    names = {n.replace("_", "-") for n, _ in variant.index.alias.under("net_pf_")}
+    names |= {
+        r.name.replace("_", "-") for r in variant.conf.of("alias") if r.name.startswith("net_pf_")
+    }
+    names |= {f"net-pf-{n}" for n in range(1, 47)}
+    guarded = version(variant.tree.release) >= DIAG_GUARD
+    return tuple(
+        sorted(n for n in names if not (guarded and n.startswith("net-pf-16-proto-4-type-")))
+    )
 
 
 def _open(
@@ -288,14 +328,11 @@ def _open(
 ) -> Exposure:
     request, run = through[0]
     module = next(m for m in run.inserted if m in component.registers)
-    state = State.PARTLY if held else State.OPEN
     because = f"any process can load {module}: {request.by} asks for {request.name}"
-    evidence = chain(variant, request, run)
-    if held:
-        shut = held[0][1]
-        because += f", though {held[0][0].name} is blocked ({_why(shut)})"
-        evidence += chain(variant, held[0][0], shut)
-    return Exposure(state, because, evidence)
+    if not held:
+        return _traced(State.OPEN, because, variant, (request, run))
+    because += f", though {held[0][0].name} is blocked ({_why(held[0][1])})"
+    return _traced(State.PARTLY, because, variant, (request, run), held[0])
 
 
 def _blocked(variant: Variant, component: Component, held: list[tuple[Request, Run]]) -> Exposure:
@@ -304,7 +341,17 @@ def _blocked(variant: Variant, component: Component, held: list[tuple[Request, R
     partial = [m for m in run.inserted if m in component.parts]
     if partial:
         because += f"; {', '.join(partial)} is loaded all the same, which alone opens nothing"
-    return Exposure(State.BLOCKED, because, chain(variant, request, run))
+    return _traced(State.BLOCKED, because, variant, (request, run))
+
+
+def _traced(state: State, because: str, variant: Variant, *played: tuple[Request, Run]) -> Exposure:
+    """With the chain of each request as evidence."""
+    last = next((e.place or e.detail for e in reversed(played[0][1].events) if e.place), "")
+
+    def trace() -> tuple[Evidence, ...]:
+        return tuple(row for request, run in played for row in chain(variant, request, run))
+
+    return Exposure(state, because, last, trace)
 
 
 def _why(run: Run) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, NamedTuple
 
 from nodeward.facts.autoload import Kernel, Modprobe, Program
@@ -171,7 +171,11 @@ class KernelModules(Fact):
 
 @dataclass(frozen=True)
 class Variant:
-    """One kernel under one set of folders, ready to be asked."""
+    """One kernel under one set of folders, ready to be asked.
+
+    `base` and `affected` are of a variant with a rule added: what it was made from, and the
+    requests that the rule has to do with. `doors` is the exposure's memory.
+    """
 
     tree: KernelTree
     habits: Habits
@@ -179,6 +183,28 @@ class Variant:
     conf: Configuration
     engine: Modprobe
     banned: frozenset[str]
+    base: Variant | None = None
+    affected: tuple[str, ...] | None = None
+    doors: dict[str, list[str]] = field(default_factory=dict, repr=False, compare=False)
+
+    def plus(self, path: str, lines: Sequence[str]) -> Variant:
+        """The same with one more file of configuration."""
+        conf = self.conf.plus(path, lines)
+        words = [line.split() for line in lines]
+        names = frozenset(w[1].replace("-", "_") for w in words if w[0] != "alias")
+        request = next((w[1] for w in words if w[0] == "alias"), "")
+        engine = self.engine.changed(conf, names, request)
+        if sum(w[0] == "alias" for w in words) > 1:
+            return replace(self, conf=conf, engine=replace(engine, _runs={}), doors={})
+        affected = tuple(self.engine.concerned(names, request))
+        return replace(self, conf=conf, engine=engine, base=self, affected=affected, doors={})
+
+    def without(self, modules: Sequence[str]) -> Variant:
+        """The same as if these modules were not loaded."""
+        kernel = replace(self.engine.kernel, live=self.engine.kernel.live - set(modules))
+        if kernel.live == self.engine.kernel.live:
+            return self
+        return replace(self, engine=replace(self.engine, kernel=kernel, _runs={}), doors={})
 
 
 def version(release: str) -> tuple[int, int]:

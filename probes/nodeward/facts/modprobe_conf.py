@@ -6,11 +6,13 @@ Text is latin-1, one character a byte, because kmod compares bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 
+from nodeward.facts.globs import WILD, matches
 from nodeward.facts.module_index import normal
 
 # kmod's default_config_paths by version, highest first. A build may name others.
@@ -162,6 +164,7 @@ def next_stop(text: str, at: int) -> int:
     return min(x if x >= 0 else len(text) for x in (newline, slash))
 
 
+@lru_cache(maxsize=512)
 def parse(raw: bytes, file: str) -> tuple[tuple[Rule, ...], tuple[Oddity, ...]]:
     """One file's rules and the lines that have no meaning to kmod."""
     rules: list[Rule] = []
@@ -293,10 +296,56 @@ class Configuration:
     masked: tuple[Masked, ...] = ()
     unread: tuple[Entry, ...] = ()
     dirs: tuple[str, ...] = ALL_DIRS
-    by_kind: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict, repr=False)
+    _memo: dict[str, tuple[Rule, ...]] = field(default_factory=dict, repr=False, compare=False)
+    _first: dict[str, First] = field(default_factory=dict, repr=False, compare=False)
 
     def of(self, kind: str) -> tuple[Rule, ...]:
-        return self.by_kind.get(kind, ())
+        """The rules of one kind, in their order."""
+        if kind not in self._memo:
+            self._memo[kind] = tuple(r for r in self.rules if r.kind == kind)
+        return self._memo[kind]
+
+    def first(self, kind: str, module: str) -> Rule | None:
+        """The first rule of a kind whose name, a pattern, matches a module's."""
+        if kind not in self._first:
+            self._first[kind] = First(self.of(kind))
+        return self._first[kind](module)
+
+    def plus(self, path: str, lines: Sequence[str]) -> Configuration:
+        """The same with one more file, sorted in where its name belongs."""
+        added, _ = parse("".join(f"{x}\n" for x in lines).encode("latin-1", "replace"), path)
+        name = path.rpartition("/")[2]
+        at = next(
+            (i for i, r in enumerate(self.rules)
+             if r.file == COMMAND_LINE or r.file.rpartition("/")[2] > name),
+            len(self.rules),
+        )  # fmt: skip
+        return replace(
+            self, rules=(*self.rules[:at], *added, *self.rules[at:]), _memo={}, _first={}
+        )
+
+
+class First:
+    """The first of several rules that matches a name: literal names at once, patterns in turn."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self._rules = rules
+        self._literal: dict[str, int] = {}
+        self._wild: list[int] = []
+        for i, rule in enumerate(rules):
+            if WILD.isdisjoint(rule.name) and "\\" not in rule.name:
+                self._literal.setdefault(rule.name, i)
+            else:
+                self._wild.append(i)
+
+    def __call__(self, name: str) -> Rule | None:
+        best = self._literal.get(name, len(self._rules))
+        for i in self._wild:
+            if i >= best:
+                break
+            if matches(self._rules[i].name, name):
+                best = i
+        return self._rules[best] if best < len(self._rules) else None
 
 
 def configure(
@@ -334,16 +383,12 @@ def configure(
         rules += found
         odd += ignored
     rules += parse_command_line(command_line)
-    kinds: dict[str, list[Rule]] = {}
-    for rule in rules:
-        kinds.setdefault(rule.kind, []).append(rule)
     return Configuration(
         tuple(rules),
         tuple(odd),
         tuple(masked),
         tuple(e for e in chosen.values() if e.data is None and e.kind is not Kind.DANGLING),
         habits.dirs,
-        {kind: tuple(found) for kind, found in kinds.items()},
     )
 
 

@@ -176,6 +176,9 @@ class Trie:
             node, i = self._child(node, prefix[i]), i + 1
 
 
+HEAD = 4  # "pci:", "usb:", "net_"
+
+
 @dataclass(frozen=True)
 class Table:
     """The same from a text file's lines: (pattern, value) in the file's order."""
@@ -190,8 +193,14 @@ class Table:
         return found
 
     @cached_property
-    def _wild(self) -> tuple[str, ...]:
-        return tuple(key for key in self._places if not WILD.isdisjoint(key))
+    def _wild(self) -> Mapping[str, list[str]]:
+        """Patterns by their first characters, as far as those are literal: most are a bus's."""
+        found: dict[str, list[str]] = {}
+        for key in self._places:
+            if not WILD.isdisjoint(key):
+                head = key[:HEAD]
+                found.setdefault(head if WILD.isdisjoint(head) else "", []).append(key)
+        return found
 
     def get(self, name: str) -> str | None:
         places = self._places.get(name)
@@ -199,7 +208,7 @@ class Table:
 
     def match(self, name: str) -> tuple[str, ...]:
         places = list(self._places.get(name, ()) if WILD.isdisjoint(name) else ())
-        for pattern in self._wild:
+        for pattern in (*self._wild.get(name[:HEAD], ()), *self._wild.get("", ())):
             if matches(pattern, name):
                 places += self._places[pattern]
         return tuple(self.rows[i][1] for i in sorted(places))
@@ -209,6 +218,28 @@ class Table:
 
 
 EMPTY = Table(())
+
+
+class Kept:
+    """A table that remembers its answers: many requests lead to few modules."""
+
+    def __init__(self, inner: Lookup) -> None:
+        self._inner = inner
+        self._values: dict[str, str | None] = {}
+        self._matches: dict[str, tuple[str, ...]] = {}
+
+    def get(self, name: str) -> str | None:
+        if name not in self._values:
+            self._values[name] = self._inner.get(name)
+        return self._values[name]
+
+    def match(self, name: str) -> tuple[str, ...]:
+        if name not in self._matches:
+            self._matches[name] = self._inner.match(name)
+        return self._matches[name]
+
+    def under(self, prefix: str) -> Iterator[tuple[str, str]]:
+        return self._inner.under(prefix)
 
 
 def normal(name: str) -> str | None:
@@ -290,6 +321,10 @@ class Index:
         """Where modules.alias says so, counting from 1. The text keeps "-" that tries do not."""
         if not self.lines:
             return None
+        for text in (pattern.replace("_", "-"), pattern):  # as most stand there
+            at = self.lines.find(f"alias {text} {module}\n".encode("latin-1"))
+            if at >= 0:
+                return self.lines.count(b"\n", 0, at) + 1
         end = f" {module}".encode("latin-1")
         at = self.lines.find(end)
         while at >= 0:
@@ -328,16 +363,16 @@ def read_index(files: Mapping[str, bytes], reads: Reads = Reads.EITHER) -> Index
     if reads is Reads.TRIES or (reads is Reads.EITHER and tries):
         read = {n: Trie(raw, n) for n, raw in files.items() if n.endswith(".bin")}
         return Index(
-            dep=read.get("modules.dep.bin", EMPTY),
-            alias=read.get("modules.alias.bin", EMPTY),
+            dep=Kept(read.get("modules.dep.bin", EMPTY)),
+            alias=Kept(read.get("modules.alias.bin", EMPTY)),
             symbols=read.get("modules.symbols.bin", EMPTY),
-            builtin=read.get("modules.builtin.bin", EMPTY),
-            builtin_alias=read.get("modules.builtin.alias.bin", EMPTY),
+            builtin=Kept(read.get("modules.builtin.bin", EMPTY)),
+            builtin_alias=Kept(read.get("modules.builtin.alias.bin", EMPTY)),
             lines=lines,
         )
     return Index(
         dep=parse_dep(files.get("modules.dep", b"")),
-        alias=parse_alias(lines),
+        alias=Kept(parse_alias(lines)),
         symbols=parse_alias(files.get("modules.symbols", b"")),
         builtin=parse_builtin(files.get("modules.builtin", b"")),
         builtin_alias=parse_builtin_modinfo(files.get("modules.builtin.modinfo", b"")),

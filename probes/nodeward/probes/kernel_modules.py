@@ -88,7 +88,7 @@ def read_kernel_modules(host: Host) -> KernelModules:
         built_in=_built_in(host, loaded or ()),
         modular=modular,
         programs=_programs(host, entries),
-        boot_sysctl=_boot_sysctl(host, notes),
+        boot_sysctl=_boot_sysctl(host),
         assumed=tuple(notes.assumed),
         errors=tuple(notes.errors),
     )
@@ -225,8 +225,9 @@ def _command_line(host: Host, notes: Notes) -> bytes:
     return raw or b""
 
 
-def _boot_sysctl(host: Host, notes: Notes) -> Mapping[str, tuple[str, str]]:
-    """What sysctl.d(5) will set at the next boot: by file name, the last one wins."""
+def _boot_sysctl(host: Host) -> Mapping[str, tuple[str, str]]:
+    """What sysctl.d(5) will set at the next boot: by file name, the last one wins.
+    The key "" is for a file that cannot be read: its path, and why."""
     chosen: dict[str, str] = {}
     for folder in SYSCTL_DIRS:
         try:
@@ -238,8 +239,13 @@ def _boot_sysctl(host: Host, notes: Notes) -> Mapping[str, tuple[str, str]]:
                 chosen.setdefault(name, f"{folder}/{name}")
     found: dict[str, tuple[str, str]] = {}
     for path in (*(chosen[n] for n in sorted(chosen)), "/etc/sysctl.conf"):
-        raw = notes.read(host, path)
-        if raw is not None and (b"modprobe" in raw or b"modules_disabled" in raw):
+        try:
+            raw = host.read(path)
+        except MissingError:
+            continue
+        except HostError as exc:
+            return {"": (exc.path, exc.why)}
+        if b"modprobe" in raw or b"modules_disabled" in raw:
             found |= {k: (v, f"{path}:{n}") for k, v, n in parse_sysctl(raw) if k in SYSCTLS}
     return found
 

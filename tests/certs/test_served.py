@@ -1,0 +1,107 @@
+"""What is presented on the ports of real TLS servers, against what their files hold."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from certificate_maker import DAY, NOW, key, pem, traditional_pem, write
+from pki_node import ETCD, LEAFS, NAME, PkiNode, server
+
+HOST = Path(__file__).parents[1] / "served_host.py"
+PKI = "/etc/kubernetes/pki"
+SERVING = "/var/lib/kubelet/pki/kubelet-server-current.pem"
+API = ["kube-apiserver", "-accept", "127.0.0.1:6443",
+       "-cert", f"{PKI}/apiserver.crt", "-key", f"{PKI}/apiserver.key"]  # fmt: skip
+KUBELET = ["kubelet", "-accept", "127.0.0.1:10250"]
+ETCD_HERE = {
+    **ETCD,
+    "client-cert-auth": "true",
+    "peer-client-cert-auth": "true",
+    "listen-client-urls": "https://127.0.0.1:2379",
+    "listen-peer-urls": "https://127.0.0.1:2380",
+    "advertise-client-urls": "https://127.0.0.1:2379",
+    "initial-advertise-peer-urls": "https://127.0.0.1:2380",
+    "initial-cluster": "default=https://127.0.0.1:2380",
+}
+
+pytestmark = pytest.mark.root
+
+
+def look(node: PkiNode, **scenario: Any) -> dict[str, dict[str, Any]]:
+    """The findings of a scan beside these servers."""
+    (node.root / "proc").rename(node.root / "unused")  # the real one is looked at
+    command = ["unshare", "--mount", "--pid", "--net", "--fork", "--mount-proc", "--kill-child"]
+    done = subprocess.run(
+        [*command, sys.executable, str(HOST), str(node.root.parent)],
+        input=json.dumps({"at": NOW.isoformat(), **scenario}),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return {f["check"]: f for f in json.loads(done.stdout)["findings"]}
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> PkiNode:
+    return PkiNode(tmp_path / "root").build()
+
+
+def test_servers_that_present_what_their_files_hold(node: PkiNode) -> None:
+    etcd = ["etcd", "--data-dir=data", *(f"--{flag}={value}" for flag, value in ETCD_HERE.items())]
+    kubelet = [*KUBELET, "-cert", SERVING, "-key", SERVING, "-tls1_3"]
+    found = look(node, servers=[API, kubelet, etcd], ports=[6443, 10250, 2379, 2380])
+    finding = found["cert.inuse-mismatch"]
+    assert finding["status"] == "pass", finding["because"]
+    said = {e["what"]: e["value"] for e in finding["evidence"]}
+    assert said == {
+        "apiserver": f"presents what {PKI}/apiserver.crt holds",
+        "kubelet-server": f"presents what {SERVING} holds",
+        "etcd-server": f"presents what {PKI}/etcd/server.crt holds",
+        "etcd-peer": f"presents what {PKI}/etcd/peer.crt holds",
+    }
+    assert found["cert.expiry.etcd-peer"]["status"] == "pass"
+
+
+def test_renewed_but_not_loaded_and_a_request_that_waits(node: PkiNode) -> None:
+    _, spec = LEAFS["apiserver"]
+    renewed = server("kube-apiserver", not_before=NOW - DAY, not_after=NOW + 364 * DAY)
+    assert spec.not_before < renewed.not_before
+    text = pem(node.cluster.issue(renewed, key("P-256", 1)))
+    found = look(
+        node,
+        servers=[API, [*KUBELET, "-nocert"]],
+        ports=[6443, 10250],
+        replace={f"{PKI}/apiserver.crt": text},
+    )["cert.inuse-mismatch"]
+    assert found["status"] == "fail"
+    said = {e["what"]: e["value"] for e in found["evidence"]}
+    assert "was renewed" in said["apiserver"]
+    assert "not loaded" in said["apiserver"]
+    assert "waits for approval" in said["kubelet-server"]
+    assert found["remedy"]["steps"]
+
+
+def test_a_server_that_takes_its_certificate_from_elsewhere_and_one_that_hangs(
+    node: PkiNode,
+) -> None:
+    newer = server(f"system:node:{NAME}", not_before=NOW - DAY, not_after=NOW + 300 * DAY)
+    own = key("P-256", 40)
+    text = pem(node.cluster.issue(newer, own)) + traditional_pem(own)
+    other = "/var/lib/kubelet/other.pem"
+    write(node.root / other.lstrip("/"), text)
+    kubelet = [*KUBELET, "-cert", other, "-key", other]
+    found = look(node, servers=[API, kubelet], ports=[6443, 10250], stop=["kube-apiserver"])
+    finding = found["cert.inuse-mismatch"]
+    assert finding["status"] == "fail"
+    said = [(e["what"], e["value"]) for e in finding["evidence"]]
+    assert said[0][0] == "kubelet-server"
+    assert "points elsewhere" in said[0][1]
+    assert ("not read", "the certificate of apiserver at 127.0.0.1:6443: timeout") in said

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import gc
 import json
 import os
 import resource
@@ -268,6 +269,35 @@ def lab() -> Iterator[Lab]:
         shutil.rmtree(folder)
 
 
+def crowd(made: Lab, count: int, kind: str) -> None:
+    """Many pods without a wire: their network has no route, refuses, or loses every packet."""
+    gc.collect()
+    gc.freeze()  # what is shared with the children stays shared
+    begin = {"no route": None, "refused": _refusing, "silent": _silent}[kind]
+    for number in range(count):
+        made.pod(f"crowd/pod-{number:03}", begin=begin)
+
+
+def _refusing() -> None:
+    """The pod itself owns the addresses, and nothing listens."""
+    addresses = ("169.254.169.254", "169.254.170.23", "169.254.170.2")
+    ip(["link set lo up", *(f"addr add {a}/32 dev lo" for a in addresses)])
+
+
+def _silent() -> None:
+    """A bridge without ports: what is sent there is gone."""
+    ip(
+        [
+            "link set lo up",
+            "link add b0 type bridge",
+            "link set b0 arp off",
+            "addr add 10.9.0.1/24 dev b0",
+            "link set b0 up",
+            "route add default via 10.9.0.2",
+        ]
+    )
+
+
 def build(made: Lab, scenario: dict[str, Any]) -> None:
     made.cloud(scenario.get("services", []), scenario.get("closed", []))
     for number, pod in enumerate(scenario.get("pods", []), 1):
@@ -278,6 +308,8 @@ def build(made: Lab, scenario: dict[str, Any]) -> None:
     settle(os.getpid(), [CLOUD4, CLOUD6])
     for name in scenario.get("on_host", []):
         made.pod(name, on_host=True)
+    if "crowd" in scenario:
+        crowd(made, *scenario["crowd"])
     for path, text in scenario.get("files", {}).items():
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(text)
@@ -327,11 +359,26 @@ def look(scenario: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
+def look_as(scenario: dict[str, Any]) -> dict[str, Any]:
+    """The same as another user, or with fewer rights: `as` is a command that takes a command."""
+    argv = [*scenario["as"], sys.executable, "-m", "imds_lab.lab", "look"]
+    done = subprocess.run(
+        argv, input=json.dumps(scenario), text=True, capture_output=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
 def main() -> None:
     scenario = json.load(sys.stdin)
+    if sys.argv[1:] == ["look"]:  # in a node that stands
+        json.dump(look(scenario), sys.stdout)
+        return
     with lab() as made:
         build(made, scenario)
-        result = look(scenario)
+        result = look_as(scenario) if "as" in scenario else look(scenario)
         result["requests"] = [json.loads(x) for x in made.log.read_text().splitlines()]
     json.dump(result, sys.stdout)
 

@@ -210,17 +210,18 @@ def _start(number: int, work: Callable[[], Answer], each_s: float) -> _Child:
     if pid == 0:
         try:
             os.close(inside)
-            _be_the_child(parent, outside, work)
+            _be_the_child(parent, outside, work, each_s)
         finally:
             os._exit(1)  # never back into the caller's code
     os.close(outside)
     return _Child(pid, inside, number, time.monotonic() + each_s)
 
 
-def _be_the_child(parent: int, pipe: int, work: Callable[[], Answer]) -> None:
-    signal.setitimer(signal.ITIMER_REAL, 0)
+def _be_the_child(parent: int, pipe: int, work: Callable[[], Answer], most_s: float) -> None:
     for number in (signal.SIGALRM, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
+    # Once this child is another user, its parent may lack the right (CAP_KILL) to end it.
+    signal.setitimer(signal.ITIMER_REAL, most_s)
     rights.die_with(parent)
     _close_all_but(pipe)
     try:
@@ -267,5 +268,6 @@ def _collect(child: _Child) -> Answer:
 
 def _end(child: _Child) -> None:
     os.close(child.pipe)
-    os.kill(child.pid, signal.SIGKILL)  # a zombie does not mind
+    with contextlib.suppress(PermissionError):  # then its own alarm ends it
+        os.kill(child.pid, signal.SIGKILL)  # a zombie does not mind
     os.waitpid(child.pid, 0)

@@ -1,0 +1,162 @@
+"""Cases that go wrong while the probe is under way, each in a node of its own.
+
+... python -m imds_lab.odd < {"case": NAME} > result
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from imds_lab.lab import Lab, build, ip, lab
+from nodeward.facts.podnet import PodNetworks
+from nodeward.host import LiveHost
+from nodeward.host.base import HostError
+from nodeward.host.exchange import Request
+from nodeward.host.query import to_plain
+from nodeward.host.vantage import AskFromHost, AskFromNetworks, Network
+
+ASK = Request("169.254.169.254", 80, "GET", "/metadata/v1/id", shape=r"^[0-9]+\s*$")
+TWO = {"pods": [{"name": "default/web"}, {"name": "prod/db"}]}
+
+
+def networks() -> PodNetworks:
+    from nodeward.agent.runner import Looker
+    from nodeward.model import Seen
+
+    match Looker(LiveHost("/")).look(PodNetworks):
+        case Seen(PodNetworks() as found):
+            return found
+        case other:
+            raise AssertionError(other)
+
+
+def ask(*places: Network, timeout_s: float = 1.0) -> dict[str, Any]:
+    begin = time.monotonic()
+    query = AskFromNetworks(places, (ASK,), timeout_s, 64, 32, 15.0)
+    answers = LiveHost("/").ask(query)
+    return {"answers": [to_plain(a) for a in answers], "seconds": time.monotonic() - begin}
+
+
+def places_of(found: PodNetworks) -> list[Network]:
+    return [Network(n.inode, n.pids) for n in found.networks]
+
+
+def gone(made: Lab) -> dict[str, Any]:
+    """A pod ends between being found and being entered."""
+    build(made, {**TWO, "services": [["reset", "169.254.169.254:80"]]})
+    places = places_of(networks())
+    pid = made.pods.pop("default/web")
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return ask(*places)
+
+
+def unplugged(made: Lab) -> dict[str, Any]:
+    """A pod's wire is pulled while the answer is awaited."""
+    build(made, {**TWO, "services": [["tarpit", "169.254.169.254:80"]]})
+    places = places_of(networks())
+    pull = threading.Timer(0.3, ip, [["link del veth1"]])
+    pull.start()
+    result = ask(*places)
+    pull.join()
+    return result
+
+
+def at_home(made: Lab) -> dict[str, Any]:
+    """A network that is the host's own is never talked from as a pod's."""
+    build(made, {**TWO, "services": [["reset", "169.254.169.254:80"]]})
+    own = os.stat("/proc/self/ns/net").st_ino
+    return ask(Network(own, (1,)))
+
+
+def another(made: Lab) -> dict[str, Any]:
+    """The pid has become another process' by the time."""
+    build(made, {**TWO, "services": [["reset", "169.254.169.254:80"]]})
+    first, second = places_of(networks())
+    return ask(Network(first.inode, second.pids))
+
+
+def switched_off(made: Lab) -> dict[str, Any]:
+    """The environment's word stops every query at the door."""
+    build(made, {**TWO, "services": [["reset", "169.254.169.254:80"]]})
+    places = places_of(networks())
+    os.environ["NODEWARD_METADATA"] = "off"
+    why = []
+    here = LiveHost("/")
+    pods = AskFromNetworks(tuple(places), (ASK,), 1.0, 64, 32, 9.0)
+    asks: list[Callable[[], object]] = [
+        lambda: here.ask(AskFromHost((ASK,), 1.0)),
+        lambda: here.ask(pods),
+    ]
+    for asking in asks:
+        try:
+            asking()
+        except HostError as exc:
+            why.append(exc.why)
+    return {"why": why}
+
+
+def killed(made: Lab) -> dict[str, Any]:
+    """When the one who asks ends, its children do too, and no process is left."""
+    build(made, {**TWO, "services": [["tarpit", "169.254.169.254:80"]]})
+    places = places_of(networks())
+    before = processes()
+    parent = os.fork()
+    if parent == 0:
+        ask(*places, timeout_s=2.0)
+        os._exit(0)
+    await_until(lambda: len(processes() - before) >= 3)  # the one who asks, and two children
+    os.kill(parent, signal.SIGKILL)
+    os.waitpid(parent, 0)
+    begin = time.monotonic()
+    await_until(lambda: not alive(processes() - before))
+    return {"seconds": time.monotonic() - begin}
+
+
+def processes() -> set[int]:
+    return {int(name) for name in os.listdir("/proc") if name.isdigit()}
+
+
+def alive(pids: set[int]) -> set[int]:
+    """Those that are no zombies: orphans are ours to bury, and we do so at the end only."""
+    found = set()
+    for pid in pids:
+        try:
+            with open(f"/proc/{pid}/stat") as file:
+                if file.read().rpartition(")")[2].split()[0] != "Z":
+                    found.add(pid)
+        except OSError:
+            continue
+    return found
+
+
+def await_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError
+        time.sleep(0.01)
+
+
+CASES: dict[str, Callable[[Lab], dict[str, Any]]] = {
+    f.__name__: f for f in (gone, unplugged, at_home, another, switched_off, killed)
+}
+
+
+def main() -> None:
+    case = json.load(sys.stdin)["case"]
+    with lab() as made:
+        result = CASES[case](made)
+        result["requests"] = [json.loads(x) for x in made.log.read_text().splitlines()]
+    json.dump(result, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -7,8 +7,10 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,7 @@ class Daemon:
         self.configure()
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(str(folder / "notify"))
-        self.socket.settimeout(30)
+        self.socket.settimeout(60)
         self.said: list[str] = []
         self.process: subprocess.Popen[bytes] | None = None
         self.watchdog_s: float | None = None
@@ -100,6 +102,20 @@ class Daemon:
         temporary.write_text(changed)
         temporary.chmod(0o644)
         temporary.rename(path)
+
+    def kept(self, status: str) -> None:
+        """Wait until the spool holds this status of ANONYMOUS as the latest."""
+        path = self.folder / "state/spool.db"
+        query = "SELECT finding FROM latest WHERE check_id = ?"
+        until = time.monotonic() + 60
+        found = None
+        while found != status:
+            assert time.monotonic() < until, self.log()
+            time.sleep(0.02)
+            opened = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+            with contextlib.closing(opened) as db, contextlib.suppress(sqlite3.OperationalError):
+                row = db.execute(query, (ANONYMOUS,)).fetchone()  # or busy
+                found = json.loads(row[0])["status"] if row else None
 
     def workers(self) -> list[int]:
         assert self.process is not None

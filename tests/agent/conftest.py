@@ -110,7 +110,7 @@ class Stand:
         self.changed.notify_all()
         return 200, {}
 
-    def wait_for(self, what: Callable[[], bool], seconds: float = 20.0) -> bool:
+    def wait_for(self, what: Callable[[], bool], seconds: float = 60.0) -> bool:
         with self.changed:
             return self.changed.wait_for(what, seconds)
 

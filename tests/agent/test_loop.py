@@ -127,6 +127,13 @@ def test_a_worker_that_hangs_is_killed_and_again() -> None:
     assert actions == (Kill(),)
 
 
+def test_after_a_kill_the_next_worker_gets_more_time() -> None:
+    """Else a node that is overloaded would never be looked at."""
+    state, _ = at(replace(IDLE, doing=FULL), 5.0, Died())
+    state, _ = at(state, state.next_full)
+    assert state.give_up - state.last_full == 2 * PACE.limit_s
+
+
 def test_a_worker_that_dies_is_followed_by_a_full_look_a_little_later() -> None:
     state = replace(IDLE, doing=Look("part", F))
     state, actions = at(state, 5.0, Died())

@@ -136,7 +136,7 @@ def step(
         state = replace(state, next_compare=now + pace.floor_s)
         actions.append(Compare())
     if (state.doing is not None or state.warm) and now >= state.give_up:
-        state = replace(state, give_up=now + pace.limit_s)
+        state = replace(state, give_up=now + _limit(state, pace))
         actions.append(Kill())
     if state.doing is None:
         look = _due(state, now, pace)
@@ -144,7 +144,7 @@ def step(
             state = _begin(state, now, look, pace, luck)
             actions.append(look)
         elif state.stale and not state.warm and not state.throttled:
-            state = replace(state, warm=True, give_up=now + pace.limit_s)
+            state = replace(state, warm=True, give_up=now + _limit(state, pace))
             actions.append(Warm())
     return state, tuple(actions)
 
@@ -159,6 +159,12 @@ def wait_s(state: State, now: float, pace: Pace) -> float:
         if state.stale:
             timers.append(_settled(state, pace))
     return max(0.0, min(timers) - now)
+
+
+def _limit(state: State, pace: Pace) -> float:
+    """A worker that was killed may only have been slow: the node is overloaded. The next one gets
+    more time."""
+    return pace.limit_s * min(4, 1 + state.deaths)
 
 
 def _due(state: State, now: float, pace: Pace) -> Look | None:
@@ -178,7 +184,7 @@ def _settled(state: State, pace: Pace) -> float:
 
 
 def _begin(state: State, now: float, look: Look, pace: Pace, luck: Callable[[], float]) -> State:
-    state = replace(state, doing=look, warm=False, give_up=now + pace.limit_s)
+    state = replace(state, doing=look, warm=False, give_up=now + _limit(state, pace))
     if look.kind == "push":
         return state
     if look.kind == "full":

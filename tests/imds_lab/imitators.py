@@ -251,7 +251,8 @@ ODD: dict[str, Callable[[socket.socket], None]] = {
 }
 
 FORBIDDEN = re.compile(
-    r"security-credentials|user-?data|customData|identity/(?!$)|/token\b(?<!/latest/api/token)"
+    r"security-credentials|user-?data|customData|identity/(?!$)"
+    r"|/token\b(?<!/latest/api/token)(?<!PUT /v1/token)"
     r"|service-accounts|attributes/\S|goalstate|vmSettings|certificates|meta_data\.json|password"
     r"|/v1/credentials|/v2/credentials|/conf\b|dynamic/"
 )

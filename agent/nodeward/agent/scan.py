@@ -11,7 +11,9 @@ from nodeward.agent.version import version
 from nodeward.checks import catalog, catalog_digest
 from nodeward.facts.clock import Now
 from nodeward.facts.cloud import Cloud
+from nodeward.facts.kubelet import Kubelet
 from nodeward.facts.node import Node
+from nodeward.facts.runtime import Runtime
 from nodeward.facts.system import System
 from nodeward.host import Host
 from nodeward.model import JSON, Absent, Check, Fact, Finding, Reading, Report, Seen, legible
@@ -79,6 +81,16 @@ def inventory(looker: Looker) -> Mapping[str, JSON]:
             out["machine_id"] = system.machine_id
         case _:
             pass
+    match looker.look(Kubelet):
+        case Seen(Kubelet() as kubelet):
+            out["kubelet"] = {"version": kubelet.version and kubelet.version.removeprefix("v")}
+        case _:
+            out["kubelet"] = None
+    match looker.look(Runtime):
+        case Seen(Runtime() as runtime):
+            out["runtime"] = {"name": runtime.name, "version": runtime.version}
+        case _:
+            out["runtime"] = None
     match looker.look(Node):
         case Seen(Node() as node):
             out["roles"] = [role.value for role in node.roles]

@@ -11,6 +11,7 @@ import os
 import re
 import stat
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -35,10 +36,12 @@ class GoVersion(Query[str | None]):
     path: str
 
     def answer(self, host: TreeHost) -> str | None:
-        return host.at(self.path, _version)
+        return host.at(self.path, lambda fd: read_only_data(fd, _linked))
 
 
-def _version(fd: int) -> str | None:
+def read_only_data(fd: int, ask: Callable[[mmap.mmap, int, int], str | None]) -> str | None:
+    """What `ask` finds between the two places at which the program's constants stand; None of a
+    file that is no program."""
     if not stat.S_ISREG(os.fstat(fd).st_mode) or os.fstat(fd).st_size < 64:
         return None
     real = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -47,7 +50,7 @@ def _version(fd: int) -> str | None:
             start, end = _read_only_data(data)
         except (struct.error, ValueError):
             return None
-        return _linked(data, start, end)
+        return ask(data, start, end)
 
 
 def _linked(data: mmap.mmap, start: int, end: int) -> str | None:

@@ -258,7 +258,7 @@ EXPIRY = [
          both(kubelet(days(315, 50)),
               put("var/lib/kubelet/config.yaml",
                   KUBELET_CONFIG.replace("rotateCertificates: true", "rotateCertificates: false"))),
-         (fail("expiry.kubelet-client", "low", "nobody by itself"),)),
+         (fail("expiry.kubelet-client", "low", "by hand only"),)),
     Case("the link leads to the older one", rotated("2026-11-21", **days(1, 364)),
          (fail("rotation-stalled", "high", "should lead"),)),
     Case("an old rotated file has expired", rotated("2025-01-01", **days(690, -325)), ()),

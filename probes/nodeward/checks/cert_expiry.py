@@ -10,7 +10,14 @@ from typing import ClassVar
 from nodeward.checks.cert_samples import NOTHING, NOW, certificate, pki
 from nodeward.facts.clock import Now
 from nodeward.facts.pki import Held, Pki
-from nodeward.facts.renewal import AT_START, AT_START_WINDOW_S, Renewer, remedy, renewer
+from nodeward.facts.renewal import (
+    AT_START,
+    AT_START_WINDOW_S,
+    CONTINUOUSLY,
+    Renewer,
+    remedy,
+    renewer,
+)
 from nodeward.facts.x509 import Certificate
 from nodeward.model import (
     Check,
@@ -113,8 +120,9 @@ def judge_one(held: Held, now: float, limits: ExpiryLimits, facts: Pki) -> Judge
         return _not_in_time(held, text, by)
     left = f"ends on {day(leaf.not_after)}, in {span(leaf.not_after - now)}"
     if not held.use.in_use:
-        return Judged(Status.PASS, f"{left}; not in use", held, by=by)
-    if by in (Renewer.KUBELET, Renewer.TALOS):
+        why = "already replaced" if held.use.superseded else "not in use"
+        return Judged(Status.PASS, f"{left}; {why}", held, by=by)
+    if by in CONTINUOUSLY:
         return _rotating(held, leaf, now, left, limits, by)
     if by in AT_START:
         return _at_start(held, leaf, now, left, limits, by, facts)

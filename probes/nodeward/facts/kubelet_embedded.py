@@ -30,14 +30,15 @@ READ_ONLY_DOUBT = (
 OLD_K3S_DOUBT = "what this k3s gives its kubelet cannot be seen"
 
 
-def microk8s_words(raw: bytes) -> tuple[Word, ...]:
-    """The lines of args/kubelet, with the snap's variables filled in."""
+def microk8s_words(raw: bytes, path: str = MICROK8S_ARGS) -> tuple[Word, ...]:
+    """The lines of args/kubelet, or of another daemon's file, with the snap's variables filled
+    in."""
     found = []
     for number, line in enumerate(raw.decode("utf-8", "surrogateescape").split("\n"), 1):
         text = line.strip()
         if text and not text.startswith("#"):
             filled = re.sub(r"\$\{?(SNAP_DATA|SNAP_COMMON|SNAP)\}?", lambda m: _SNAP[m[1]], text)
-            found.append(Word(filled.strip("\"'"), f"{MICROK8S_ARGS}:{number}"))
+            found.append(Word(filled.strip("\"'"), f"{path}:{number}"))
     return tuple(found)
 
 
@@ -49,29 +50,31 @@ class K3sConfig:
     value: Mapping[str, Any]
 
 
-def k3s_kubelet_args(files: Iterable[K3sConfig], arguments: Iterable[str]) -> tuple[Word, ...]:
-    """The kubelet arguments that people gave k3s: a later file replaces a list unless its key
-    ends in "+", and the command line is added."""
+def k3s_kubelet_args(
+    files: Iterable[K3sConfig], arguments: Iterable[str], option: str = "kubelet-arg"
+) -> tuple[Word, ...]:
+    """The kubelet arguments that people gave k3s (or those of another daemon, by its `option`): a
+    later file replaces a list unless its key ends in "+", and the command line is added."""
     found: list[Word] = []
     for file in files:
-        for key in ("kubelet-arg", "kubelet-arg+"):
+        for key in (option, f"{option}+"):
             given = file.value.get(key)
             if given is None:
                 continue
             values = given if isinstance(given, list) else [given]
             words = [Word(f"--{str(v).lstrip('-')}", f"{file.path}: {key}") for v in values]
             found = [*found, *words] if key.endswith("+") else words
-    return (*found, *_of_command(list(arguments)))
+    return (*found, *_of_command(list(arguments), option))
 
 
-def _of_command(words: list[str]) -> Iterable[Word]:
+def _of_command(words: list[str], option: str) -> Iterable[Word]:
     for place, word in enumerate(words):
         name, equals, value = word.partition("=")
-        if name not in ("--kubelet-arg", "-kubelet-arg"):
+        if name not in (f"--{option}", f"-{option}"):
             continue
         text = value if equals else words[place + 1] if place + 1 < len(words) else ""
         if text:
-            yield Word(f"--{text.lstrip('-')}", f"--kubelet-arg of k3s (argument {place})")
+            yield Word(f"--{text.lstrip('-')}", f"--{option} of k3s (argument {place})")
 
 
 def k3s_words(

@@ -312,6 +312,43 @@ CNI_FOLDERS = (
 COPIES = ("/root", "/root/.kube", "/tmp", "/var/tmp")  # noqa: S108  looked into, not used
 HOMES = "/home"
 
+OPENSHIFT = "/etc/kubernetes/static-pod-resources"
+"""OPENSHIFT/<pod and revision>/secrets/<secret>/tls.crt and tls.key; etcd's secrets hold a file a
+node, named by what it is for."""
+
+_OPENSHIFT_SECRETS = {
+    "kubelet-client": "apiserver-kubelet-client",
+    "aggregator-client": "front-proxy-client",
+    "etcd-client": "apiserver-etcd-client",
+    "service-network-serving-certkey": "apiserver",
+    "localhost-serving-cert-certkey": "apiserver",
+    "internal-loadbalancer-serving-certkey": "apiserver",
+    "external-loadbalancer-serving-certkey": "apiserver",
+    "kube-controller-manager-client-cert-key": "controller-manager",
+    "kube-scheduler-client-cert-key": "scheduler",
+}
+_OPENSHIFT_ETCD = {
+    "etcd-serving-metrics-": "",
+    "etcd-serving-": "etcd-server",
+    "etcd-peer-": "etcd-peer",
+}
+
+
+def of_openshift(secret: str, name: str) -> tuple[str, Kind] | None:
+    """The component of one file of a static pod's secret."""
+    stem, dot, ending = name.rpartition(".")
+    kind = {"crt": CERTIFICATE, "key": KEY}.get(ending)
+    if not dot or kind is None:
+        return None
+    if secret.startswith("etcd-all-"):
+        component = next(
+            (c for prefix, c in _OPENSHIFT_ETCD.items() if stem.startswith(prefix)), ""
+        )
+    else:
+        component = _OPENSHIFT_SECRETS.get(secret, "") if stem == "tls" else ""
+    return (component, kind) if component else None
+
+
 KUBELET_FOLDERS = (
     "/var/lib/kubelet/pki",
     "/var/lib/k0s/kubelet/pki",

@@ -3,7 +3,7 @@
 Sources: client-go's certificate manager (the kubelet asks for a new certificate when 70 to 90 %
 of the old one's life are over); `kubeadm certs renew`; k3s and RKE2 `certificate rotate`, which
 both also renew at start what ends within 120 days; k0s at start; `microk8s refresh-certs`; Talos
-by itself.
+and OpenShift by themselves.
 """
 
 from __future__ import annotations
@@ -25,9 +25,11 @@ class Renewer(StrEnum):
     K0S = "k0s at its start"
     MICROK8S = "microk8s refresh-certs"
     TALOS = "Talos"
-    HAND = "nobody by itself"
+    OPENSHIFT = "OpenShift's operators"
+    HAND = "hand only"
 
 
+CONTINUOUSLY = frozenset({Renewer.KUBELET, Renewer.TALOS, Renewer.OPENSHIFT})
 AT_START = frozenset({Renewer.K3S, Renewer.RKE2, Renewer.K0S})
 AT_START_WINDOW_S = 120 * 86400
 """k3s and RKE2 renew at start what ends within this time (90 days until May 2025)."""
@@ -40,6 +42,7 @@ _BY_FOLDER = (
     ("/var/lib/k0s/", Renewer.K0S),
     ("/var/snap/microk8s/", Renewer.MICROK8S),
     ("/system/secrets/", Renewer.TALOS),
+    ("/etc/kubernetes/static-pod-resources/", Renewer.OPENSHIFT),
 )
 
 
@@ -108,6 +111,17 @@ def remedy(component: str, by: Renewer, *, control_plane: bool = True) -> Remedy
                 "Talos renews by itself; one that was not renewed is made anew at boot.",
                 steps=("talosctl -n NODE service kubelet", "talosctl -n NODE reboot"),
                 breaks="The node reboots: drain it first.",
+            )
+        case Renewer.OPENSHIFT:
+            return Remedy(
+                "The operators renew it by themselves: see why one is degraded; approve requests"
+                " that wait.",
+                steps=(
+                    "oc get clusteroperators",
+                    "oc get csr",
+                    "oc adm certificate approve NAME-OF-THE-REQUEST",
+                ),
+                breaks="The operator rolls its static pods out anew, one control plane at a time.",
             )
         case Renewer.HAND:
             return _by_hand(component)

@@ -6,10 +6,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from nodeward.facts.daemons import (
+    APISERVER,
     ETCD,
+    MANAGER,
+    SCHEDULER,
     SUPERVISORS,
     Daemon,
     Daemons,
+    arguments_of,
     of_manifests,
     of_processes,
     with_etcd_config,
@@ -17,13 +21,29 @@ from nodeward.facts.daemons import (
 )
 from nodeward.facts.errors import ParseError
 from nodeward.facts.kubelet import Kubelet
+from nodeward.facts.kubelet_embedded import K3S, k3s_kubelet_args, microk8s_words
 from nodeward.facts.kubeyaml import parse_document
 from nodeward.facts.manifests import Manifests
-from nodeward.facts.processes import Processes
+from nodeward.facts.processes import Process, Processes
 from nodeward.host import Host, HostError
 from nodeward.host.environment import EnvironmentPaths
 from nodeward.model import Absent, Unreadable
+from nodeward.probes.kubelet_embedded import k3s_files, k3s_unit, there
 from nodeward.probes.registry import probe
+
+MICROK8S_FOLDER = "/var/snap/microk8s/current/args"
+K3S_SERVER = f"{K3S}/server/tls"
+# k3s gives its daemons most of their flags itself (pkg/daemons/control/server.go); these decide.
+_K3S_ITSELF = {
+    APISERVER: (
+        "--secure-port=6444",
+        f"--client-ca-file={K3S_SERVER}/client-ca.crt",
+        f"--requestheader-client-ca-file={K3S_SERVER}/request-header-ca.crt",
+        "--requestheader-allowed-names=system:auth-proxy",
+    ),
+    MANAGER: (),
+    SCHEDULER: (),
+}
 
 
 @probe
@@ -39,6 +59,7 @@ def read_daemons(
     if pods:
         known = {d.program for d in found}
         found += [d for d in of_manifests(pods) if d.program not in known]
+    found += _embedded(host, table, {d.program for d in found})
     if isinstance(kubelet, Kubelet) and not any(d.program == "kubelet" for d in found):
         found.append(_of_kubelet(kubelet))
     return Daemons(
@@ -47,6 +68,52 @@ def read_daemons(
         table=table is not None,
         supervisors=tuple(p.program for p in table.running(*SUPERVISORS)) if table else (),
     )
+
+
+def _embedded(host: Host, table: Processes | None, known: set[str]) -> list[Daemon]:
+    """Daemons inside another program, which shows its own arguments and not theirs."""
+    found: list[Daemon] = []
+    for program, daemons in (("kubelite", _microk8s), ("k3s", _k3s)):
+        process = next(table.running(program), None) if table else None
+        if table is None or (process is not None and _serves(process)):
+            new = [d for d in daemons(host) if d.program not in known]
+            found += [_inside(d, process) for d in new]
+    return found
+
+
+def _inside(daemon: Daemon, process: Process | None) -> Daemon:
+    if process is None:
+        return daemon
+    return replace(daemon, pid=process.pid, started_at=process.started_at)
+
+
+def _serves(process: Process) -> bool:
+    """`k3s agent` holds no control plane; kubelite's files tell for themselves."""
+    return process.program != "k3s" or "server" in " ".join(process.argv or ())
+
+
+def _microk8s(host: Host) -> Iterator[Daemon]:
+    for program in (APISERVER, MANAGER, SCHEDULER):
+        path = f"{MICROK8S_FOLDER}/{program}"
+        try:
+            words = microk8s_words(host.read(path), path)
+        except HostError:
+            continue
+        argv = (program, *(w.text for w in words))
+        yield Daemon(program, arguments_of(program, argv), path)
+
+
+def _k3s(host: Host) -> Iterator[Daemon]:
+    if not there(host, K3S_SERVER):
+        return
+    try:
+        files = list(k3s_files(host))
+    except (HostError, ParseError):
+        files = []
+    unit, words = k3s_unit(host)
+    for program, own in _K3S_ITSELF.items():
+        given = [w.text for w in k3s_kubelet_args(files, words, f"{program}-arg")]
+        yield Daemon(program, arguments_of(program, (program, *own, *given)), f"k3s, {unit}")
 
 
 def _of_kubelet(kubelet: Kubelet) -> Daemon:

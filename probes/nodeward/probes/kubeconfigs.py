@@ -110,7 +110,7 @@ class _Search:
     def copies(self) -> Iterator[str]:
         homes = [f"{HOMES}/{name}" for name in self.files.names(HOMES)]
         for folder in (*COPIES, *homes, *(f"{home}/.kube" for home in homes)):
-            for name in self.files.names(folder):
+            for name in self.files.busy(folder):
                 if _may_be_a_copy(folder, name):
                     yield f"{folder}/{name}"
 

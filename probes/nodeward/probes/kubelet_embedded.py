@@ -49,14 +49,14 @@ def _snap_version(host: Host) -> str | None:
 
 
 def _k3s(host: Host, launch: Launch) -> Launch:
-    unit, words = _k3s_unit(host)
-    given = k3s_kubelet_args(_k3s_files(host), words)
+    unit, words = k3s_unit(host)
+    given = k3s_kubelet_args(k3s_files(host), words)
     dropins = there(host, K3S_DROPINS)
     all_words, doubts = k3s_words(given, launch.version, dropins=dropins)
     return replace(_embedded(replace(launch, unit=unit), "k3s", all_words), doubts=doubts)
 
 
-def _k3s_unit(host: Host) -> tuple[str, list[str]]:
+def k3s_unit(host: Host) -> tuple[str, list[str]]:
     """The unit, and the arguments that it gives: k3s writes another title over its own."""
     for unit in ("k3s.service", "k3s-agent.service"):
         try:
@@ -66,7 +66,7 @@ def _k3s_unit(host: Host) -> tuple[str, list[str]]:
     return "k3s.service", []
 
 
-def _k3s_files(host: Host) -> Iterator[K3sConfig]:
+def k3s_files(host: Host) -> Iterator[K3sConfig]:
     folder = f"{K3S_CONFIG}.d"
     try:
         names = [f"{folder}/{n}" for n in host.names(folder) if n.endswith((".yaml", ".yml"))]

@@ -15,9 +15,11 @@ from nodeward.facts.pki_places import (
     CERTIFICATE_ENDINGS,
     KEY_ENDINGS,
     KUBELET_FOLDERS,
+    OPENSHIFT,
     PLACES,
     PROGRAM_OF,
     Place,
+    of_openshift,
     uses_of,
 )
 from nodeward.facts.processes import Processes
@@ -44,6 +46,7 @@ def read_pki(
     search.of_kubeconfigs(kubeconfigs if isinstance(kubeconfigs, Kubeconfigs) else None)
     search.of_kubelet_folders(own)
     search.of_places()
+    search.of_openshift()
     pems = {(p.path, p.part): p for p in search.embedded}
     for use in search.uses:
         if (use.path, use.part) not in pems:
@@ -179,6 +182,16 @@ class _Search:
                 if use := _at_place(place, name):
                     self.add(use)
 
+    def of_openshift(self) -> None:
+        """The newest revision of each static pod is what runs; older ones are left over."""
+        for pod, current in _revisions(self.files.names(OPENSHIFT)):
+            folder = f"{OPENSHIFT}/{pod}/secrets"
+            for secret in self.files.names(folder):
+                for name in self.files.names(f"{folder}/{secret}"):
+                    if found := of_openshift(secret, name):
+                        use = Use(*found, f"{folder}/{secret}/{name}")
+                        self.add(use if current else replace(_orphan(use), superseded=True))
+
     def runs(self, component: str) -> bool:
         """Whether the daemon of a component runs. Without a process table all count as running;
         and where processes may be hidden from us, a missing one proves nothing."""
@@ -187,6 +200,19 @@ class _Search:
             return True
         one = self.daemons.one(program)
         return bool(one or self.daemons.supervisors or not self.daemons.table)
+
+
+def _revisions(names: Iterable[str]) -> Iterator[tuple[str, bool]]:
+    """Each folder of static pods, and whether none of its name has a higher number."""
+    newest: dict[str, int] = {}
+    numbered = []
+    for name in names:
+        stem, _, number = name.rpartition("-")
+        stem, revision = (stem, int(number)) if number.isdecimal() else (name, 0)
+        newest[stem] = max(newest.get(stem, 0), revision)
+        numbered.append((name, stem, revision))
+    for name, stem, revision in numbered:
+        yield name, revision == newest[stem]
 
 
 def _at_place(place: Place, name: str) -> Use | None:

@@ -8,6 +8,7 @@ from nodeward.facts.acl import XATTR, parse_acl
 from nodeward.facts.errors import ParseError
 from nodeward.facts.pki import Folder, Guard, Pem, PrivateKey, folders_above, parse_public
 from nodeward.host import Host, HostError, MissingError
+from nodeward.host.names import Names
 from nodeward.host.pem import PemContents, PemFile
 
 
@@ -24,6 +25,16 @@ class Files:
         is then said in `unseen`)."""
         try:
             return self.host.names(folder)
+        except MissingError:
+            return ()
+        except HostError as exc:
+            self.unseen.append(f"{folder}: {exc.why}")
+            return ()
+
+    def busy(self, folder: str) -> tuple[str, ...]:
+        """The same of a home or a temporary folder, without having it watched."""
+        try:
+            return self.host.ask(Names(folder))
         except MissingError:
             return ()
         except HostError as exc:

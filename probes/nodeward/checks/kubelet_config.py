@@ -385,7 +385,8 @@ def _ignored_by_mergo(kubelet: Kubelet, file: ConfigFile) -> Iterator[Evidence]:
 
 def _unread(kubelet: Kubelet) -> Iterator[Evidence]:
     for path in kubelet.skipped:
-        yield Evidence("not read", "only names that end in .conf are", path)
+        if path.endswith((".yaml", ".yml", ".json")):  # others are notes
+            yield Evidence("not read", "only names that end in .conf are", path)
 
 
 @check(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nodeward.checks.kubelet_support import CONFIG_FILE, FLAGS, maps
 from nodeward.facts import kubelet_files as roles
+from nodeward.facts.kubeconfig import Kubeconfigs
 from nodeward.facts.kubelet_files import READ, WRITE, FileRow, KubeletFiles, Leak, leaks
 from nodeward.facts.node import Node
 from nodeward.facts.pki import Folder, Guard
@@ -38,6 +39,9 @@ STATIC_PODS = Source(
 )
 DARK = Unreadable("the kubelet's files", "EACCES")
 OPEN = (Folder("/etc", 0o40755, 0, 0),)
+CLOSED = (Folder("/etc/closed", 0o40700, 0, 0),)
+REPLACEABLE = (Folder("/etc/open", 0o40777, 0, 0),)
+NO_CONFIGS = Absent("kubeconfigs")
 
 
 def sample(
@@ -151,7 +155,7 @@ ROWS = (
 )
 
 
-def _check(row: Row) -> Check[[KubeletFiles]]:
+def _check(row: Row) -> Check[[KubeletFiles, Kubeconfigs | Absent | Unreadable]]:
     @check(
         row.id,
         title=row.title,
@@ -161,46 +165,65 @@ def _check(row: Row) -> Check[[KubeletFiles]]:
         sources=[row.source],
         mappings=maps(row.cis, (), row.stig, row.sac),
         examples=[
-            Example(Status.PASS, sample(row.role, 0o600), "mode 0600"),
+            Example(Status.PASS, (sample(row.role, 0o600), NO_CONFIGS), "mode 0600"),
             Example(
-                Status.FAIL if row.reading else Status.PASS, sample(row.role, 0o644), "mode 0644"
+                Status.FAIL if row.reading else Status.PASS,
+                (sample(row.role, 0o644), NO_CONFIGS),
+                "mode 0644",
             ),
-            Example(Status.FAIL, sample(row.role, 0o666), "mode 0666"),
+            Example(Status.FAIL, (sample(row.role, 0o666), NO_CONFIGS), "mode 0666"),
             Example(
                 Status.PASS,
-                sample(row.role, 0o666, folders=(Folder("/etc/closed", 0o40700, 0, 0),)),
+                (sample(row.role, 0o666, folders=CLOSED), NO_CONFIGS),
                 "mode 0666 below a directory that only root can enter",
             ),
-            Example(Status.FAIL, sample(row.role, 0o600, uid=1000), "owned by another user"),
+            Example(
+                Status.FAIL, (sample(row.role, 0o600, uid=1000), NO_CONFIGS), "of another user"
+            ),
             Example(
                 Status.FAIL,
-                sample(row.role, 0o600, folders=(Folder("/etc/open", 0o40777, 0, 0),)),
+                (sample(row.role, 0o600, folders=REPLACEABLE), NO_CONFIGS),
                 "in a directory where anyone may replace it",
             ),
             Example(
                 Status.UNKNOWN,
-                KubeletFiles((FileRow(row.role, "/etc/f", error="EACCES"),)),
+                (KubeletFiles((FileRow(row.role, "/etc/f", error="EACCES"),)), NO_CONFIGS),
                 "it may not be looked at",
             ),
             Example(Status.UNKNOWN, DARK, "none may be looked at"),
             Example(
                 Status.NOT_APPLICABLE,
-                KubeletFiles((FileRow(row.role, "/etc/f", absent=True),)),
+                (KubeletFiles((FileRow(row.role, "/etc/f", absent=True),)), NO_CONFIGS),
                 "there is no such file",
             ),
         ],
     )
-    def judge(files: KubeletFiles) -> Verdict:
-        return _judge(row, files)
+    def judge(files: KubeletFiles, configs: Kubeconfigs | Absent | Unreadable) -> Verdict:
+        verdict = _judge(row, files)
+        if row.role == roles.KUBECONFIG and isinstance(configs, Kubeconfigs):
+            return _without_credential(verdict, files, configs)
+        return verdict
 
     return judge
+
+
+def _without_credential(verdict: Verdict, files: KubeletFiles, configs: Kubeconfigs) -> Verdict:
+    """A kubeconfig that only names a certificate's file or a plugin lets nobody in by itself."""
+    paths = {f.path for f in files.of(roles.KUBECONFIG) if not f.absent}
+    read = [c for c in configs.rows if c.path in paths and not c.error]
+    holds = len(read) < len(paths) or any(u.credential for c in read for u in c.users)
+    readable = verdict.evidence and verdict.evidence[0].what.endswith(f"{READ} it")
+    if verdict.status is not Status.FAIL or holds or not readable:
+        return verdict
+    because = f"{verdict.because}; it holds no credential itself, so less severe"
+    return replace(verdict, because=because, severity=Severity.LOW)
 
 
 def _judge(row: Row, files: KubeletFiles) -> Verdict:
     rows = files.of(row.role)
     there = [f for f in rows if not f.absent]
     if not there:
-        return Verdict.not_applicable(f"there is no file of the kubelet's {row.role}")
+        return Verdict.not_applicable(f"no file of the kubelet's {row.role} is here")
     offenders = [
         (file, leak) for file in there for leak in _worst(file, files.owners) if _counts(row, leak)
     ]

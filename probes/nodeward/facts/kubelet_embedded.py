@@ -93,6 +93,8 @@ def k3s_words(
             "--authorization-mode=Webhook",
             "--authentication-token-webhook=true",
             f"--client-ca-file={K3S}/agent/client-ca.crt",
+            f"--tls-cert-file={K3S}/agent/serving-kubelet.crt",
+            f"--tls-private-key-file={K3S}/agent/serving-kubelet.key",
             "--read-only-port=0",
             "--fail-swap-on=false",
             "--healthz-bind-address=127.0.0.1",

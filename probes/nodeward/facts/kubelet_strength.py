@@ -62,7 +62,6 @@ STRONGER: Mapping[str, Callable[[Any], int]] = {
     "makeIPTablesUtilChains": _on,
     "eventRecordQPS": _positive,
     "podPidsLimit": _positive,
-    "allowedUnsafeSysctls": lambda v: -len(v) if isinstance(v, list) else 0,
     "enableDebuggingHandlers": _off,
     "enableProfilingHandler": _off,
     "enableDebugFlagsHandler": _off,

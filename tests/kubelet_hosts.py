@@ -53,7 +53,7 @@ def build(host: Host, root: Path) -> Path:
             (root / path.lstrip("/")).mkdir(parents=True, exist_ok=True)
             (root / path.lstrip("/")).chmod(mode)
     if host.runs:
-        (root / "proc").mkdir(exist_ok=True)
+        (root / "proc").mkdir(parents=True, exist_ok=True)
         (root / "proc/stat").write_text(f"btime {BOOT}\n")
     for run in host.runs:
         _process(root, run)

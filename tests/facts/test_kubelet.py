@@ -1,0 +1,164 @@
+"""The configuration in force: of all sources the strongest wins, in every order."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nodeward.facts.kubelet import Unknown, example
+from nodeward.facts.kubelet_merge import Layer, Rules, rules_for
+
+HEAD = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n"
+FIELDS = {
+    "readOnlyPort": ("--read-only-port={}", "readOnlyPort: {}"),
+    "authentication.anonymous.enabled": (
+        "--anonymous-auth={}", "authentication: {{anonymous: {{enabled: {}}}}}",
+    ),
+    "authorization.mode": ("--authorization-mode={}", "authorization: {{mode: {}}}"),
+    "protectKernelDefaults": ("--protect-kernel-defaults={}", "protectKernelDefaults: {}"),
+}  # fmt: skip
+VALUES = {
+    "readOnlyPort": st.sampled_from([0, 10255, 10300]),
+    "authentication.anonymous.enabled": st.booleans(),
+    "authorization.mode": st.sampled_from(["Webhook", "AlwaysAllow"]),
+    "protectKernelDefaults": st.booleans(),
+}
+
+
+def text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+@st.composite
+def sources(draw: st.DrawFn) -> tuple[str, dict[str, object]]:
+    """A field, and what some of the sources say of it."""
+    path = draw(st.sampled_from(sorted(FIELDS)))
+    names = draw(st.sets(st.sampled_from(["file", "10.conf", "20.conf", "flag"]), min_size=1))
+    return path, {name: draw(VALUES[path]) for name in sorted(names)}
+
+
+@given(sources(), st.sampled_from(["v1.30.1", "v1.31.2", "v1.32.0", "v1.36.2", None]))
+def test_the_strongest_source_wins(
+    given_: tuple[str, dict[str, object]], version: str | None
+) -> None:
+    path, said = given_
+    flag, line = FIELDS[path]
+    arguments = "--config=/c --config-dir=/d"
+    if "flag" in said:
+        arguments += " " + flag.format(text(said["flag"]))
+    config = line.format(text(said["file"])) if "file" in said else "{}"
+    names = sorted(name for name in said if name.endswith(".conf"))
+    dropins = {name: HEAD + line.format(text(said[name])) for name in names}
+    setting = example(arguments, config, dropins, version=version).get(path)
+    strongest = next(n for n in ("flag", "20.conf", "10.conf", "file") if n in said)
+    assert setting.value == said[strongest]
+    where = {"flag": f"--{flag[2:].partition('=')[0]}", "file": "config.yaml"}
+    assert where.get(strongest, strongest) in setting.source
+
+
+@pytest.mark.parametrize(
+    "order", list(permutations(["--v=2", "--anonymous-auth=true", "--port=1"]))
+)
+def test_the_order_of_different_flags_does_not_matter(order: tuple[str, ...]) -> None:
+    found = example(" ".join(order))
+    assert found.get("authentication.anonymous.enabled").value is True
+    assert found.get("port").value == 1
+
+
+def test_gates_are_merged_key_by_key_and_the_flag_wins() -> None:
+    found = example(
+        "--config=/c --feature-gates=A=true,B=false --feature-gates=C=true",
+        "featureGates: {A: false, D: true}",
+    )
+    assert found.get("featureGates").value == {"A": True, "B": False, "C": True, "D": True}
+
+
+def test_lists_by_flag_replace_those_of_the_file() -> None:
+    found = example(
+        "--config=/c --tls-cipher-suites=A,B --tls-cipher-suites=C", "tlsCipherSuites: [D]"
+    )
+    assert found.get("tlsCipherSuites").value == ["A", "B", "C"]
+
+
+DROPIN = {"1.conf": "authentication: {anonymous: {enabled: false}}\nresolvConf: /x\nmaxPods: 7"}
+OPEN = "authentication: {anonymous: {enabled: true}, webhook: {enabled: false}}\nresolvConf: /y"
+
+
+@pytest.mark.parametrize(
+    ("version", "anonymous", "webhook", "resolv"),
+    [
+        ("v1.28.4", True, True, "/x"),  # false does not override, a default does
+        ("v1.30.4", False, False, "/y"),  # resolvConf has another name inside
+        ("v1.32.4", False, False, "/x"),
+    ],
+)
+def test_three_generations_of_merging(
+    version: str, anonymous: bool, webhook: bool, resolv: str
+) -> None:
+    found = example("--config=/c --config-dir=/d", OPEN, DROPIN, version=version, gate=True)
+    assert found.get("authentication.anonymous.enabled").value is anonymous
+    assert found.get("authentication.webhook.enabled").value is webhook
+    assert found.get("resolvConf").value == resolv
+    assert found.get("maxPods").value == 7
+
+
+def test_null_deletes_only_by_the_rules_of_today() -> None:
+    dropin = {"1.conf": "readOnlyPort: null"}
+    for version, value in (("v1.30.0", 10255), ("v1.32.0", 0)):
+        found = example(
+            "--config=/c --config-dir=/d", "readOnlyPort: 10255", dropin, version=version
+        )
+        assert found.get("readOnlyPort").value == value
+
+
+def test_an_unknown_version_is_judged_by_every_rule_that_may_apply() -> None:
+    assert rules_for(None, None) == tuple(Rules)
+    assert rules_for(None, False) == (Rules.INTERNAL, Rules.PATCH)  # 1.28 refuses without its gate
+    found = example("--config=/c --config-dir=/d", OPEN, DROPIN, version=None, gate=True)
+    value = found.get("authentication.anonymous.enabled").value
+    assert isinstance(value, Unknown)
+    assert "the merge rules of 1.28" in value.why
+    assert found.get("maxPods").value == 7  # all agree
+
+
+def test_before_the_file_the_legacy_defaults_and_after_it_its_own() -> None:
+    bare, filed = example("--v=1"), example("--config=/c", "{}")
+    assert bare.get("readOnlyPort").layer is Layer.LEGACY
+    assert filed.get("readOnlyPort").layer is Layer.DEFAULT
+    assert (bare.get("readOnlyPort").value, filed.get("readOnlyPort").value) == (10255, 0)
+
+
+def test_a_null_in_a_drop_in_takes_a_legacy_default_away() -> None:
+    """The merge comes before defaulting, which then gives the file's default."""
+    found = example("--config-dir=/d", None, {"1.conf": HEAD + "readOnlyPort: null"})
+    assert found.get("readOnlyPort").value == 0
+
+
+def test_a_zero_in_the_file_is_filled_with_the_default_where_the_field_is_no_pointer() -> None:
+    found = example("--config=/c", "healthzPort: 0\nstreamingConnectionIdleTimeout: 0s\nport: 0")
+    assert found.get("healthzPort").value == 0
+    assert found.get("streamingConnectionIdleTimeout").value == "4h"
+    assert found.get("port").value == 10250
+
+
+def test_a_default_that_changed_needs_the_version() -> None:
+    values = [example("--config=/c", "{}", version=v).get("eventRecordQPS").value
+              for v in ("v1.26.9", "v1.27.0", "v1.40.0")]  # fmt: skip
+    assert values == [5, 50, 50]
+    assert isinstance(
+        example("--config=/c", "{}", version=None).get("eventRecordQPS").value, Unknown
+    )
+
+
+def test_what_cannot_be_read_hides_all_but_the_flags() -> None:
+    found = example("--config=/c --read-only-port=0", "a: [")
+    assert found.get("readOnlyPort").value == 0
+    assert isinstance(found.get("authorization.mode").value, Unknown)
+
+
+def test_a_value_where_a_mapping_belongs_is_unknown_below_it() -> None:
+    found = example("--config=/c", "authentication: true")
+    assert isinstance(found.get("authentication.anonymous.enabled").value, Unknown)

@@ -12,7 +12,7 @@ from nodeward.facts.urls import split_url
 from nodeward.facts.x509 import Certificate
 from nodeward.model import Fact
 
-MOST_PORTS = 32
+MOST_PORTS = 8  # at two seconds each within the time that a probe has
 _USUAL: dict[str, dict[int, str]] = {
     KUBELET: {10250: "kubelet-server"},
     APISERVER: {6443: "apiserver", 443: "apiserver", 8443: "apiserver"},

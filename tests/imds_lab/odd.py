@@ -103,6 +103,29 @@ def switched_off(made: Lab) -> dict[str, Any]:
     return {"why": why}
 
 
+def recorded(made: Lab) -> dict[str, Any]:
+    """A recording answers as the node did, and sends nothing when it is replayed."""
+    from nodeward.agent.scan import scan, select
+    from nodeward.facts.metadata import Metadata
+    from nodeward.host import Recorder, Replay
+    from nodeward.host.record import dump
+    from nodeward.model import Fact, Reading, Seen
+    from nodeward.model.report import report_to_json
+
+    build(made, {**TWO, "services": [["aws-v2-hop2", "169.254.169.254:80"]]})
+    given: dict[type[Fact], Reading[Fact]] = {Metadata: Seen(Metadata(cloud="aws"))}
+    recorder, at = Recorder(LiveHost("/")), time.time()
+    live = scan(recorder, select(["meta.*"]), at=at, given=given)
+    asked = len(made.log.read_text().splitlines())
+    log = json.loads(dump(recorder, node="node", taken_at="2026-01-01T00:00:00Z"))["log"]
+    again = scan(Replay(log, live=True), select(["meta.*"]), at=at, given=given)
+    return {
+        "live": report_to_json(live)["findings"],
+        "again": report_to_json(again)["findings"],
+        "asked": asked,
+    }
+
+
 def killed(made: Lab) -> dict[str, Any]:
     """When the one who asks ends, its children do too, and no process is left."""
     build(made, {**TWO, "services": [["tarpit", "169.254.169.254:80"]]})
@@ -146,7 +169,7 @@ def await_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
 
 
 CASES: dict[str, Callable[[Lab], dict[str, Any]]] = {
-    f.__name__: f for f in (gone, unplugged, at_home, another, switched_off, killed)
+    f.__name__: f for f in (gone, unplugged, at_home, another, switched_off, recorded, killed)
 }
 
 

@@ -47,6 +47,12 @@ def test_children_do_not_outlive_the_one_who_asks() -> None:
     assert odd("killed")["seconds"] < 10
 
 
+def test_a_recording_says_the_same_and_sends_nothing() -> None:
+    result = odd("recorded")
+    assert result["again"] == result["live"]
+    assert len(result["requests"]) == result["asked"] > 0
+
+
 def setpriv(*caps: str, user: int = 0) -> list[str]:
     listed = ",".join(["-all", *(f"+{cap}" for cap in caps)])
     who = [f"--reuid={user}", f"--regid={user}", "--clear-groups"] if user else []

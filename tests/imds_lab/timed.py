@@ -1,0 +1,60 @@
+"""How long a crowd of pods takes to ask, in a node of its own.
+
+... python -m imds_lab.timed < {"crowd": [30, "refused"], "cloud": "aws", "runs": 5} > result
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any
+
+from imds_lab.lab import crowd, lab
+from nodeward.agent.runner import Looker
+from nodeward.facts.clock import Now
+from nodeward.facts.cloud import Cloud
+from nodeward.facts.metadata import HostReach, Metadata, PodReach
+from nodeward.facts.podnet import PodNetworks
+from nodeward.host import LiveHost
+from nodeward.model import Fact, Seen
+
+
+def timed(looker: Looker, fact: type[Fact]) -> float:
+    begin = time.perf_counter()
+    reading = looker.look(fact)
+    assert isinstance(reading, Seen), reading
+    return time.perf_counter() - begin
+
+
+def once(cloud: str) -> dict[str, Any]:
+    """Finding the pods, and asking from them, apart."""
+    looker = Looker(
+        LiveHost("/"), {Now: Seen(Now(time.time())), Metadata: Seen(Metadata(cloud=cloud))}
+    )
+    looker.look(Cloud)
+    found = timed(looker, PodNetworks)
+    asked = timed(looker, PodReach)
+    reading = looker.look(PodReach)
+    assert isinstance(reading, Seen)
+    assert isinstance(reading.fact, PodReach)
+    outcomes: dict[str, int] = {}
+    for place in reading.fact.places:
+        assert not place.problem, place
+        for cell in place.cells:
+            outcomes[cell.outcome] = outcomes.get(cell.outcome, 0) + 1
+    host = timed(looker, HostReach)
+    return {"find": found, "ask": asked, "host": host, "outcomes": outcomes}
+
+
+def main() -> None:
+    order = json.load(sys.stdin)
+    with lab() as made:
+        made.cloud([], ["169.254.169.254", "169.254.170.23", "169.254.170.2"])
+        crowd(made, *order["crowd"])
+        runs = [once(order["cloud"]) for _ in range(order["runs"])]
+    json.dump({"runs": runs}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -12,6 +12,7 @@ from nodeward.checks.kubelet_support import (
     port_of,
     said,
     shown,
+    silent,
     text,
     unknown,
     unprobed,
@@ -88,6 +89,11 @@ MODE = "authorization.mode"
         ),
         Example(
             Status.UNKNOWN,
+            (example(C, "{}"), answers(pods=reply(None, outcome="timeout"))),
+            "the kubelet's port is open and does not answer in time",
+        ),
+        Example(
+            Status.UNKNOWN,
             (example(C, "authentication: {anonymous: {enabled: 'true'}}"), OFFLINE),
             "a text is no boolean: no kubelet starts with that",
         ),
@@ -121,6 +127,8 @@ def _anonymous(kubelet: Kubelet, answers: Answers) -> Verdict:
         because = f"a caller without credentials gets 401; {said(ANONYMOUS, setting)}"
         return Verdict.passed(because, *seen)
     match setting.value:
+        case False if (why := silent(port, PODS)) is not None:
+            return Verdict.unknown(f"{why}; {said(ANONYMOUS, setting)}", *seen)
         case False:
             return Verdict.passed(unprobed(answers, said(ANONYMOUS, setting)), *seen)
         case True:
@@ -197,6 +205,8 @@ def _mode(kubelet: Kubelet, answers: Answers) -> Verdict:
             because = f"port {port.number} asks before it allows ({answer}); {said(MODE, setting)}"
             return Verdict.passed(because, *seen)
     match setting.value:
+        case "Webhook" if (why := silent(port, PODS)) is not None:
+            return Verdict.unknown(f"{why}; {said(MODE, setting)}", *seen)
         case "Webhook":
             return Verdict.passed(unprobed(answers, said(MODE, setting)), *seen)
         case "AlwaysAllow":

@@ -144,6 +144,14 @@ def port_of(answers: Answers, role: str) -> Port | None:
     return port if port is not None and port.asked and (port.replies or port.tls) else None
 
 
+def silent(port: Port | None, path: str) -> str | None:
+    """Why the kubelet's own open port gave no answer that tells anything; None when it did."""
+    answer = port.reply(path) if port is not None else None
+    if port is None or answer is None or answer.outcome == "answered":
+        return None
+    return f"port {port.number} is open and gives no answer ({answer.outcome})"
+
+
 def unprobed(answers: Answers, because: str) -> str:
     """The sentence, with a note where no port was asked."""
     if isinstance(answers, KubeletAnswers) and answers.probed:

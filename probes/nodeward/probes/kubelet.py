@@ -54,30 +54,40 @@ def read_kubelet(host: Host, processes: Processes | Absent) -> Kubelet:
 
 
 def _is_kubelet(process: Process) -> bool:
-    """A process that has ended but not gone has no arguments; of k3s, only its server and agent
-    hold a kubelet (it is also kubectl and crictl)."""
+    """A process that has ended but not gone has neither file nor arguments; of k3s, only its
+    server and agent hold a kubelet (it is also kubectl and crictl)."""
     if process.program != "k3s":
-        return process.argv != ()
+        return process.argv != () or process.exe is not None
     words = " ".join(process.argv or ()).split()
     return len(words) > 1 and words[1] in ("server", "agent")
 
 
 def _of_this_node(host: Host, found: list[Process]) -> list[Process]:
-    """Those that see the host's own files, if there are any; a node inside a container (kind) is
-    another node. A kubelet may itself be containerised, so without one of the first kind all count.
-    """
-    own = [p for p in found if not _root_of(host, p.pid)]
+    """Those in the host's own network, if there are any: a kubelet in another is that of a node
+    inside a container (kind). Without one of the first kind all count."""
+    ours = _link(host, "/proc/1/ns/net")
+    own = [p for p in found if _link(host, f"/proc/{p.pid}/ns/net") in (ours, None)]
     return own or found
+
+
+def _link(host: Host, path: str) -> str | None:
+    try:
+        return host.link(path)
+    except HostError:
+        return None
 
 
 def _root_of(host: Host, pid: int) -> str:
     """The prefix under which the files of this process are seen: "" when they are the host's."""
     prefix = f"/proc/{pid}/root"
+    theirs, ours = _link(host, f"/proc/{pid}/ns/mnt"), _link(host, "/proc/1/ns/mnt")
+    if host.live and theirs is not None and ours is not None and theirs != ours:
+        return prefix
     try:
-        theirs, ours = host.stat(f"{prefix}/"), host.stat("/")
+        place, root = host.stat(f"{prefix}/"), host.stat("/")
     except HostError:
         return ""  # no such link in a tree at rest, or it may not be followed
-    return "" if (theirs.device, theirs.inode) == (ours.device, ours.inode) else prefix
+    return "" if (place.device, place.inode) == (root.device, root.inode) else prefix
 
 
 def of_process(host: Host, process: Process) -> Launch:
@@ -104,8 +114,8 @@ def of_process(host: Host, process: Process) -> Launch:
 
 
 def _has_flags(argv: tuple[str, ...]) -> bool:
-    """A process title ("kubelet: working") is one word that holds blanks."""
-    return not (len(argv) == 1 and " " in argv[0].strip())
+    """Not where they were overwritten: with nothing, or with a title ("kubelet: working")."""
+    return bool(argv) and not (len(argv) == 1 and " " in argv[0].strip())
 
 
 def _with_sources(host: Host, launch: Launch) -> Launch:

@@ -1,0 +1,176 @@
+"""Kubelets and files that are not as they should be: a reason, never a guess, never a hang."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import kubelet_hosts
+from kubelet_hosts import HEAD, Host, Run
+from nodeward.agent.scan import scan, select
+from nodeward.host import TreeHost
+from nodeward.model import Finding, Status
+
+V136 = "/opt/v1.36.2/kubelet"
+CONFIG = "/etc/kubelet.yaml"
+WITH_CONFIG = Run(V136, ("kubelet", f"--config={CONFIG}"))
+CLOSED = HEAD + "readOnlyPort: 0\n"
+
+
+def judge(root: Path, check: str = "kubelet.authn.anonymous") -> Finding:
+    report = scan(TreeHost(root), select([check]), at=kubelet_hosts.BOOT + 3600)
+    return report.findings[0]
+
+
+@pytest.mark.parametrize(
+    "argv", [(), ("kubelet: working hard",), ("",)], ids=["empty", "a title", "one empty word"]
+)
+def test_overwritten_arguments_are_unknown(argv: tuple[str, ...], tmp_path: Path) -> None:
+    host = Host({}, (Run(V136, argv),))
+    found = judge(kubelet_hosts.build(host, tmp_path / "host"))
+    if argv == ("",):  # as good as a kubelet without arguments
+        assert found.status is Status.FAIL
+    else:
+        assert found.status is Status.UNKNOWN
+        assert "/proc/812/cmdline" in found.because
+
+
+def huge(place: Path) -> None:
+    place.touch()
+    os.truncate(place, 100 << 20)
+
+
+def fifo(place: Path) -> None:
+    os.mkfifo(place)
+
+
+def folder(place: Path) -> None:
+    place.mkdir()
+
+
+def loop(place: Path) -> None:
+    place.symlink_to(place.name)
+
+
+def bomb(place: Path) -> None:
+    lines = [b"a: &a [x,x,x,x,x,x,x,x,x]"]
+    lines += [
+        b"%c: &%c [%s]" % (98 + i, 98 + i, b",".join([b"*%c" % (97 + i)] * 9)) for i in range(9)
+    ]
+    place.write_bytes(b"\n".join(lines))
+
+
+def deep(place: Path) -> None:
+    place.write_bytes(b"a: " + b"[" * 100_000)
+
+
+def binary(place: Path) -> None:
+    place.write_bytes(bytes(range(256)) * 100)
+
+
+def listed(place: Path) -> None:
+    place.write_text("- readOnlyPort: 0\n")
+
+
+def missing(place: Path) -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    "make",
+    [huge, fifo, folder, loop, bomb, deep, binary, listed, missing],
+    ids=lambda m: m.__name__,
+)
+def test_a_file_that_cannot_be_read_is_unknown_and_named(
+    make: Callable[[Path], None], tmp_path: Path
+) -> None:
+    root = kubelet_hosts.build(Host({"/etc/x": ""}, (WITH_CONFIG,)), tmp_path / "host")
+    make(root / CONFIG.lstrip("/"))
+    found = judge(root)
+    assert found.status is Status.UNKNOWN
+    assert CONFIG in found.because
+
+
+def test_a_flag_is_judged_even_where_the_file_cannot_be_read(tmp_path: Path) -> None:
+    run = Run(V136, ("kubelet", f"--config={CONFIG}", "--anonymous-auth=true"))
+    found = judge(kubelet_hosts.build(Host({}, (run,)), tmp_path / "host"))
+    assert found.status is Status.FAIL
+
+
+def test_too_many_drop_ins_are_unknown(tmp_path: Path) -> None:
+    run = Run(V136, ("kubelet", f"--config={CONFIG}", "--config-dir=/etc/d"))
+    files = {CONFIG: CLOSED, **{f"/etc/d/{n:04}.conf": HEAD for n in range(1001)}}
+    found = judge(kubelet_hosts.build(Host(files, (run,)), tmp_path / "host"))
+    assert found.status is Status.UNKNOWN
+    assert "/etc/d" in found.because
+
+
+@pytest.mark.parametrize("extra", [{}, {"/etc/d": "a file"}], ids=["missing", "a file"])
+def test_a_drop_in_folder_that_is_none_is_unknown(extra: dict[str, str], tmp_path: Path) -> None:
+    run = Run(V136, ("kubelet", f"--config={CONFIG}", "--config-dir=/etc/d"))
+    found = judge(kubelet_hosts.build(Host({CONFIG: CLOSED, **extra}, (run,)), tmp_path / "host"))
+    assert found.status is Status.UNKNOWN
+
+
+def test_of_two_kubelets_the_worse_one_is_reported(tmp_path: Path) -> None:
+    runs = (
+        WITH_CONFIG,
+        Run(V136, ("kubelet", f"--config={CONFIG}", "--anonymous-auth=true"), pid=900),
+    )
+    found = judge(kubelet_hosts.build(Host({CONFIG: CLOSED}, runs), tmp_path / "host"))
+    assert found.status is Status.FAIL
+    assert "pid 900" in found.because
+    assert "2 kubelets run here" in found.because
+
+
+def test_a_file_changed_after_the_start_is_judged_and_reported_as_drift(tmp_path: Path) -> None:
+    opened = HEAD + "authentication: {anonymous: {enabled: true}}\n"
+    root = kubelet_hosts.build(Host({CONFIG: opened}, (WITH_CONFIG,)), tmp_path / "host")
+    later = kubelet_hosts.BOOT + 1000
+    os.utime(root / CONFIG.lstrip("/"), (later, later))
+    found, drift = judge(root), judge(root, "kubelet.config.drift")
+    assert (found.status, drift.status) == (Status.FAIL, Status.FAIL)
+    assert "from its next restart" in found.because
+    assert CONFIG in drift.because
+
+
+def test_a_unit_that_differs_from_the_process_is_drift(tmp_path: Path) -> None:
+    unit = f"[Service]\nExecStart={V136} --config={CONFIG} --read-only-port=10255\n"
+    host = Host({CONFIG: CLOSED, "/etc/systemd/system/kubelet.service": unit}, (WITH_CONFIG,))
+    found = judge(kubelet_hosts.build(host, tmp_path / "host"), "kubelet.config.drift")
+    assert found.status is Status.FAIL
+    assert "--read-only-port=10255 is new" in found.because
+
+
+UNITS = {
+    "[Service]\nExecStart=/bin/sh -c 'exec kubelet'\n": Status.UNKNOWN,
+    "[Service]\nExecStart=/usr/bin/kubelet 'open\n": Status.UNKNOWN,
+    "[Service]\nExecStart=/usr/bin/kubelet\nExecStart=\n": Status.UNKNOWN,
+    "[Service]\nEnvironmentFile=/etc/none\nExecStart=/usr/bin/kubelet $A\n": Status.UNKNOWN,
+    "[Service]\nEnvironmentFile=-/etc/none\nExecStart=/usr/bin/kubelet $A\n": Status.FAIL,
+    "[Service]\nExecStart=/usr/bin/kubelet \\\n  # a comment\n  --anonymous-auth=false\n": (
+        Status.PASS
+    ),
+    '[Service]\nEnvironment="A=--anonymous-auth=false --v=2" B=x\nExecStart=-/k $A ${B} $C\n': (
+        Status.PASS
+    ),
+}
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=range(len(UNITS)))
+def test_what_a_unit_would_start(unit: str, tmp_path: Path) -> None:
+    host = Host({"/etc/systemd/system/kubelet.service": unit})
+    assert judge(kubelet_hosts.build(host, tmp_path / "host")).status is UNITS[unit]
+
+
+def test_a_binary_that_no_unit_starts_is_unknown(tmp_path: Path) -> None:
+    root = kubelet_hosts.build(Host({"/usr/bin/kubelet": ""}), tmp_path / "host")
+    assert judge(root).status is Status.UNKNOWN
+
+
+def test_an_empty_tree_has_no_kubelet(tmp_path: Path) -> None:
+    root = kubelet_hosts.build(Host({"/etc/hostname": "n1\n"}), tmp_path / "host")
+    assert judge(root).status is Status.NOT_APPLICABLE

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import time
 from pathlib import Path
 
 import kubelet_standin
@@ -47,12 +48,39 @@ def main() -> int:
     hide("/etc", etc)
     hide("/var/lib", lib)
     kubelet = start(recording)
+    if (recording / "later.yaml").exists():  # the file is changed under the running kubelet
+        config = lib / "kubelet" / "config.yaml"
+        config.write_bytes((recording / "later.yaml").read_bytes())
+        moment = time.time() + 60
+        os.utime(config, (moment, moment))
+    stranger = serve_as_a_stranger() if (recording / "stranger").exists() else None
     try:
         scan = [sys.executable, "-m", "nodeward.cli", "scan", *arguments]
         return subprocess.run(scan, env=environment(), check=False).returncode
     finally:
         kubelet.kill()
         kubelet.wait()
+        if stranger is not None:
+            stranger.kill()
+            stranger.wait()
+
+
+def serve_as_a_stranger() -> subprocess.Popen[bytes]:
+    """Another program on port 10255, which answers 200 to everything."""
+    program = (
+        "import http.server as h\n"
+        "class A(h.BaseHTTPRequestHandler):\n"
+        "    def do_GET(self): self.send_response(200); self.end_headers()\n"
+        "    def log_message(self, *a): pass\n"
+        "s = h.HTTPServer(('0.0.0.0', 10255), A)\n"
+        "print('ready', flush=True)\n"
+        "s.serve_forever()\n"
+    )
+    other = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+    assert other.stdout is not None
+    if other.stdout.readline() != b"ready\n":
+        raise RuntimeError("the stranger did not start")
+    return other
 
 
 def environment() -> dict[str, str]:

@@ -73,9 +73,27 @@ def context(folder: Path) -> SSL.Context:
     return made
 
 
+def misbehave(plain: socket.socket, how: str) -> None:
+    """Never answer, answer without end, answer in no language, or end every handshake."""
+    with contextlib.suppress(OSError), contextlib.closing(plain):
+        if how == "alert":
+            plain.recv(4096)
+            plain.sendall(b"\x15\x03\x03\x00\x02\x02\x50")  # internal_error: no certificate yet
+        elif how == "garbage":
+            plain.sendall(b"220 mail.example ESMTP\r\n" * 10)
+        elif how == "endless":
+            while True:
+                plain.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 65536)
+        while plain.recv(4096):  # until the other side gives up
+            pass
+
+
 def serve(listener: socket.socket, folder: Path, tls: SSL.Context | None, prefix: str) -> None:
     while True:
         plain, _ = listener.accept()
+        if how := os.environ.get("STANDIN_MODE"):
+            threading.Thread(target=misbehave, args=(plain, how), daemon=True).start()
+            continue
         threading.Thread(target=answer, args=(plain, folder, tls, prefix), daemon=True).start()
 
 

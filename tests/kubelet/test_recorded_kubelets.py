@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +24,17 @@ SCENARIOS = ("open", "noconfig", "flags-open", "kubeadm", "anon-webhook")
 pytestmark = pytest.mark.root
 
 
-def scan(folder: Path, *arguments: str) -> dict[str, Any]:
+def scan(folder: Path, *arguments: str, mode: str = "") -> dict[str, Any]:
     """Findings by check of the host that the folder describes."""
     done = subprocess.run(
         ["unshare", "--net", "--pid", "--mount", "--fork", "--mount-proc", "--kill-child",
          sys.executable, str(TESTS / "kubelet_host.py"), str(folder), "-o", "json",
          "--check", "kubelet.*", *arguments],
         capture_output=True, text=True, timeout=120, check=False,
+        env={**os.environ, "STANDIN_MODE": mode},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    assert "hunter2" not in done.stdout  # a password in a pod that /pods shows
     return {f["check"]: f for f in json.loads(done.stdout)["findings"]}
 
 
@@ -67,3 +72,81 @@ def test_a_recorded_kubelet_is_judged_by_what_is_in_force(
     found = findings[scenario]
     ids = ("kubelet.authn.anonymous", "kubelet.authz.mode", "kubelet.port.readonly")
     assert tuple(found[i]["status"] for i in ids) == TRUTH[scenario]
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_a_recorded_kubelet_is_judged_line_by_line(
+    findings: dict[str, dict[str, Any]], scenario: str, update_goldens: bool
+) -> None:
+    lines = [
+        f"{f['check']:33} {f['status']:15} {f['severity']:9} {plain(f['because'])}\n"
+        for f in findings[scenario].values()
+        if f["check"] not in OF_THIS_MACHINE
+    ]
+    golden = Path(__file__).parent / "goldens" / f"recorded-{scenario}.txt"
+    if update_goldens:
+        golden.write_text("".join(lines))
+    assert "".join(lines) == golden.read_text()
+
+
+OF_THIS_MACHINE = ("kubelet.swap", "kubelet.pod-pids")  # /proc/swaps and cgroups are not played
+
+
+def plain(because: str) -> str:
+    """Without what differs from run to run."""
+    because = re.sub(r"/\S*/binaries/", "/.../binaries/", because)
+    return re.sub(r"\bpid \d+", "pid N", because)
+
+
+def test_the_remedy_names_what_wins_on_this_node(findings: dict[str, dict[str, Any]]) -> None:
+    flag = findings["flags-open"]["kubelet.authn.anonymous"]["remedy"]["text"]
+    file = findings["open"]["kubelet.authn.anonymous"]["remedy"]["text"]
+    bare = findings["noconfig"]["kubelet.port.readonly"]["remedy"]["text"]
+    assert "--anonymous-auth (argument 3 of pid" in flag
+    assert "/var/lib/kubelet/config.yaml:10 authentication.anonymous.enabled" in file
+    assert "--read-only-port=0" in bare
+
+
+def test_a_changed_file_does_not_hide_an_open_port(tmp_path: Path) -> None:
+    """The file is closed under an open kubelet: both are shown, and what answers wins."""
+    place = prepare("open", tmp_path)
+    (place / "later.yaml").write_text(
+        "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nreadOnlyPort: 0\n"
+    )
+    found = scan(place)
+    anonymous, drift = found["kubelet.authn.anonymous"], found["kubelet.config.drift"]
+    assert (anonymous["status"], drift["status"]) == ("fail", "fail")
+    assert "answers 200" in anonymous["because"]
+    assert "authentication.anonymous.enabled is false" in anonymous["because"]
+    assert found["kubelet.port.readonly"]["status"] == "fail"
+    assert {"/var/lib/kubelet/config.yaml", "GET /configz"} <= {
+        e["source"] for e in drift["evidence"]
+    }
+
+
+def test_an_opened_file_is_told_while_the_port_is_closed(tmp_path: Path) -> None:
+    place = prepare("kubeadm", tmp_path)
+    (place / "later.yaml").write_bytes((DATA / "open" / "config.yaml").read_bytes())
+    found = scan(place)
+    assert found["kubelet.authn.anonymous"]["status"] == "pass"
+    assert "from its next restart" in found["kubelet.authn.anonymous"]["because"]
+    assert found["kubelet.port.readonly"]["status"] == "pass"
+    assert found["kubelet.config.drift"]["status"] == "fail"
+
+
+def test_a_port_of_another_program_is_not_the_kubelets(tmp_path: Path) -> None:
+    place = prepare("kubeadm", tmp_path)
+    (place / "stranger").touch()
+    assert scan(place)["kubelet.port.readonly"]["status"] == "pass"
+
+
+@pytest.mark.parametrize("mode", ["silent", "garbage", "endless", "alert"])
+def test_a_port_that_misbehaves_is_unknown_within_its_time(mode: str, tmp_path: Path) -> None:
+    began = time.monotonic()
+    found = scan(prepare("kubeadm", tmp_path), mode=mode)
+    assert time.monotonic() - began < 30  # the start of three programs; 5 s are the probe's
+    for check in ("kubelet.authn.anonymous", "kubelet.authz.mode"):
+        assert found[check]["status"] == "unknown"
+        assert "gives no answer" in found[check]["because"]
+    wanted = "unknown" if mode == "alert" else "fail"
+    assert found["kubelet.tls.server-bootstrap"]["status"] == wanted

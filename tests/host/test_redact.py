@@ -44,6 +44,11 @@ PLACES = {
     "ini": "[Global]\naws_secret_access_key = %s\n",
     "flag": "--etcd-password=%s\0--v=2\0",
     "flag of two words": "kubeadm\0join\0--token\0%s\0--v=2\0",
+    "flag in a list": "args: [--token, %s, --v=2]\n",
+    "flag in json": '{"args": ["--token", "%s"]}',
+    "flag in lines": "args:\n- --token\n- %s\n- --v=2\n",
+    "url cut off": "staticPodURL: https://u:%s\n",
+    "curl": "command: [sh, -c, 'curl -u admin:%s https://x']\n",
     "flag in a unit": "ExecStart=/usr/bin/x --api-key %s --verbose\n",
     "unit": "Environment=API_KEY=%s\n",
     "unit with blanks": 'Environment="DB_PASSWORD=two words %s" OTHER=1\n',
@@ -151,6 +156,9 @@ KEPT = [
     "PasswordAuthentication no",
     "password_auth = off",
     "https://10.0.0.1:6443/path@x",
+    "https://[::1]:6443,https://a:443 (http://127.0.0.1:2381)",
+    "--enable-bootstrap-token-auth (arguments of pid 7)",
+    '["--token-auth-file", "/etc/x", "--use-service-account-credentials", "--v=2"]',
 ]
 
 

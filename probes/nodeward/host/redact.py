@@ -30,7 +30,10 @@ _SHAPES = (
     re.compile(r"(?<=\$)(?:y|gy|7|6|5|1|2[abxy])\$[./A-Za-z0-9$=,]{8,}"),  # crypt(5)
     re.compile(r"(?i)(?<=\bbasic )[A-Za-z0-9+/=]{8,}"),  # Authorization
     re.compile(r"(?i)(?<=\bbearer )[^\s\"',]{3,}"),
-    re.compile(r"(?<=://)[^/\s:@\"']*:[^/\s@\"']+(?=@)"),  # user:password@ in a URL
+    # user:password@ in a URL; where the rest is missing, what is no port number
+    re.compile(r"(?<=://)[^/\s:@\"'\[\]\0]*:[^/\s@\"'\0]+(?=@)"),
+    re.compile(r"(?<=://)[^/\s:@\"'\[\]\0]*:(?!\d{1,5}(?![^\s/?#,;)\]}\"'\\\0]))[^/\s@\"'\0]+"),
+    re.compile(r"(?<=-u )[^\s:\"']+:[^\s\"']+"),  # curl
 )
 _WORDS = (  # bounded, or a long word would be tried from each of its letters
     r"[\w.-]{0,60}(?:pass(?:word|wd|phrase)|secret|token|credential|key-data"
@@ -54,7 +57,13 @@ _NAMED = re.compile(
     r"|(?P<bare>(?(colon)[^\s\"',{}\[\]\0|>&*][^\s,}\]\0]*|(?!\")(?:(?![\"'][,\]}])[^\s\0])+)))"
 )
 # A flag and its value as two arguments: NUL in a command line, a blank in a unit.
-_FLAG = re.compile(rf"(?P<name>(?<![\w-])--?(?i:{_WORDS})(?:\0|[ \t]+))(?P<bare>[^\s\0-][^\s\0]*)")
+_FLAG = re.compile(rf"(?P<name>(?<![\w-])--?(?i:{_WORDS})(?:\0|[ \t]+))(?P<bare>[^\s\0(-][^\s\0]*)")
+# The same in a pod's list: a comma or a line between them.
+_LISTED_FLAG = re.compile(
+    rf"(?P<name>(?<![\w-])--?(?i:{_WORDS})"
+    r"(?:\\?[\"']?,\s*\\?[\"']?|[\"']?[ \t]*\n[ \t]*- [\"']?))"
+    r"(?P<bare>[^\s\0\"',\[\]{}\\-][^\s\0\"',\]}\\]*)"
+)
 # An environment variable of a container: its value stands under its name.
 _VALUE = re.compile(
     rf"(?m)(?P<name>(?:^|[\s{{,])\\?[\"']?value\\?[\"']?[ \t]*:[ \t]*)"
@@ -67,8 +76,8 @@ _BLOCK = re.compile(  # name: | and the deeper lines that follow
 )
 _PLAIN_NAME = re.compile(  # names that only speak of secrets
     r"(?i)(?:name|names|ref|file|files|path|dir|ttl|mode|type|provider|providers|namespace|seconds"
-    r"|audience|audiences|url|uri|endpoint|webhook|issuer|config|kind|version|policy|strategy|period|enabled"
-    r"|size|count|key-id)[\"'\\]*[ \t]*[:=\0 \t]+$"
+    r"|audience|audiences|url|uri|endpoint|webhook|issuer|config|kind|version|policy|strategy"
+    r"|period|enabled|size|count|key-id|(?<=-)auth)[\"'\\]*[ \t]*[:=\0 \t,]+[\"'\\]*$"
 )
 _PLAIN_VALUE = re.compile(
     r"(?i)^(?:\W+|true|false|yes|no|on|off|null|none|~|-?\d{1,6}"
@@ -87,7 +96,7 @@ def redact(text: str) -> str:
     for shape in _SHAPES:
         text = shape.sub(REDACTED, text)
     text = _BLOCK.sub(lambda m: f"{m['head']}{m['indent']}    {REDACTED}\n", text)
-    for named in (_PAIR, _LINE, _NAMED, _FLAG, _VALUE):
+    for named in (_PAIR, _LINE, _NAMED, _FLAG, _LISTED_FLAG, _VALUE):
         text = named.sub(_redact_value, text)
     return text
 

@@ -19,6 +19,7 @@ from certificate_maker import (
     traditional_pem,
     write,
 )
+from child import as_nobody, open_to_all
 from nodeward.host import DeniedError, TreeHost
 from nodeward.host.pem import KeyRow, PemFile
 from nodeward.model import Finding
@@ -147,6 +148,25 @@ def test_an_unreadable_key_is_judged_by_its_mode(node: PkiNode) -> None:
     assert found["cert.key-perms"].status == "fail"
     assert "apiserver.key" in found["cert.key-perms"].because
     assert found["cert.shared-key"].status == "pass"  # certificates alone tell
+
+
+@pytest.mark.root
+def test_who_may_read_little_is_told_what_it_missed(node: PkiNode) -> None:
+    """As nobody: certificates are open, what is 0600 is not. Nothing passes that was not read."""
+
+    def claim() -> None:
+        found = node.findings()
+        status = {c.removeprefix("cert."): str(f.status) for c, f in found.items()}
+        assert status["expiry.apiserver"] == "pass"
+        assert status["key-perms"] == "pass"  # modes are open to everyone
+        dark = ["expiry.kubelet-client", "expiry.admin", "shared-key", "chain", "superadmin",
+                "static-tokens", "kubeconfig-insecure", "rotation-stalled", "weak-crypto",
+                "lifetime-policy"]  # fmt: skip
+        wrong = {name: found[f"cert.{name}"].because for name in dark if status[name] != "unknown"}
+        assert not wrong
+
+    open_to_all(node.root)
+    as_nobody(claim)
 
 
 def test_a_directory_that_may_not_be_searched_leaves_it_open(node: PkiNode) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nodeward.facts.pki import Pki
+from nodeward.facts.pki import Kind, Pki
 from nodeward.model import Evidence, Remedy, Severity, Source, Verdict, most
 
 PKI = Source("PKI certificates", "https://kubernetes.io/docs/setup/best-practices/certificates/")
@@ -68,13 +68,16 @@ def verdict(
     return Verdict.passed(good, *most(list(notes)))
 
 
-def unread(facts: Pki, *components: str) -> list[str]:
-    """Places in use of which nothing could be read, with the reason."""
+_CERTIFICATES = (Kind.CERTIFICATE, Kind.TRUST)
+
+
+def unread(facts: Pki, *components: str, kinds: Sequence[Kind] = _CERTIFICATES) -> list[str]:
+    """Places in use from which nothing could be read, with the reason."""
     found = {}
     for use in facts.uses:
         pem = facts.at(use.path, use.part)
-        wanted = not components or use.component in components
-        if use.in_use and wanted and not pem.certificates:
+        wanted = use.kind in kinds and (not components or use.component in components)
+        if use.in_use and wanted and not (pem.certificates or pem.public_keys):
             why = pem.error or "; ".join(pem.broken)
             if why and not pem.absent:
                 found[pem.where] = f"{pem.where}: {why}"

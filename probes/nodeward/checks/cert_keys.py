@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from nodeward.checks.cert_common import KUBEADM_CERTS, PKI, SECURING, Offence, verdict
+from nodeward.checks.cert_common import KUBEADM_CERTS, PKI, SECURING, Offence, unread, verdict
 from nodeward.checks.cert_expiry import DAY, YEAR_2000, day, span
 from nodeward.checks.cert_quality import anchors, leafs
 from nodeward.checks.cert_samples import (
@@ -183,10 +183,10 @@ def shared_key(facts: Pki) -> Verdict:
             severity = Severity.HIGH if any(c in SIGNERS for _, c, _ in found) else Severity.MEDIUM
             text = f"one key (sha256:{key[:16]}) serves {' and '.join(names)}"
             offences.append(Offence(severity, Evidence(found[0][1], text, ", ".join(wheres))))
-    if not users and not facts.unseen:
+    if not users and not facts.unseen and not unread(facts):
         return Verdict.not_applicable("no certificate is in use here")
     good = f"{len(users)} keys, each under one name"
-    return verdict(offences, good, *notes, unseen=facts)
+    return verdict(offences, good, *notes, dark=unread(facts), unseen=facts)
 
 
 def _users_of_keys(facts: Pki) -> dict[str, list[tuple[str, str, str]]]:
@@ -250,15 +250,17 @@ def ca_key_on_node(facts: Pki) -> Verdict:
     if facts.control_plane:
         return Verdict.not_applicable("this node is a control plane, which needs these keys")
     signers = {one.key.spki_sha256: one for _, one in anchors(facts)}
-    offences = []
+    offences, dark = [], []
     for component, pem in key_files(facts):
         signer = next((signers[k.spki_sha256] for k in pem.keys if k.spki_sha256 in signers), None)
         if signer is None and component not in SIGNERS:
+            dark += [f"{pem.where}: {pem.error}"] if pem.error else []
             continue
         name = signer.subject if signer else component
         text = f"the private key of {name} is on this worker"
         offences.append(Offence(Severity.CRITICAL, Evidence(component, text, pem.where)))
-    return verdict(offences, "no key of an authority is on this worker", unseen=facts)
+    good = "no key of an authority is on this worker"
+    return verdict(offences, good, dark=dark, unseen=facts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,14 @@ _CLUSTER = Cluster("c", "https://10.0.0.1:6443", authority="/etc/kubernetes/pki/
 
 
 def unreadable(found: Kubeconfigs) -> list[str]:
-    """Kubeconfigs that a daemon uses and that could not be read, and folders not searched."""
-    broken = [f"{k.path}: {k.error}" for k in found.rows if k.error and not k.absent and k.in_use]
+    """Kubeconfigs that could not be read, and folders not searched. What merely lies about and is
+    no YAML is no kubeconfig; what may not be opened could be one."""
+    denied = ("EACCES", "EPERM")
+    broken = [
+        f"{k.path}: {k.error}"
+        for k in found.rows
+        if k.error and not k.absent and (k.in_use or k.error in denied)
+    ]
     return [*broken, *found.unseen]
 
 

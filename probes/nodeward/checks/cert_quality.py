@@ -348,7 +348,7 @@ def weak_crypto(facts: Pki) -> Verdict:
             if found := weakness(key):
                 evidence = Evidence(held.use.component, found[1], held.pem.where)
                 offences.append(Offence(found[0], evidence))
-    dark = unread(facts)
+    dark = unread(facts, kinds=(Kind.CERTIFICATE, Kind.TRUST, Kind.PUBLIC_KEY))
     if not kinds and not dark and not facts.unseen:
         return Verdict.not_applicable("no certificate is in use here")
     good = f"all keys are strong enough: {', '.join(sorted(kinds))}"

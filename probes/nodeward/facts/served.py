@@ -32,12 +32,14 @@ _PORT_FLAGS = {
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """A listening port of a component, and the address of this machine to ask it at."""
+    """A listening port of a component, and the address of this machine to ask it at; `other` is
+    one to try when nothing listens there."""
 
     component: str
     address: str
     port: int
     program: str
+    other: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +74,12 @@ def ports(listeners: tuple[Listener, ...], daemons: Daemons) -> tuple[Port, ...]
     for one in sorted(listeners, key=lambda r: not (r.wildcard or r.loopback)):
         component = dict(_known(one.program or "", daemons)).get(one.port)
         if component:
-            address = _loopback(one.address) if one.wildcard else one.address
-            found.setdefault(
-                (component, one.port), Port(component, address, one.port, one.program or "")
-            )
+            # "::" takes both families, unless the system is set to keep them apart.
+            address = "127.0.0.1" if one.wildcard else one.address
+            other = "::1" if one.address == "::" else ""
+            port = Port(component, address, one.port, one.program or "", other)
+            found.setdefault((component, one.port), port)
     return tuple(found.values())[:MOST_PORTS]
-
-
-def _loopback(wildcard: str) -> str:
-    return "::1" if wildcard == "::" else "127.0.0.1"
 
 
 def _known(program: str, daemons: Daemons) -> Iterator[tuple[int, str]]:

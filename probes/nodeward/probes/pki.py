@@ -79,6 +79,7 @@ def _rotates(kubelet: Kubelet | Absent | Unreadable) -> tuple[str, ...] | None:
     return tuple(name for name, value in values.items() if value)
 
 
+_NO_CERTIFICATE = ("copy", "cni", "kubelet-bootstrap")  # no component's own credential
 _SETTINGS = (
     ("tlsCertFile", "kubelet-server", Kind.CERTIFICATE),
     ("tlsPrivateKeyFile", "kubelet-server", Kind.KEY),
@@ -131,6 +132,10 @@ class _Search:
 
     def of_kubeconfigs(self, kubeconfigs: Kubeconfigs | None) -> None:
         for one in kubeconfigs.rows if kubeconfigs else ():
+            if one.error and not one.absent and one.component not in _NO_CERTIFICATE:
+                self.embedded.append(Pem(one.path, real=one.real, error=one.error))
+                use = Use(one.component, Kind.CERTIFICATE, one.path, in_use=one.in_use)
+                self.name(replace(use, named_by=one.named_by))
             for user in one.users:
                 base = Use(one.component, Kind.CERTIFICATE, one.path, "", one.path, one.in_use)
                 if user.certificate:

@@ -39,10 +39,9 @@ def read_served(
 
 def _ask(host: Host, port: Port) -> Presented:
     answer = host.ask(TlsHandshake(port.address, port.port, seconds=SECONDS))
-    if answer.outcome is Outcome.REFUSED and port.address == "::1":
-        # "::" serves both families unless IPv6 is off on loopback
-        other = replace(port, address="127.0.0.1")
-        answer, port = host.ask(TlsHandshake(other.address, port.port, seconds=SECONDS)), other
+    if answer.outcome is Outcome.REFUSED and port.other:
+        port = replace(port, address=port.other, other="")
+        answer = host.ask(TlsHandshake(port.address, port.port, seconds=SECONDS))
     try:
         certificates = tuple(parse_certificate(raw) for raw in answer.chain)
     except DerError as exc:

@@ -1,0 +1,63 @@
+"""Which ports are asked, and at which address of this machine."""
+
+import pytest
+
+from nodeward.facts.daemons import Daemons, sample
+from nodeward.facts.listeners import Listener
+from nodeward.facts.served import Port, ports
+
+
+def listener(address: str, port: int, program: str) -> Listener:
+    return Listener(address, port, 1, 0, 7, program)
+
+
+NONE = Daemons(())
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (listener("::", 10250, "kubelet"), ("kubelet-server", "127.0.0.1", "::1")),
+        (listener("0.0.0.0", 6443, "kube-apiserver"), ("apiserver", "127.0.0.1", "")),
+        (listener("10.0.0.7", 2380, "etcd"), ("etcd-peer", "10.0.0.7", "")),
+        (
+            listener("::1", 10257, "kube-controller-manager"),
+            ("controller-manager-server", "::1", ""),
+        ),
+        (listener("0.0.0.0", 10250, "kubelite"), ("kubelet-server", "127.0.0.1", "")),
+    ],
+)
+def test_a_component_is_asked_where_it_listens(
+    row: Listener, expected: tuple[str, str, str]
+) -> None:
+    (port,) = ports((row,), NONE)
+    assert (port.component, port.address, port.other) == expected
+
+
+@pytest.mark.parametrize("row", [listener("::", 22, "sshd"), listener("::", 6443, "nginx"),
+                                 listener("127.0.0.1", 10248, "kubelet")])  # fmt: skip
+def test_others_are_left_alone(row: Listener) -> None:
+    assert ports((row,), NONE) == ()
+
+
+def test_settings_tell_unusual_ports() -> None:
+    daemons = Daemons(
+        (
+            sample("kube-apiserver", "--secure-port=7443"),
+            sample("etcd", "--listen-client-urls=https://127.0.0.1:4001,http://127.0.0.1:4002"),
+        )
+    )
+    rows = (
+        listener("::", 7443, "kube-apiserver"),
+        listener("127.0.0.1", 4001, "etcd"),
+        listener("127.0.0.1", 4002, "etcd"),
+    )
+    assert {(p.component, p.port) for p in ports(rows, daemons)} == {
+        ("apiserver", 7443),
+        ("etcd-server", 4001),
+    }
+
+
+def test_a_port_is_asked_once_and_at_loopback_first() -> None:
+    rows = (listener("10.0.0.7", 2379, "etcd"), listener("127.0.0.1", 2379, "etcd"))
+    assert ports(rows, NONE) == (Port("etcd-server", "127.0.0.1", 2379, "etcd"),)

@@ -10,6 +10,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,11 @@ class Daemon:
         self.configure()
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(str(folder / "notify"))
-        self.socket.settimeout(60)
         self.said: list[str] = []
+        self._news = threading.Condition()
+        # All the time: sd_notify waits while nobody takes what it sent.
+        self._ear = threading.Thread(target=self._listen)
+        self._ear.start()
         self.process: subprocess.Popen[bytes] | None = None
         self.watchdog_s: float | None = None
 
@@ -74,8 +78,27 @@ class Daemon:
 
     def heard(self, what: str) -> None:
         """Wait until systemd has heard it."""
-        while not any(what in message for message in self.said):
-            self.said.append(self.socket.recv(4096).decode())
+        with self._news:
+            heard = self._news.wait_for(lambda: any(what in said for said in self.said), 60)
+        assert heard, self.log()
+
+    def forget(self) -> None:
+        with self._news:
+            self.said.clear()
+
+    def _listen(self) -> None:
+        while message := self.socket.recv(4096):
+            with self._news:
+                self.said.append(message.decode())
+                self._news.notify_all()
+
+    def close(self) -> None:
+        """Kill it, and stop listening."""
+        self.stop(signal.SIGKILL)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
+            end.sendto(b"", str(self.folder / "notify"))
+        self._ear.join()
+        self.socket.close()
 
     def send(self, number: int) -> None:
         assert self.process is not None

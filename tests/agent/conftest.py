@@ -6,7 +6,6 @@ import base64
 import gzip
 import hashlib
 import json
-import signal
 import ssl
 import threading
 import time
@@ -254,5 +253,4 @@ def make(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
 
     yield make_daemon
     for daemon in made:
-        daemon.stop(signal.SIGKILL)
-        daemon.socket.close()
+        daemon.close()

@@ -108,7 +108,7 @@ def test_a_broken_file_at_reload_keeps_the_old_settings(make: Make, stand: Any) 
     agent.start()
     agent.heard("READY=1")
     for bad in ({"nod": "x"}, {"checks": {"kubelet.no.such": {"a": 1}}}):
-        agent.said.clear()
+        agent.forget()
         agent.configure(**bad)
         agent.send(signal.SIGHUP)
         agent.heard("READY=1")
@@ -161,7 +161,7 @@ def test_the_watchdog_is_pinged_while_looks_are_taken(make: Make, stand: Any) ->
     agent.start()
     for _ in range(3):
         agent.heard("WATCHDOG=1")
-        agent.said.clear()
+        agent.forget()
 
 
 def test_metrics_are_served_on_loopback(make: Make, stand: Any) -> None:

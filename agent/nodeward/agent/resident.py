@@ -330,9 +330,11 @@ class Resident:
             failed=failed,
             cpu_s=round(cpu_s, 3),
         )
-        self._status = f"{result.get('left', 0)} reports wait; {failed or 'all is well'}"
         self._be_ready()
-        notify(f"STATUS={self._status}")
+        status = f"{result.get('left', 0)} reports wait; {failed or 'all is well'}"
+        if status != self._status:
+            self._status = status
+            notify(f"STATUS={status}")
         yield Done(
             cpu_s, result.get("left", 0), bool(failed), result.get("after_s"),
             bool(result.get("look")),

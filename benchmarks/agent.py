@@ -1,0 +1,258 @@
+"""What the agent costs its node, and how soon a change is known in a real collector.
+
+    script/isolated .venv/bin/python benchmarks/agent.py [--python PYTHON] [--busy] [--peers]
+
+Run as root. `--python` is the interpreter that is measured (/usr/bin/python3), `--busy` adds 2,000
+processes and 5,000 sockets, `--peers` runs lynis and OpenSCAP beside it where they are installed.
+Absolute figures are those of this machine under its load of today; a peer or a bare interpreter is
+measured in the same run, and the ratio is what counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT / name) for name in ("probes", "agent", "collector", "tests")]
+
+from daemon import Daemon  # noqa: E402
+
+IDLE_S = 60.0
+CHANGES = 100
+PATH = os.pathsep.join(str(ROOT / name) for name in ("probes", "agent", "collector"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--python", default=sys.executable, help="the interpreter that is measured")
+    parser.add_argument("--busy", action="store_true")
+    parser.add_argument("--peers", action="store_true")
+    parser.add_argument("--idle", type=float, default=IDLE_S, metavar="SECONDS")
+    parser.add_argument("--changes", type=int, default=CHANGES)
+    asked = parser.parse_args()
+    if [name for _, name in socket.if_nameindex()] != ["lo"]:
+        parser.error("run it through script/isolated")
+    with tempfile.TemporaryDirectory() as folder, crowd(asked.busy) as described:
+        print(f"on {os.cpu_count()} cores at load {os.getloadavg()[0]:.1f}, {described}")
+        look_s = worker(asked.python, Path(folder))
+        resident(asked.python, Path(folder), asked.idle, look_s)
+        latency(Path(folder), asked.changes)
+        if asked.peers:
+            peers(look_s)
+
+
+def say(what: str, value: str, goal: str = "") -> None:
+    print(f"{what:<46} {value:>24}   {goal}")
+
+
+# -- one look ------------------------------------------------------------------------------
+
+
+def worker(python: str, folder: Path) -> float:
+    """CPU seconds of one whole look in a fresh worker: the least of several."""
+    job = {"kind": "full", "tree": settings(folder)}
+    bare = min(timed([python, "-c", "pass"])[0] for _ in range(5))
+    spent, walls, peaks, count = [], [], [], 0
+    for _ in range(7):
+        shutil.rmtree(folder / "state", ignore_errors=True)
+        start = time.monotonic()
+        ran = subprocess.run(
+            [python, "-m", "nodeward.agent.start", "60", str(512 << 20)],
+            input=json.dumps(job) + "\n", env=environment(), capture_output=True, text=True,
+            check=True,
+        )  # fmt: skip
+        walls.append(time.monotonic() - start)
+        result = json.loads(ran.stdout)
+        spent.append(result["cpu_s"])
+        peaks.append(result["peak_bytes"])
+        count = result["looked"]
+    least = min(spent)
+    say(f"a look: {count} checks, CPU", f"{least * 1000:.0f} ms")
+    say("  against a bare interpreter", f"{least / bare:.0f} times")
+    say("  wall, from the start of the process", f"{min(walls):.2f} s", "at most 1 s")
+    say("  peak", f"{max(peaks) / 2**20:.0f} MiB", "at most 60 MiB")
+    return least
+
+
+def settings(folder: Path) -> dict[str, object]:
+    return {
+        "node": "bench",
+        "state_dir": str(folder / "state"),
+        "run_dir": str(folder / "run"),
+        "metadata": "off",
+    }
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": PATH, "NODEWARD_METADATA": "off"}
+
+
+def timed(command: list[str]) -> tuple[float, float, int]:
+    """CPU seconds, wall seconds and peak bytes of a program and its children."""
+    start = time.monotonic()
+    devnull = os.open(os.devnull, os.O_RDWR)
+    actions = [(os.POSIX_SPAWN_DUP2, devnull, n) for n in (0, 1, 2)]
+    pid = os.posix_spawnp(command[0], command, environment(), file_actions=actions)
+    os.close(devnull)
+    _, _, usage = os.wait4(pid, 0)
+    return usage.ru_utime + usage.ru_stime, time.monotonic() - start, usage.ru_maxrss * 1024
+
+
+# -- between looks -------------------------------------------------------------------------
+
+
+def resident(python: str, folder: Path, idle_s: float, look_s: float) -> None:
+    file = folder / "agent.yaml"
+    file.write_text(json.dumps(settings(folder)))
+    process = subprocess.Popen(
+        [python, "-m", "nodeward.agent", str(file)], env=environment(), stderr=subprocess.DEVNULL
+    )
+    try:
+        while not (folder / "run/agent.json").exists():
+            time.sleep(0.1)
+        time.sleep(5)  # the worker's end, and what the first comparison allocates
+        wakes, own = switches(process.pid), cpu(process.pid)
+        time.sleep(idle_s)
+        wakes, own = switches(process.pid) - wakes, cpu(process.pid) - own
+        status = Path(f"/proc/{process.pid}/status").read_text()
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+    say("resident, RSS", f"{memory(status, 'VmRSS') / 1024:.1f} MiB", "at most 25 MiB")
+    say("  of it anonymous", f"{memory(status, 'RssAnon') / 1024:.1f} MiB", "at most 12 MiB")
+    say("  threads", str(memory(status, "Threads")))
+    say("  wake-ups while nothing happens", f"{wakes / idle_s:.3f} /s", "at most 0.2 /s")
+    own_share = own / idle_s
+    say("  its own CPU", f"{own_share:.3%} of one core")
+    share = own_share + look_s / 300
+    say("all of it at a look in 5 minutes", f"{share:.3%} of one core", "0.15 %; busy 0.3 %")
+
+
+def switches(pid: int) -> int:
+    return memory(Path(f"/proc/{pid}/status").read_text(), "voluntary_ctxt_switches")
+
+
+def cpu(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def memory(status: str, name: str) -> int:
+    line = next(line for line in status.splitlines() if line.startswith(f"{name}:"))
+    return int(line.split()[1])
+
+
+# -- from a change to the collector --------------------------------------------------------
+
+
+def latency(folder: Path, changes: int) -> None:
+    """From the rename on disk to the moment at which the collector has the change durably."""
+    sys.path.insert(0, str(ROOT / "tests/agent"))
+    from test_end_to_end import Centre
+
+    os.environ["NODEWARD_METADATA"] = "off"
+    centre = Centre(folder / "centre")
+    daemon = Daemon(folder, None, looks={"interval_s": 600}, budget={"cpu_share": 1.0})
+    try:
+        centre.start()
+        daemon.token = centre.manage("token", "create", "--cluster", "default", "--node", "n1")
+        daemon.url, daemon.ca = centre.url, centre.ca
+        daemon.configure()
+        daemon.start()
+        centre.until(lambda: centre.status() == "pass")
+        waits = [one_change(daemon, centre, n % 2 == 0) for n in range(changes)]
+    finally:
+        daemon.stop(signal.SIGTERM)
+        daemon.close()
+        centre.stop()
+    waits.sort()
+    say(f"a change until it is in the collector ({changes})", f"{statistics.median(waits):.2f} s")
+    say("  95 of 100", f"{waits[int(len(waits) * 0.95)]:.2f} s", "at most 1 s")
+    say("  99 of 100", f"{waits[int(len(waits) * 0.99)]:.2f} s", "at most 2 s")
+
+
+def one_change(daemon: Daemon, centre: object, on: bool) -> float:
+    time.sleep(random.uniform(0.2, 0.6))
+    before = len(centre.changes())  # type: ignore[attr-defined]
+    start = time.time()
+    daemon.set_anonymous(on)
+    centre.until(lambda: len(centre.changes()) > before)  # type: ignore[attr-defined]
+    return float(centre.last_change() - start)  # type: ignore[attr-defined]
+
+
+# -- a busy node, and others ---------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def crowd(busy: bool) -> Iterator[str]:
+    """2,000 sleeping processes and 5,000 sockets, 500 of them listening."""
+    pids: list[int] = []
+    sockets: list[socket.socket] = []
+    try:
+        if busy:
+            _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+            pids = [os.posix_spawn("/bin/sleep", ["sleep", "3600"], {}) for _ in range(2000)]
+            sockets = listeners(500) + pairs(2250)
+        count = sum(name.isdigit() for name in os.listdir("/proc"))
+        yield f"{count} processes, {len(sockets)} sockets"
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        for pid in pids:
+            os.waitpid(pid, 0)
+        for sock in sockets:
+            sock.close()
+
+
+def listeners(count: int) -> list[socket.socket]:
+    return [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+
+
+def pairs(count: int) -> list[socket.socket]:
+    found = []
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as server:
+        for _ in range(count):
+            found.append(socket.create_connection(server.getsockname()))
+            found.append(server.accept()[0])
+    return found
+
+
+def peers(look_s: float) -> None:
+    commands = {
+        "lynis audit system --quick": ["lynis", "audit", "system", "--quick", "--no-colors"],
+        "OpenSCAP, ANSSI high": oscap(),
+    }
+    for name, command in commands.items():
+        if not command or shutil.which(command[0]) is None:
+            say(name, "not installed")
+            continue
+        spent, wall, peak = timed(command)
+        say(name, f"{spent:.1f} s CPU", f"{wall:.0f} s wall, {peak / 2**20:.0f} MiB")
+        say("  against a look", f"{spent / look_s:.0f} times")
+
+
+def oscap() -> list[str]:
+    folder = Path("/usr/share/xml/scap/ssg/content")
+    content = sorted(folder.glob("ssg-debian*-ds.xml"))
+    profile = "xccdf_org.ssgproject.content_profile_anssi_np_nt28_high"
+    return ["oscap", "xccdf", "eval", "--profile", profile, str(content[-1])] if content else []
+
+
+if __name__ == "__main__":
+    main()

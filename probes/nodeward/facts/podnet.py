@@ -54,7 +54,7 @@ class PodNetworks(Fact):
     processes of others are hidden from us: then a missing pod proves nothing.
     """
 
-    events: ClassVar[tuple[str, ...]] = ("pod", "process")
+    events: ClassVar[tuple[str, ...]] = ("pod",)
 
     networks: tuple[PodNetwork, ...] = ()
     on_host: tuple[Pod, ...] = ()

@@ -332,6 +332,8 @@ class Postgres:
     def database(self, *, ready: bool = False) -> str:
         """The URL of a new database, empty or with the schema in it."""
         if ready and not self._template:
+            with psycopg.connect(self._dsn("postgres"), autocommit=True) as connection:
+                connection.execute("CREATE ROLE nodeward_query LOGIN")
             self._template = "template_ready"
             self._create(self._template, "template1")
             engine = open_engine(self._url(self._template))
@@ -384,7 +386,10 @@ def database(request: pytest.FixtureRequest) -> str:
 def settings(tmp_path: Path, database: str) -> Settings:
     pki.write_ca(tmp_path)
     pki.write_server(tmp_path, ["127.0.0.1"])
-    return Settings(listen="127.0.0.1:0", state=str(tmp_path), database=database)
+    query = database.replace("//postgres@", "//nodeward_query@")
+    return Settings(
+        listen="127.0.0.1:0", state=str(tmp_path), database=database, query_database=query
+    )
 
 
 @pytest.fixture

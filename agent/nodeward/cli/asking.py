@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from nodeward.client import Client
 
 F = TypeVar("F", bound=Callable[..., Any])
-Row = Mapping[str, Any]
-Columns = Sequence[tuple[str, Callable[[Row], str]]]
+Row = Mapping[Any, Any]
+Rows = Iterable[Row]
+Cell = Callable[[Row], str]
+Columns = Sequence[tuple[str, Cell]]
 FORMS = ("table", "json", "ndjson", "csv")
 
 
@@ -69,7 +71,7 @@ def answering(act: Callable[[], int]) -> int:
         return exits.COLLECTOR
 
 
-def show(rows: Iterable[Row], columns: Columns, output: str) -> None:
+def show(rows: Rows, columns: Columns, output: str) -> None:
     """Rows in the form asked for. Piped tables are tab-separated."""
     match output:
         case "json":
@@ -83,7 +85,7 @@ def show(rows: Iterable[Row], columns: Columns, output: str) -> None:
             _table([[safe(cell(row)) for _, cell in columns] for row in rows], columns)
 
 
-def _csv(rows: Iterable[Row], columns: Columns) -> str:
+def _csv(rows: Rows, columns: Columns) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([name for name, _ in columns])

@@ -16,6 +16,12 @@ def _text(name: str) -> Callable[[asking.Row], str]:
     return lambda row: str(row.get(name) if row.get(name) is not None else "-")
 
 
+def _because(row: asking.Row) -> str:
+    waiver = row.get("waiver")
+    text = row.get("because") or "-"
+    return f"{text} [waived by {waiver['owner']} until {waiver['until']}]" if waiver else text
+
+
 def _summary(row: asking.Row) -> str:
     return " ".join(f"{n} {status}" for status, n in row["summary"].items() if n) or "-"
 
@@ -47,7 +53,7 @@ KINDS: dict[str, asking.Columns] = {
         ("node", _text("node")),
         ("check", _text("check")),
         ("since", _text("since")),
-        ("because", _text("because")),
+        ("because", _because),
     ],
     "changes": [
         ("at", _text("at")),
@@ -66,6 +72,22 @@ KINDS: dict[str, asking.Columns] = {
         ("cluster", _text("cluster")),
         ("nodes", _text("nodes")),
         ("findings", _summary),
+    ],
+    "waivers": [
+        ("id", _text("id")),
+        ("state", _text("state")),
+        ("check", _text("check")),
+        ("node", _text("node")),
+        ("owner", _text("owner")),
+        ("until", _text("until")),
+        ("reason", _text("reason")),
+    ],
+    "events": [
+        ("at", _text("at")),
+        ("kind", _text("kind")),
+        ("cluster", _text("cluster")),
+        ("node", _text("node")),
+        ("agent", _text("agent")),
     ],
     "agents": [
         ("agent", _text("agent")),
@@ -90,6 +112,9 @@ KINDS: dict[str, asking.Columns] = {
 @click.option("--until", metavar="TIME")
 @click.option("--seen", type=click.Choice(["current", "stale", "retired"]))
 @click.option("--sort", type=click.Choice(["name", "score"]))
+@click.option("--at", metavar="TIME", help="Findings as they were then.")
+@click.option("--waived", type=click.Choice(["true", "false"]))
+@click.option("--state", type=click.Choice(["pending", "active", "expired", "ended"]))
 @click.option("--limit", type=click.IntRange(1), help="At most so many rows; default: all.")
 @click.option("--output", "-o", type=click.Choice(asking.FORMS), default="table")
 def command(

@@ -22,13 +22,16 @@ VERBS = {
     "completion": "Print the completion script of a shell.",
     "config": "Validate the agent's settings.",
     "doctor": "Is the agent of this node well, and what to do if not.",
+    "diff": "What one node's posture came to between two times.",
     "explain": "Why a check matters, how it is judged, how to mend it.",
     "get": "Ask a collector: nodes, findings, changes.",
     "npd-check": "Judge one check in the form of a node-problem-detector plugin.",
+    "query": "SQL over a collector's views.",
     "record": "Write a redacted recording of this host for tests and support.",
     "scan": "Look at this host once and print the findings.",
     "seal": "Wipe this node's key and spool before an image of it is captured.",
     "version": "Print the version.",
+    "watch": "Changes of a collector as they come.",
 }
 INTERRUPTED = 130
 READER_GONE = 141  # as the shell says of SIGPIPE: nobody may take half an answer for a good one

@@ -28,6 +28,7 @@ class Settings:
     listen: str = "127.0.0.1:8443"
     state: str = "/var/lib/nodeward"
     database: str = ""  # empty: SQLite in the state folder
+    query_database: str = ""  # PostgreSQL: URL of the login for /v1/query
     tls_cert: str = ""  # empty: tls.crt in the state folder
     tls_key: str = ""
     tls: bool = True

@@ -6,27 +6,32 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from nodeward.collector.api.answer import tagged
+from nodeward.collector import wire
+from nodeward.collector.api.answer import answer, body_of, tagged
 from nodeward.collector.center import Center
 from nodeward.collector.clock import moment_ms, now_ms
 from nodeward.collector.problem import Problem, bad
-from nodeward.collector.store import ask
+from nodeward.collector.store import ask, past
 from nodeward.collector.store.access import Asker, Role, asker_of
 from nodeward.collector.store.ask import Db, Filter, Page
 from nodeward.collector.store.audit import audit_log, events
+from nodeward.collector.store.query import run
 from nodeward.collector.store.waivers import waivers_json
 from nodeward.model import Severity, Status
 
 T = TypeVar("T")
 MOST_VALUES: Final = 64
+_queries: Final = asyncio.Semaphore(2)  # a SQL query may take a core for seconds
+DAY_MS: Final = 86_400_000
 KNOWN: Final = frozenset(
     (
         "status", "severity", "check", "cluster", "node", "label", "since", "until", "seen",
-        "state", "waived", "sort", "limit", "cursor",
+        "state", "waived", "role", "at", "sort", "limit", "cursor",
     )
 )  # fmt: skip
 
@@ -76,6 +81,7 @@ def filter_of(request: Request, cursor: tuple[type, ...] = ()) -> Filter:
         until=moment_ms(until, "until", now) if until else None,
         seen=params.get("seen"),
         state=params.get("state"),
+        role=params.get("role", "control-plane"),
         waived=_yes_no(params.get("waived"), "waived"),
         sort=_one_of(params.get("sort", "name"), ("name", "score"), "sort"),
         limit=_limit(params.get("limit", "50")),
@@ -140,12 +146,54 @@ def _list(
     return Route(path, endpoint, methods=["GET"], name=path)
 
 
+async def findings(request: Request) -> Response:
+    """Now, or as of `at`."""
+    params = request.query_params
+    at = moment_ms(params["at"], "at", now_ms()) if params.get("at") else None
+    want = filter_of(request, (int, int, int) if at is None else (int, int))
+
+    def question(db: Db) -> Page:
+        return ask.findings(db, want) if at is None else past.findings_at(db, want, at)
+
+    page = await asyncio.to_thread(asking, request, Role.VIEWER, question)
+    return tagged(request, _page_json(page))
+
+
+async def diff(request: Request) -> Response:
+    cluster, name = request.path_params["cluster"], request.path_params["name"]
+    want, now = filter_of(request), now_ms()
+    since = now - DAY_MS if want.since is None else want.since
+    until = now if want.until is None else want.until
+    if since > until:
+        raise bad("since", "must be before until")
+    found = await asyncio.to_thread(
+        asking, request, Role.VIEWER, lambda db: past.diff(db, cluster, name, since, until)
+    )
+    return tagged(request, found)
+
+
 async def node(request: Request) -> Response:
     cluster, name = request.path_params["cluster"], request.path_params["name"]
     found = await asyncio.to_thread(
         asking, request, Role.VIEWER, lambda db: ask.node(db, cluster, name)
     )
     return tagged(request, found)
+
+
+class QueryIn(msgspec.Struct, forbid_unknown_fields=True):
+    sql: str
+
+
+async def query(request: Request) -> Response:
+    """One SELECT over the views."""
+    center: Center = request.app.state.center
+    want = wire.decode(await body_of(request), QueryIn)
+    asker = await asyncio.to_thread(asker_now, request, Role.VIEWER)
+    async with _queries:
+        found = await asyncio.to_thread(
+            run, center.engine, center.settings.query_database, asker.scope, want.sql
+        )
+    return answer(found)
 
 
 def _waivers(db: Db, want: Filter) -> Page:
@@ -162,11 +210,15 @@ def _audit(db: Db, want: Filter) -> Page:
 ROUTES = [
     _list("/v1/nodes", ask.nodes, str, str),
     Route("/v1/nodes/{cluster}/{name}", node, methods=["GET"]),
-    _list("/v1/findings", ask.findings, int, int, int),
+    Route("/v1/nodes/{cluster}/{name}/diff", diff, methods=["GET"]),
+    Route("/v1/findings", findings, methods=["GET"]),
     _list("/v1/changes", ask.changes, int, int, int),
     _list("/v1/checks", ask.checks),
     _list("/v1/clusters", ask.clusters),
+    _list("/v1/platforms", ask.platforms),
+    _list("/v1/divergence", lambda db, want: past.divergence(db, want, want.role)),
     _list("/v1/agents", ask.agents, str),
+    Route("/v1/query", query, methods=["POST"]),
     _list("/v1/waivers", _waivers),
     _list("/v1/events", events, str, role=Role.OPERATOR),
     _list("/v1/audit", _audit, str, role=Role.ADMIN),

@@ -10,6 +10,8 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine
 
+from nodeward.collector.store.query import make_views
+
 _LOCK = 0x6E6F6465  # "node": replicas that start together migrate one after the other
 
 
@@ -25,12 +27,16 @@ def migrate(engine: Engine, to: str = "head") -> None:
     with engine.execution_options(writes=True).begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+            if to != "head":
+                connection.exec_driver_sql("DROP SCHEMA IF EXISTS ask CASCADE")
         config = _config()
         config.attributes["connection"] = connection
         if to == "head" or _is_ahead(connection, to):
             command.upgrade(config, to)
         else:
             command.downgrade(config, to)
+        if connection.dialect.name == "postgresql" and to == "head":
+            make_views(connection)
 
 
 def _is_ahead(connection: Connection, revision: str) -> bool:

@@ -52,6 +52,7 @@ class Filter:
     seen: str | None = None  # current, stale, retired
     state: str | None = None  # of waivers
     waived: bool | None = None
+    role: str = "control-plane"
     sort: str = "name"
     limit: int = 50
     cursor: tuple[Any, ...] | None = None
@@ -133,7 +134,7 @@ def _and(left: set[int] | None, right: Iterable[int]) -> set[int]:
     return set(right) if left is None else left & set(right)
 
 
-def _rules(db: Db, want: Filter) -> set[int] | None:
+def rules_of(db: Db, want: Filter) -> set[int] | None:
     """Ids of the checks that the globs name; None: all."""
     if not want.checks:
         return None
@@ -213,14 +214,33 @@ def nodes(db: Db, want: Filter) -> Page:
     return Page(items, cursor_text(*following))
 
 
-def node(db: Db, cluster: str, name: str) -> Mapping[str, Any]:
-    """One node with all it says."""
+def node_row(db: Db, cluster: str, name: str) -> Record:
+    """The node of that name, if the asker may see it."""
     query = _NODE.where(
         *_within(db, Filter(cluster=cluster)), t.cluster.c.name == cluster, t.node.c.name == name
     )
     row = db.connection.execute(query).one_or_none()
     if row is None:
         raise gone("node")
+    return row
+
+
+def nodes_from(db: Db, want: Filter, first: int, count: int) -> Sequence[Record]:
+    """Nodes that the filter lets through, by id, from that id on."""
+    query = _NODE.where(*_within(db, want), *_seen(db, want), t.posture.c.node >= first)
+    return db.connection.execute(query.order_by(t.posture.c.node).limit(count)).all()
+
+
+def rows_of_role(db: Db, want: Filter, role: str) -> Sequence[Record]:
+    """Nodes that say they have this role."""
+    query = _NODE.where(*_within(db, want), *_seen(db, want), t.posture.c.set.is_not(None))
+    rows = db.connection.execute(query.where(t.platform.c.roles.contains(role, autoescape=True)))
+    return [row for row in rows if role in row.roles.split()]
+
+
+def node(db: Db, cluster: str, name: str) -> Mapping[str, Any]:
+    """One node with all it says."""
+    row = node_row(db, cluster, name)
     states = db.names.states(db.connection, set() if row.set is None else {row.set})
     state = states.get(row.set)
     said = said_by(db.connection, [row.id]).get(row.id)
@@ -277,7 +297,7 @@ def _seen_word(db: Db, row: Record) -> str:
 # -- findings ---------------------------------------------------------------------------------
 
 
-def _levels(want: Filter) -> list[int]:
+def levels_of(want: Filter) -> list[int]:
     """Indexes into LEVELS that the filter lets through, the worst first."""
     out = []
     for level, value in enumerate(LEVELS):
@@ -316,12 +336,12 @@ def findings(db: Db, want: Filter) -> Page:
 
 
 def _hits(db: Db, want: Filter) -> Iterator[_Hit]:
-    rules = _rules(db, want)
+    rules = rules_of(db, want)
     if rules is not None and not rules:
         return
     start, node_id, rule_id = want.cursor or (0, 0, -1)
     there = _counts_by_value(db, want, rules)
-    for level in _levels(want):
+    for level in levels_of(want):
         if level < start or not there.get(LEVELS[level]):
             continue
         after = (node_id, rule_id) if level == start else (0, -1)
@@ -462,11 +482,11 @@ def _change_conditions(db: Db, want: Filter) -> Iterator[ColumnElement[bool]]:
         yield t.node.c.cluster.in_(sorted(clusters)) if clusters else false()
     if want.node is not None:
         yield t.node.c.name == want.node
-    rules = _rules(db, want)
+    rules = rules_of(db, want)
     if rules is not None:
         yield c.rule.in_(sorted(rules)) if rules else false()
     if want.statuses or want.severities:
-        yield c.new.in_([LEVELS[level] for level in _levels(want)])
+        yield c.new.in_([LEVELS[level] for level in levels_of(want)])
     if want.since is not None:
         yield c.at >= want.since
     if want.until is not None:
@@ -486,12 +506,12 @@ def _change_json(db: Db, row: Record) -> Mapping[str, Any]:
         "cluster": row.cluster,
         "node": row.name,
         "check": db.names.rule_name(db.connection, row.rule),
-        "old": _value_json(row.old),
-        "new": _value_json(row.new),
+        "old": value_json(row.old),
+        "new": value_json(row.new),
     }
 
 
-def _value_json(value: int) -> Mapping[str, str] | None:
+def value_json(value: int) -> Mapping[str, str] | None:
     if value == NONE:
         return None
     status, severity = unpack(value)
@@ -508,7 +528,7 @@ def checks(db: Db, want: Filter) -> Page:
     clusters = _clusters(db, want)
     if clusters is not None:
         query = query.where(c.cluster.in_(sorted(clusters)) if clusters else false())
-    rules = _rules(db, want)
+    rules = rules_of(db, want)
     by_check: dict[str, Counter[str]] = {}
     worst: dict[str, int] = {}
     for row in db.connection.execute(query):
@@ -593,3 +613,23 @@ def agents(db: Db, want: Filter) -> Page:
     ]
     more = len(rows) > want.limit
     return Page(items, cursor_text(rows[want.limit - 1].id) if more else None)
+
+
+def platforms(db: Db, want: Filter) -> Page:
+    """How many nodes run what."""
+    p = t.platform.c
+    columns = (p.os, p.os_version, p.kernel, p.kubelet, p.runtime, p.cloud, p.roles, p.agent)
+    many = func.count().label("nodes")
+    query = (
+        select(*columns, many)
+        .select_from(t.posture)
+        .join(t.node, t.node.c.id == t.posture.c.node)
+        .join(t.platform, p.id == t.posture.c.platform)
+        .where(*_within(db, want), *_seen(db, want))
+        .group_by(*columns)
+        .order_by(many.desc(), *columns)
+    )
+    items: list[Mapping[str, Any]] = [
+        dict(row._mapping) for row in db.connection.execute(query.limit(MOST))
+    ]
+    return Page(items, total=len(items))

@@ -1,0 +1,88 @@
+"""The asking verbs, as a person types them, against a real collector."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from nodeward.cli.main import cli
+
+pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+
+
+@pytest.fixture
+def run(collector: Any) -> Any:
+    agent = collector.agent("n1")
+    f = {"severity": "high", "because": "=it\x1b[31m is open"}
+    agent.full({"check": "a.x", "status": "fail"} | f, {"check": "a.y", "status": "pass"} | f)
+    agent.delta({"check": "a.y", "status": "unknown"} | f)
+
+    def runs(*arguments: str, **over: str) -> Result:
+        environment = {
+            "NODEWARD_COLLECTOR": collector.url,
+            "NODEWARD_CA": collector.ca,
+            "NODEWARD_TOKEN": collector.admin,
+        }
+        return CliRunner().invoke(cli, arguments, env=environment | over, standalone_mode=False)
+
+    return runs
+
+
+def test_findings_come_the_worst_first_and_escaped(run: Any) -> None:
+    lines = run("get", "findings").output.splitlines()
+    assert [line.split("\t")[4] for line in lines] == ["a.x", "a.y"]
+    assert "\x1b" not in lines[0]
+    assert "\\x1b[31m is open" in lines[0]
+
+
+@pytest.mark.parametrize("kind", ["nodes", "changes", "checks", "clusters", "agents"])
+def test_each_kind_has_rows(run: Any, kind: str) -> None:
+    assert run("get", kind).output.strip()
+
+
+def test_json_is_the_collectors_own(run: Any) -> None:
+    data = json.loads(run("get", "findings", "-o", "json", "--status", "fail").output)
+    assert data["schema"] == "nodeward.cli/v1"
+    assert [i["check"] for i in data["items"]] == ["a.x"]
+
+
+def test_csv_is_safe_in_a_spreadsheet(run: Any) -> None:
+    rows = list(csv.reader(io.StringIO(run("get", "findings", "-o", "csv").output)))
+    assert rows[0][-1] == "because"
+    assert rows[1][-1].startswith("'=it")
+
+
+def test_query_diff_and_watch(run: Any) -> None:
+    assert run("query", "SELECT check_id FROM finding ORDER BY 1").output.split() == ["a.x", "a.y"]
+    assert run("diff", "n1", "--since", "1s").exit_code == 0
+    watched = run("watch", "--rounds", "1").output
+    assert watched.split("\t")[3:] == ["a.y", "pass (high)", "unknown (high)\n"]
+
+
+def test_a_refusal_is_exit_code_four_and_one_line(run: Any) -> None:
+    for over in ({"NODEWARD_TOKEN": "nwt_wrong"}, {"NODEWARD_COLLECTOR": "https://127.0.0.1:1"}):
+        result = run("get", "nodes", **over)
+        assert result.return_value == 4
+        assert result.output.startswith("nodeward: ")
+    assert run("query", "DELETE FROM node").return_value == 4
+
+
+def test_a_foreign_ca_is_not_trusted(run: Any, tmp_path: Any) -> None:
+    from nodeward.collector import pki
+
+    other = tmp_path / "other"
+    other.mkdir()
+    pki.write_ca(other)
+    result = run("get", "nodes", NODEWARD_CA=str(other / "ca.crt"))
+    assert result.return_value == 4
+    assert "not trusted" in result.output
+
+
+def test_without_a_collector_it_is_wrong_usage(run: Any) -> None:
+    result = run("get", "nodes", NODEWARD_COLLECTOR="")
+    assert "--collector" in str(result.exception)

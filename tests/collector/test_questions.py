@@ -1,0 +1,199 @@
+"""Point in time, drift, roll-ups, and SQL that can read nothing but its views."""
+
+from __future__ import annotations
+
+import re
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nodeward.collector.posture import EMPTY, LEVELS, State, differences
+
+DOCS = Path(__file__).parents[2] / "docs"
+SQLITE_ONLY = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+
+
+def _f(check: str = "a.x", status: str = "fail", because: str = "seen") -> dict[str, Any]:
+    return {"check": check, "status": status, "severity": "high", "because": because}
+
+
+def _at(collector: Any, at: str) -> dict[str, str]:
+    return {f["check"]: f["status"] for f in collector.items("/v1/findings", at=at)}
+
+
+def _now() -> str:
+    time.sleep(0.005)  # times are milliseconds
+    return (
+        time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + f".{time.time_ns() // 10**6 % 1000:03}Z"
+    )
+
+
+VALUES = st.dictionaries(st.integers(1, 40), st.sampled_from(LEVELS), max_size=12)
+
+
+@given(st.lists(VALUES, min_size=1, max_size=6))
+@settings(max_examples=200)
+def test_undoing_the_differences_of_a_history_gives_its_beginning(history: list[Any]) -> None:
+    states = [State.of(values) for values in history]
+    for old, new in pairwise(states):
+        values = new.values()
+        for rule, before, _after in differences(old, new):
+            values[rule] = before
+        assert State.of({r: v for r, v in values.items() if v}).digest == old.digest
+    assert differences(EMPTY, EMPTY) == []
+
+
+def test_a_posture_of_the_past_is_todays_with_the_changes_undone(collector: Any) -> None:
+    before = _now()
+    agent = collector.agent("n1")
+    agent.full(_f("a.x", "fail"), _f("a.y", "pass"))
+    first = _now()
+    agent.delta(_f("a.x", "pass"))
+    second = _now()
+    agent.full(_f("a.x", "fail"), _f("a.z", "unknown"))
+    assert _at(collector, before) == {}
+    assert _at(collector, first) == {"a.x": "fail", "a.y": "pass"}
+    assert _at(collector, second) == {"a.x": "pass", "a.y": "pass"}
+    assert _at(collector, _now()) == {"a.x": "fail", "a.z": "unknown"}
+
+
+def test_a_diff_cancels_what_was_undone(collector: Any) -> None:
+    agent = collector.agent("n1")
+    agent.full(_f("a.x", "fail"), _f("a.y", "pass"))
+    since = _now()
+    agent.full(_f("a.x", "pass"), _f("a.y", "fail"))
+    agent.full(_f("a.x", "fail"), _f("a.y", "fail"))
+    got = collector.get("/v1/nodes/east/n1/diff", since=since).json()["changes"]
+    assert [(c["check"], c["old"]["status"], c["new"]["status"]) for c in got] == [
+        ("a.y", "pass", "fail")
+    ]
+
+
+def test_control_plane_nodes_that_differ_from_each_other_are_named(collector: Any) -> None:
+    inventory = {"roles": ["control-plane"]}
+    for number in range(3):
+        status = "fail" if number == 2 else "pass"
+        collector.agent(f"n{number}").full(_f("a.x", status), _f("a.y"), inventory=inventory)
+    collector.agent("worker").full(_f("a.y", "pass"), inventory={"roles": ["worker"]})
+    assert collector.items("/v1/divergence") == [
+        {"cluster": "east", "check": "a.x", "nodes": {"fail": ["n2"], "pass": ["n0", "n1"]}}
+    ]
+
+
+def test_nodes_not_heard_of_are_stale(collector: Any) -> None:
+    agent = collector.agent("n1")
+    collector.agent("never")
+    agent.full(_f())
+    assert [n["node"] for n in collector.items("/v1/nodes", seen="current")] == ["n1"]
+    assert [n["node"] for n in collector.items("/v1/nodes", seen="stale")] == ["never"]
+
+
+def test_platforms_are_counted(collector: Any) -> None:
+    for number in range(2):
+        collector.agent(f"n{number}").full(_f())
+    rows = collector.items("/v1/platforms")
+    assert [(r["os"], r["kernel"], r["nodes"]) for r in rows] == [("debian", "6.1.0", 2)]
+
+
+# -- SQL
+
+
+@pytest.fixture
+def asked(collector: Any) -> Any:
+    for cluster in ("east", "west"):
+        agent = collector.agent("n1", cluster)
+        agent.full(_f("a.x", "fail"), _f("a.y", "pass"))
+        agent.full(_f("a.x", "fail"), _f("a.y", "unknown"))
+    return collector
+
+
+def _sql(collector: Any, sql: str, token: str | None = None) -> Any:
+    return collector.post("/v1/query", {"sql": sql}, token)
+
+
+def test_sql_reads_the_views(asked: Any) -> None:
+    answer = _sql(asked, "SELECT cluster, check_id, status FROM finding ORDER BY 1, 2")
+    assert answer.json() == {
+        "columns": ["cluster", "check_id", "status"],
+        "rows": [[c, k, s] for c in ("east", "west") for k, s in
+                 (("a.x", "fail"), ("a.y", "unknown"))],
+        "truncated": False,
+    }  # fmt: skip
+
+
+def test_every_worked_question_of_the_page_is_answered(asked: Any) -> None:
+    page = (DOCS / "queries.md").read_text()
+    questions = re.findall(r"```sql\n(.*?)```", page, re.S)
+    assert len(questions) >= 20
+    sqlite = asked.center.engine.dialect.name == "sqlite"
+    for sql in questions:
+        if "-- PostgreSQL" in sql and sqlite:
+            continue
+        answer = _sql(asked, sql)
+        assert answer.status_code == 200, (sql, answer.text)
+
+
+EVIL = [
+    "DELETE FROM node",
+    "UPDATE node SET name = 'x'",
+    "INSERT INTO node VALUES (1)",
+    "DROP VIEW node",
+    "CREATE TABLE x (a)",
+    "SELECT 1; SELECT 2",
+    "SELECT * FROM access",
+    "SELECT hash FROM main.access",
+    "SELECT * FROM public.access",
+    "SELECT (SELECT hash FROM main.access)",
+    "WITH finding AS (SELECT hash FROM main.access) SELECT * FROM finding",
+    "SELECT * FROM (SELECT hash FROM main.access) AS finding",
+    "SELECT name FROM main.node",
+    "SELECT count(*) FROM main.node",
+    "SELECT count(*) FROM access",
+    "SELECT * FROM state_set, secret",
+    "WITH node AS (SELECT name FROM main.node) SELECT * FROM node",
+    "SELECT * FROM sqlite_master",
+    "SELECT * FROM sqlite_temp_master",
+    "SELECT * FROM temp.value_name, main.secret",
+    "SELECT * FROM pragma_table_info('access')",
+    "PRAGMA query_only = OFF",
+    "ATTACH 'x.db' AS x",
+    "VACUUM INTO 'x.db'",
+    "SELECT load_extension('x')",
+    "SELECT zeroblob(1000000000)",
+    "SELECT pg_read_file('/etc/passwd')",
+    "SELECT query_to_xml('SELECT * FROM public.access', true, true, '')",
+    "SELECT 1) AS q; DROP TABLE node; SELECT * FROM (SELECT 1",
+    "SELECT lo_import('/etc/passwd')",
+    "COPY node TO '/tmp/x'",
+    "SELEKT",
+    "",
+]
+
+
+def test_sql_can_do_nothing_else(asked: Any) -> None:
+    for sql in EVIL:
+        assert _sql(asked, sql).status_code == 400, sql
+    assert len(asked.items("/v1/nodes")) == 2
+
+
+def test_sql_that_does_not_end_is_ended(asked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nodeward.collector.store.query.DEADLINE_S", 0.3)
+    endless = "WITH RECURSIVE x(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM x) SELECT max(n) FROM x"
+    assert _sql(asked, endless).status_code == 400
+
+
+def test_sql_keeps_to_the_askers_clusters(asked: Any) -> None:
+    token = asked.access("east", cluster="east")
+    answer = _sql(asked, "SELECT DISTINCT cluster FROM node", token)
+    if asked.center.engine.dialect.name == "sqlite":
+        assert answer.json()["rows"] == [["east"]]
+        for view in ("finding", "change", "tally"):
+            got = _sql(asked, f"SELECT DISTINCT cluster FROM {view}", token).json()["rows"]
+            assert got == [["east"]]
+    else:
+        assert answer.status_code == 403

@@ -1,6 +1,7 @@
 """A host with a stand-in kubelet, in namespaces of its own; one scan of it.
 
-    python kubelet_host.py FOLDER ARG...     FOLDER: see kubelet_standin.py; ARG...: for the scan
+    python kubelet_host.py FOLDER ARG...     FOLDER: see kubelet_standin.py; ARG...: for the scan,
+                                             or for the program that STANDIN_RUN names
 
 Run as the first process of new mount, pid and network namespaces: this machine's /etc and
 /var/lib are hidden under copies that live as long as these.
@@ -55,7 +56,9 @@ def main() -> int:
         os.utime(config, (moment, moment))
     stranger = serve_as_a_stranger() if (recording / "stranger").exists() else None
     try:
-        scan = [sys.executable, "-m", "nodeward.cli", "scan", *arguments]
+        program = os.environ.get("STANDIN_RUN")
+        what = [program] if program else ["-m", "nodeward.cli", "scan"]
+        scan = [sys.executable, *what, *arguments]
         return subprocess.run(scan, env=environment(), check=False).returncode
     finally:
         kubelet.kill()

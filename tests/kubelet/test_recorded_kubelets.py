@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -14,12 +13,9 @@ from typing import Any
 
 import pytest
 
-import kubelet_standin
-import tls_keys
+from kubelet_scenarios import DATA, SCENARIOS, prepare
 
 TESTS = Path(__file__).parents[1]
-DATA = TESTS / "data" / "kubelet"
-SCENARIOS = ("open", "noconfig", "flags-open", "kubeadm", "anon-webhook")
 
 pytestmark = pytest.mark.root
 
@@ -36,17 +32,6 @@ def scan(folder: Path, *arguments: str, mode: str = "") -> dict[str, Any]:
     assert done.returncode == 0, done.stderr
     assert "hunter2" not in done.stdout  # a password in a pod that /pods shows
     return {f["check"]: f for f in json.loads(done.stdout)["findings"]}
-
-
-def prepare(scenario: str, folder: Path) -> Path:
-    """A copy of the recording, with keys of its own."""
-    place = folder / scenario
-    shutil.copytree(DATA / scenario, place)
-    authority = tls_keys.make("k8s-node1-ca@1795318021", ca=True)
-    tls_keys.make("k8s-node1@1795318021", authority).write(place, "server")
-    if kubelet_standin.names_a_client_ca(place):
-        (place / "ca.crt").write_bytes(tls_keys.make("kubernetes", ca=True).pem)
-    return place
 
 
 @pytest.fixture(scope="module")

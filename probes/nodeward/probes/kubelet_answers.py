@@ -1,6 +1,7 @@
 """Look at the kubelet's ports: who listens where, and what it says to a caller without name.
 
-The budgets add up to 5 s: 2 s for the secure port, 0.6 s for each of at most five others.
+The budgets add up to 5 s: 2 s for the secure port, 1.1 s for the read-only one, 1 s for one that
+nobody configured, 0.3 s for each of three that only say that they are healthy.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from nodeward.host.kubelet_port import KubeletPort, PortRow
 from nodeward.host.tls import TlsAnswer
 from nodeward.probes.registry import probe
 
-SECURE_S, OTHER_S = 2.0, 0.6
+SECURE_S, READ_ONLY_S, EXTRA_S, OTHER_S = 2.0, 1.1, 1.0, 0.3
 MOST_EXTRA = 1
 READ_ONLY_PORT, PROXY_METRICS_PORT, PROXY_HEALTHZ_PORT = 10255, 10249, 10256
 
@@ -29,18 +30,20 @@ READ_ONLY_PORT, PROXY_METRICS_PORT, PROXY_HEALTHZ_PORT = 10255, 10249, 10256
 @probe
 def read_kubelet_answers(host: Host, kubelet: Kubelet, listeners: Listeners) -> KubeletAnswers:
     look = _Look(host, kubelet, listeners)
-    secure = look.port(_number(kubelet, "port", 10250), (facts.PODS, facts.UNHANDLED), tls=True)
+    secure = look.port(
+        _number(kubelet, "port", 10250), (facts.PODS, facts.UNHANDLED), SECURE_S, tls=True
+    )
     read_only = _number(kubelet, "readOnlyPort", READ_ONLY_PORT) or READ_ONLY_PORT
     health = _number(kubelet, "healthzPort", 10248)
     ports = {
         facts.SECURE: secure,
-        facts.READ_ONLY: look.port(read_only, (facts.PODS,)),
+        facts.READ_ONLY: look.port(read_only, (facts.PODS,), READ_ONLY_S),
         facts.HEALTHZ: look.port(health, ("/healthz",)),
         facts.PROXY_METRICS: look.port(PROXY_METRICS_PORT, ("/healthz",), owner="kube-proxy"),
         facts.PROXY_HEALTHZ: look.port(PROXY_HEALTHZ_PORT, ("/healthz",), owner="kube-proxy"),
     }
     known = {p.number for p in ports.values()}
-    extra = [look.port(n, (facts.PODS,)) for n in look.others(known)][:MOST_EXTRA]
+    extra = [look.port(n, (facts.PODS,), EXTRA_S) for n in look.others(known)][:MOST_EXTRA]
     return KubeletAnswers(ports, tuple(extra), look.configz, look.probed)
 
 
@@ -65,7 +68,13 @@ class _Look:
         return sorted({r.port for r in rows if not r.loopback} - set(known)) if alone else []
 
     def port(
-        self, number: int, paths: tuple[str, ...], *, tls: bool = False, owner: str = ""
+        self,
+        number: int,
+        paths: tuple[str, ...],
+        seconds: float = OTHER_S,
+        *,
+        tls: bool = False,
+        owner: str = "",
     ) -> Port:
         rows = self.listeners.on(number) if number else ()
         owned = self._owned(rows, owner)
@@ -74,7 +83,7 @@ class _Look:
         if not self.probed:
             return Port(number, rows, owned)
         address = _address(rows)
-        query = KubeletPort(address, number, paths, tls, SECURE_S if tls else OTHER_S, configz=tls)
+        query = KubeletPort(address, number, paths, tls, seconds, configz=tls)
         try:
             found = self.host.ask(query)
         except OfflineError:

@@ -143,7 +143,14 @@ class Daemon:
     def workers(self) -> list[int]:
         assert self.process is not None
         path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return [int(pid) for pid in path.read_text().split()]
+        return [int(pid) for pid in path.read_text().split() if _is_worker(pid)]
 
     def log(self) -> str:
         return (self.folder / "log").read_text()
+
+
+def _is_worker(pid: str) -> bool:
+    """Whether it has become one: until then its parent waits for it, as after any vfork(2)."""
+    with contextlib.suppress(OSError):
+        return b"nodeward.agent.start" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False

@@ -76,7 +76,9 @@ def main() -> None:
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     result["cpu_s"] = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
     result["peak_bytes"] = own.ru_maxrss * 1024
-    sys.stdout.write(json.dumps(result) + "\n")
+    # The resident may be gone; what counts is on disk.
+    with contextlib.suppress(BrokenPipeError), open(1, "wb", closefd=False) as out:
+        out.write(json.dumps(result).encode() + b"\n")
 
 
 def limit(cpu_s: int, memory_bytes: int) -> None:

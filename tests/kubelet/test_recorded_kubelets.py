@@ -135,3 +135,15 @@ def test_a_port_that_misbehaves_is_unknown_within_its_time(mode: str, tmp_path: 
         assert "gives no answer" in found[check]["because"]
     wanted = "unknown" if mode == "alert" else "fail"
     assert found["kubelet.tls.server-bootstrap"]["status"] == wanted
+
+
+def test_a_recording_says_the_same_and_holds_no_secret(tmp_path: Path) -> None:
+    place = prepare("open", tmp_path)
+    done = subprocess.run(
+        ["unshare", "--net", "--pid", "--mount", "--fork", "--mount-proc", "--kill-child",
+         sys.executable, str(TESTS / "kubelet_host.py"), str(place)],
+        capture_output=True, text=True, timeout=120, check=False,
+        env={**os.environ, "STANDIN_RUN": str(TESTS / "kubelet_replay.py")},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"differing": [], "secret": False}

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 API: tuple[BaseRoute, ...] = (*acts.ROUTES, *people.ROUTES, *operate.ROUTES)
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
+    (b"referrer-policy", b"same-origin"),
     (b"strict-transport-security", b"max-age=31536000"),
 )
 

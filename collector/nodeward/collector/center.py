@@ -26,6 +26,7 @@ from nodeward.collector.store.keys import POLL_S, Keys
 from nodeward.collector.store.lifecycle import long_silent, retire
 from nodeward.collector.store.pulse import Pulse, flush, forget_looks
 from nodeward.collector.store.sessions import Sessions
+from nodeward.collector.store.trend import note_trend
 from nodeward.collector.store.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -95,6 +96,7 @@ class Center:
         """Partitions ahead; receipts that are too old; nodes that have been silent for too long."""
         now = now_ms()
         self.writer.act_now(lambda connection: make_days(connection, now))
+        self.writer.act_now(lambda connection: note_trend(connection, now))
         before = now - self.settings.keep_receipts_ms
         self.writer.act_now(lambda connection: forget_receipts(connection, before))
         if self.settings.retire_after:

@@ -10,6 +10,7 @@ import uvicorn
 from nodeward.collector.app import build_app
 from nodeward.collector.center import Center
 from nodeward.collector.db.migrate import migrate
+from nodeward.collector.page import ROUTES as PAGE
 from nodeward.collector.protocol import Protocol
 from nodeward.collector.settings import Settings, SettingsError
 
@@ -31,7 +32,7 @@ def configure(settings: Settings) -> uvicorn.Config:
     migrate(center.engine)
     host, port = settings.address
     config = uvicorn.Config(
-        build_app(center),
+        build_app(center, PAGE),
         host=host,
         port=port,
         http=Protocol,

@@ -65,6 +65,12 @@ async def acting(request: Request, role: Role, name: str, on: str, act: Act[T]) 
     """Do it as the asker, and write down that it was done."""
     center: Center = request.app.state.center
     asker = await asyncio.to_thread(asker_now, request, role)
+    return await act_as(center, asker, role, name, on, act)
+
+
+async def act_as(center: Center, asker: Asker, role: Role, name: str, on: str, act: Act[T]) -> T:
+    """The same for an asker who is known already."""
+    asker.needs(role)
     now = now_ms()
 
     def both(connection: Connection) -> T:

@@ -58,11 +58,16 @@ def bearer(request: Request) -> str:
     return token.strip() if kind.lower() == "bearer" else ""
 
 
-def filter_of(request: Request, cursor: tuple[type, ...] = ()) -> Filter:
-    """The query string as a filter; an unknown or malformed part is a 400 that names it."""
+def filter_of(
+    request: Request, cursor: tuple[type, ...] = (), also: tuple[str, ...] = ()
+) -> Filter:
+    """The query string as a filter; an unknown or malformed part is a 400 that names it.
+
+    `also` are parameters that the caller reads itself.
+    """
     params = request.query_params
     for name in params:
-        if name not in KNOWN:
+        if name not in KNOWN and name not in also:
             raise bad(name, "there is no such filter")
         if len(params.getlist(name)) > MOST_VALUES or any(
             len(v) > 512 or "\0" in v for v in params.getlist(name)

@@ -200,6 +200,24 @@ change = Table(  # append-only; on PostgreSQL a partition a day (db/partitions.p
     postgresql_partition_by="RANGE (at)",
 )
 
+trend = Table(  # how many findings stood at each value, the last count of each day
+    "trend",
+    meta,
+    Column("day", Integer, nullable=False),  # days since 1970, UTC
+    Column("cluster", Integer, nullable=False),
+    Column("value", SmallInteger, nullable=False),
+    Column("findings", BigInteger, nullable=False),
+    PrimaryKeyConstraint("day", "cluster", "value"),
+)
+expiry = Table(  # the certificate of a node that ends first
+    "expiry",
+    meta,
+    Column("node", Integer, primary_key=True, autoincrement=False),
+    Column("rule", Integer, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Index(None, "at", "node"),
+)
+
 # -- who may speak ----------------------------------------------------------------------------
 
 agent = Table(

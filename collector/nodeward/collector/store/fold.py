@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Connection, Engine, bindparam, select, update
 
@@ -13,11 +13,13 @@ from nodeward.collector.db import tables as t
 from nodeward.collector.db.engine import Record, insert
 from nodeward.collector.signature import good, signed_text
 from nodeward.collector.store.evidence import Said, folded, pack_said, unpack_said
+from nodeward.collector.store.expiry import first_to_end, keep_ends
 from nodeward.collector.store.ingest import security_event
 from nodeward.collector.store.writer import Writer
 
 BATCH: Final = 100
 PATH: Final = "/v1/reports"
+Ends: TypeAlias = dict[int, tuple[str, int] | None]
 
 
 def fold_some(engine: Engine, writer: Writer, now: int) -> int:
@@ -35,8 +37,13 @@ def fold_some(engine: Engine, writer: Writer, now: int) -> int:
         blobs: Mapping[int, bytes] = {r.node: r.blob for r in connection.execute(query)}
     good_rows = [row for row in rows if row.verified == 1 or _is_signed(row)]
     bad_rows = [row for row in rows if row not in good_rows]
-    packed = _packed(good_rows, blobs)
-    writer.act_now(lambda connection: _store(connection, good_rows, bad_rows, packed, now))
+    packed, ends = _packed(good_rows, blobs)
+
+    def act(connection: Connection) -> None:
+        _store(connection, good_rows, bad_rows, packed, now)
+        keep_ends(connection, writer.names, ends)
+
+    writer.act_now(act)
     return len(rows)
 
 
@@ -58,17 +65,21 @@ def _is_signed(row: Record) -> bool:
     return good(bytes(row.public_key), bytes(row.signature), text)
 
 
-def _packed(rows: Sequence[Record], blobs: Mapping[int, bytes]) -> list[dict[str, Any]]:
+def _packed(
+    rows: Sequence[Record], blobs: Mapping[int, bytes]
+) -> tuple[list[dict[str, Any]], Ends]:
     by_node: dict[int, list[Record]] = defaultdict(list)
     for row in rows:
         by_node[row.node].append(row)
-    out = []
+    out: list[dict[str, Any]] = []
+    ends: Ends = {}
     for node, reports in by_node.items():
         said = unpack_said(blobs[node]) if node in blobs else Said()
         for report in reports:
             said = folded(said, report.body)
         out.append({"node": node, "blob": pack_said(said)})
-    return out
+        ends[node] = first_to_end(said)
+    return out, ends
 
 
 def _store(

@@ -1,0 +1,78 @@
+"""Agents: how to enrol one, and what became of those enrolled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from sqlalchemy import Connection, select
+from starlette.responses import Response
+from starlette.routing import Route
+
+from nodeward.collector.clock import span_ms
+from nodeward.collector.db import tables as t
+from nodeward.collector.page.checks import page_filter
+from nodeward.collector.page.render import html
+from nodeward.collector.page.visit import Shown, Visit, action, view
+from nodeward.collector.problem import bad, gone
+from nodeward.collector.store import ask, lifecycle
+from nodeward.collector.store.access import Role
+from nodeward.collector.store.ask import Db
+from nodeward.collector.store.enrol import make_join_token
+
+TTL: Final = "24h"
+
+
+def agents(visit: Visit, db: Db) -> Shown:
+    page = ask.agents(db, page_filter(visit, (str,)))
+    return Shown("Agents", {"items": page.items, "next": page.next}, page.items)
+
+
+def enrol(visit: Visit, connection: Connection, form: Mapping[str, str], now: int) -> Response:
+    """A join token, shown once, in the commands that use it."""
+    cluster = form.get("on", "")
+    if not 0 < len(cluster) <= 253 or not cluster.isprintable():
+        raise bad("cluster", "must be given")
+    found = connection.execute(
+        select(t.cluster.c.id).where(t.cluster.c.name == cluster)
+    ).scalar_one_or_none()
+    if visit.asker.scope.clusters is not None and found not in visit.asker.scope.clusters:
+        raise gone("cluster")
+    node = form.get("node") or None
+    token = make_join_token(
+        connection,
+        cluster=cluster,
+        node=node,
+        uses=1,
+        ttl_ms=span_ms(TTL),
+        approve=node is None,
+        by=visit.asker.name,
+        now=now,
+    )
+    request = visit.request
+    return html(
+        "enrol.html",
+        visit=visit,
+        title="Enrol a node",
+        token=token,
+        cluster=cluster,
+        node=node,
+        ttl=TTL,
+        address=f"{request.url.scheme}://{request.headers.get('Host', '')}",
+    )
+
+
+def _act(name: str, do: Callable[..., None]) -> Route:
+    def act(visit: Visit, connection: Connection, form: Mapping[str, str], now: int) -> None:
+        do(connection, form["agent"], visit.asker.scope, now)
+
+    return action(f"/agents/{{agent}}/{name}", Role.OPERATOR, f"agent.{name}", act, "/agents")
+
+
+ROUTES: Final = [
+    view("/agents", "agents.html", agents),
+    action("/agents/enrol", Role.OPERATOR, "token.create", enrol, "/agents"),
+    _act("approve", lifecycle.approve),
+    _act("release", lifecycle.release),
+    _act("revoke", lifecycle.revoke),
+]

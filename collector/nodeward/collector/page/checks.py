@@ -1,0 +1,128 @@
+"""What is judged: how many nodes fail it, why it matters, and how to mend it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from nodeward.checks import catalog
+from nodeward.collector.api.people import filter_of
+from nodeward.collector.page import questions
+from nodeward.collector.page.visit import Shown, Visit, view
+from nodeward.collector.store import ask
+from nodeward.collector.store.ask import Db, Filter
+from nodeward.model import Check, CheckId, Status
+
+MOST_GROUPS: Final = 24
+"""Columns of the heat map; more would not be legible. Group by a label then."""
+
+
+def _title(check: str) -> str:
+    rule = catalog().get(CheckId(check))
+    return rule.title if rule else ""
+
+
+def checks(visit: Visit, db: Db) -> Shown:
+    want = page_filter(visit, ())
+    items = [{**row, "title": _title(row["check"])} for row in ask.checks(db, want).items]
+    rows = [
+        {"check": i["check"], "severity": i["severity"], **i["nodes"], "title": i["title"]}
+        for i in items
+    ]
+    clusters = [c["cluster"] for c in ask.clusters(db, Filter()).items]
+    return Shown("Checks", {"items": items}, rows, {"clusters": clusters})
+
+
+def check(visit: Visit, db: Db) -> Shown:
+    """One check, and the findings of every node that has something to say of it."""
+    name = visit.request.path_params["check"]
+    want = page_filter(visit, (int, int, int), checks=(name,))
+    if not want.statuses:
+        want = page_filter(
+            visit, (int, int, int), checks=(name,), statuses=frozenset({Status.FAIL})
+        )
+    counted = ask.checks(db, Filter(checks=(name,))).items
+    page = ask.findings(db, want)
+    data = {
+        "check": name,
+        "nodes": counted[0]["nodes"] if counted else {s.value: 0 for s in Status},
+        "items": page.items,
+        "next": page.next,
+    }
+    more = {"rule": _rule(catalog().get(CheckId(name))), "statuses": [s.value for s in Status],
+            "shown": [s.value for s in want.statuses]}  # fmt: skip
+    return Shown(name, data, finding_rows(page.items), more)
+
+
+def _rule(rule: Check[...] | None) -> Mapping[str, Any] | None:
+    if rule is None:
+        return None
+    return {
+        "title": rule.title,
+        "why": rule.why,
+        "severity": rule.severity.value,
+        "remedy": rule.remedy,
+        "sources": rule.sources,
+        "mappings": {k: v for k, v in rule.mappings.items() if v},
+    }
+
+
+def finding_rows(items: Any) -> list[Mapping[str, Any]]:  # noqa: ANN401  JSON
+    """Findings for a spreadsheet."""
+    names = ("cluster", "node", "check", "status", "severity", "because", "since", "last_seen")
+    return [
+        {**{n: item[n] for n in names}, "waiver": (item["waiver"] or {}).get("id")}
+        for item in items
+    ]
+
+
+def page_filter(visit: Visit, cursor: tuple[type, ...], **over: Any) -> Filter:  # noqa: ANN401
+    """The address's filter, with what the view itself decides."""
+    return replace(filter_of(visit.request, cursor, also=("format", "by")), **over)
+
+
+def heat(visit: Visit, db: Db) -> Shown:
+    """Checks by groups of nodes: the share of each group's nodes that fail."""
+    by = visit.query.get("by") or None
+    names, groups = questions.cluster_groups(db, None), questions.cluster_groups(db, by)
+    nodes = {row["cluster"]: row["nodes"] for row in ask.clusters(db, Filter()).items}
+    sizes: Counter[str] = Counter()
+    for cluster, group in groups.items():
+        sizes[group] += nodes.get(names[cluster], 0)
+    columns = [name for name, _ in sizes.most_common(MOST_GROUPS)]
+    cells = questions.heat(db, page_filter(visit, ()), groups)
+    rows: list[dict[str, Any]] = [
+        {
+            "check": name,
+            "cells": [_cell(cells[name].get(column, Counter())) for column in columns],
+        }
+        for name in sorted(cells)
+        if any(counts[s] for counts in cells[name].values() for s in ("fail", "unknown", "error"))
+    ]
+    rows.sort(key=lambda r: (-sum(c["fail"] for c in r["cells"]), r["check"]))
+    data = {"by": by or "cluster", "columns": columns, "rows": rows, "groups": len(sizes)}
+    flat = [
+        {"check": r["check"], by or "cluster": column, **cell}
+        for r in rows
+        for column, cell in zip(columns, r["cells"], strict=True)
+    ]
+    return Shown("Heat map", data, flat, {"keys": questions.label_keys(db), "sizes": sizes})
+
+
+def _cell(counts: Counter[str]) -> dict[str, int]:
+    judged = counts["pass"] + counts["fail"]
+    return {
+        "fail": counts["fail"],
+        "judged": judged,
+        "unknown": counts["unknown"] + counts["error"],
+        "shade": -(-10 * counts["fail"] // judged) if judged else 0,
+    }
+
+
+ROUTES: Final = [
+    view("/checks", "checks.html", checks),
+    view("/checks/{check}", "check.html", check),
+    view("/heat", "heat.html", heat),
+]

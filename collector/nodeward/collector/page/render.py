@@ -1,0 +1,58 @@
+"""Templates to HTML, with the headers that every page has."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, Final
+
+import jinja2
+from starlette.responses import HTMLResponse
+
+from nodeward.collector.page.text import legible
+
+HEADERS: Final = {
+    "Content-Security-Policy": (
+        "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
+        "form-action 'self'; frame-ancestors 'none'"
+    ),
+    "Cache-Control": "private, no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+GLYPH: Final = {
+    "pass": "✓",
+    "fail": "✗",
+    "not-applicable": "–",
+    "unknown": "?",
+    "error": "!",
+}
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("nodeward.collector.page"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_shown,
+    )
+    environment.filters |= {"glyph": lambda status: GLYPH.get(status, "?"), "when": when}
+    return environment
+
+
+def _shown(value: object) -> object:
+    """Every value a template prints passes here; text that is already HTML does not change."""
+    if value is None:
+        return ""
+    return legible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
+def when(text: str | None) -> str:
+    """An RFC 3339 time to the minute."""
+    return f"{text[:10]} {text[11:16]}" if text else "never"
+
+
+def html(template: str, status: int = 200, /, **context: Any) -> HTMLResponse:  # noqa: ANN401
+    page = _environment().get_template(template).render(**context)
+    return HTMLResponse(page.encode("utf-8", "replace"), status, HEADERS)

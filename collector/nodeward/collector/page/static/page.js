@@ -1,0 +1,34 @@
+// The one script of ours: draws the trend from the view's own JSON. The table beside it has the same.
+"use strict";
+
+const LINES = ["critical", "high", "medium", "low", "unknown"];
+
+function colour(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+}
+
+async function draw(place) {
+  const answer = await fetch(place.dataset.trend, { credentials: "same-origin" });
+  if (!answer.ok) return;
+  const days = (await answer.json()).trend;
+  const data = [days.map((d) => Date.parse(d.day) / 1000), ...LINES.map((n) => days.map((d) => d[n]))];
+  const axis = { stroke: colour("ink"), grid: { stroke: colour("line"), width: 1 } };
+  new uPlot(
+    {
+      width: place.clientWidth,
+      height: 220,
+      tzDate: (ts) => uPlot.tzDate(new Date(ts * 1e3), "UTC"),
+      axes: [axis, { ...axis, size: 60 }],
+      series: [
+        { label: "day", value: "{YYYY}-{MM}-{DD}" },
+        ...LINES.map((n) => ({ label: n === "unknown" ? "could not judge" : n, stroke: colour(n), width: 2, dash: n === "unknown" ? [4, 4] : undefined })),
+      ],
+    },
+    data,
+    place,
+  );
+}
+
+document.addEventListener("DOMContentLoaded", () => {
+  for (const place of document.querySelectorAll("[data-trend]")) draw(place);
+});

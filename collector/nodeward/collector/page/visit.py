@@ -1,0 +1,217 @@
+"""Who looks at the page, and how a view is answered: as HTML, JSON or CSV.
+
+A session is the API token itself, in a cookie that scripts cannot read: it ends when the token
+expires or is revoked, on every replica, and there is nothing more to keep. A form must carry a
+value that only the holder of the cookie was given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import hashlib
+import hmac
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final
+from urllib.parse import parse_qs, quote, urlencode
+
+from sqlalchemy import Connection
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from nodeward.collector.api.acts import act_as
+from nodeward.collector.api.answer import answer, body_of
+from nodeward.collector.center import Center
+from nodeward.collector.clock import now_ms
+from nodeward.collector.page.render import html
+from nodeward.collector.page.text import csv_cell
+from nodeward.collector.problem import Problem, bad
+from nodeward.collector.store.access import Asker, Role, asker_of
+from nodeward.collector.store.ask import Db
+
+COOKIE: Final = "nodeward"
+LARGEST_FORM: Final = 64 << 10
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A request by somebody we know."""
+
+    request: Request
+    asker: Asker
+    token: str
+
+    @property
+    def center(self) -> Center:
+        center: Center = self.request.app.state.center
+        return center
+
+    @property
+    def csrf(self) -> str:
+        """What a form of this visitor must send along."""
+        return hmac.new(self.token.encode(), b"nodeward page form", hashlib.sha256).hexdigest()
+
+    @cached_property
+    def query(self) -> Mapping[str, str]:
+        return dict(self.request.query_params)
+
+    def link(self, **over: object) -> str:
+        """This view with other parameters; None takes one away."""
+        merged = {**self.query, "cursor": None, "format": None, **over}
+        kept = {k: str(v) for k, v in merged.items() if v not in (None, "")}
+        path = quote(self.request.url.path)
+        return f"{path}?{urlencode(kept)}" if kept else path
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a view found: `data` is its JSON, `rows` its CSV, `more` only the template's."""
+
+    title: str
+    data: Mapping[str, Any]
+    rows: Sequence[Mapping[str, Any]] = ()
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+
+Question = Callable[[Visit, Db], Shown]
+Act = Callable[[Visit, Connection, Mapping[str, str], int], object]
+
+
+def visitor(request: Request) -> Visit | None:
+    """Who the cookie belongs to. Blocks: call it in a thread."""
+    token = request.cookies.get(COOKIE, "")
+    if not token:
+        return None
+    center: Center = request.app.state.center
+    with center.engine.connect() as connection, connection.begin():
+        asker = asker_of(connection, token, now_ms())
+    return None if asker is None else Visit(request, asker, token)
+
+
+def to_door(request: Request) -> Response:
+    """Log in first, then come back."""
+    here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return RedirectResponse(f"/login?next={quote(here, safe='')}", 303)
+
+
+def view(path: str, template: str, question: Question, role: Role = Role.VIEWER) -> Route:
+    """A page at an address; its data are one parameter away."""
+
+    async def endpoint(request: Request) -> Response:
+        visit = await asyncio.to_thread(visitor, request)
+        if visit is None:
+            return to_door(request)
+        try:
+            visit.asker.needs(role)
+            shown = await asyncio.to_thread(_ask, visit, question)
+        except Problem as problem:
+            return trouble(visit, problem)
+        return _answer(visit, template, shown)
+
+    return Route(path, endpoint, methods=["GET"], name=template)
+
+
+def _ask(visit: Visit, question: Question) -> Shown:
+    return visit.center.ask(visit.asker, lambda db: question(visit, db))
+
+
+def _answer(visit: Visit, template: str, shown: Shown) -> Response:
+    form = visit.query.get("format", "html")
+    if form == "json":
+        return answer(shown.data, headers={"Cache-Control": "private, no-store"})
+    if form == "csv":
+        return _csv(shown.rows)
+    if form != "html":
+        return trouble(visit, bad("format", "must be html, json or csv"))
+    return html(template, visit=visit, title=shown.title, data=shown.data, **shown.more)
+
+
+def _csv(rows: Sequence[Mapping[str, Any]]) -> Response:
+    out = io.StringIO()
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    writer = csv.writer(out, lineterminator="\r\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([_cell(row.get(key)) for key in columns])
+    headers = {
+        "Content-Disposition": 'attachment; filename="nodeward.csv"',
+        "Cache-Control": "private, no-store",
+    }
+    return Response(out.getvalue().encode("utf-8", "replace"), 200, headers, "text/csv")
+
+
+def _cell(value: object) -> str:
+    """Nested values stay JSON."""
+    return csv_cell(json.dumps(value) if isinstance(value, dict | list) else value)
+
+
+def trouble(visit: Visit | None, problem: Problem) -> Response:
+    """What went wrong, as a page."""
+    return html(
+        "trouble.html", problem.status, visit=visit, title="This did not work", problem=problem
+    )
+
+
+def action(path: str, role: Role, name: str, act: Act, then: str) -> Route:
+    """A form's target: checks where it came from, does it, writes it down, goes on to `then`."""
+
+    async def endpoint(request: Request) -> Response:
+        visit = await asyncio.to_thread(visitor, request)
+        if visit is None:
+            return to_door(request)
+        try:
+            form = await own_form(visit)
+            where = {k: str(v) for k, v in request.path_params.items()}
+            on = ", ".join(where.values()) or form.get("on", "")
+            result = await act_as(
+                visit.center,
+                visit.asker,
+                role,
+                name,
+                on,
+                lambda connection, _asker, now: act(visit, connection, form | where, now),
+            )
+        except Problem as problem:
+            return trouble(visit, problem)
+        await asyncio.to_thread(visit.center.keys.poll)
+        if isinstance(result, Response):
+            return result
+        return RedirectResponse(then, 303)
+
+    return Route(path, endpoint, methods=["POST"], name=f"do {name}")
+
+
+async def own_form(visit: Visit) -> dict[str, str]:
+    """The form, if it is one that we gave to this visitor."""
+    same_origin(visit.request)
+    form = await form_of(visit.request)
+    if not hmac.compare_digest(form.pop("csrf", "").encode(), visit.csrf.encode()):
+        raise Problem(403, "csrf", "this form is too old, or not ours: go back and reload")
+    return form
+
+
+def same_origin(request: Request) -> None:
+    """Browsers say where a form stands; another site's form is refused."""
+    origin = request.headers.get("Origin")
+    ours = f"{request.url.scheme}://{request.headers.get('Host', '')}"
+    if origin is not None and origin != ours:
+        raise Problem(403, "origin", "forms of other sites are refused")
+    if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
+        raise Problem(403, "origin", "forms of other sites are refused")
+
+
+async def form_of(request: Request) -> dict[str, str]:
+    """The fields of an urlencoded form; the last of each name."""
+    body = await body_of(request)
+    if len(body) > LARGEST_FORM:
+        raise Problem(413, "too-large", f"a form has at most {LARGEST_FORM} bytes")
+    try:
+        fields = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=100)
+    except ValueError:
+        raise Problem(400, "bad-form", "not a form") from None
+    return {k: v[-1].strip() for k, v in fields.items()}

@@ -1,0 +1,52 @@
+"""A seeded fleet, an empty collector, and Debian's Chromium to look at them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+import fleet_seed
+from nodeward.collector.clock import now_ms
+from nodeward.collector.store.access import Role
+from page_site import CHROMIUM, QUIET, Eyes, Site, eyes, served
+
+
+@pytest.fixture(scope="session")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """120 nodes, three clusters, 30 days."""
+    for site in served(tmp_path_factory.mktemp("fleet")):
+        fleet_seed.make_fleet(site.center, tmp_path_factory.mktemp("tree"), now_ms())
+        yield site
+
+
+@pytest.fixture(scope="session")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A collector on its first day."""
+    yield from served(tmp_path_factory.mktemp("empty"))
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def operator(chromium: Browser, fleet: Site) -> Iterator[Eyes]:
+    """The security engineer, logged in."""
+    for seen in eyes(chromium, fleet):
+        seen.log_in(fleet.token("alice", Role.OPERATOR))
+        yield seen
+
+
+@pytest.fixture
+def dark_phone(chromium: Browser, fleet: Site) -> Iterator[Eyes]:
+    """The same on a narrow dark screen."""
+    small = {"width": 390, "height": 844}
+    for seen in eyes(chromium, fleet, color_scheme="dark", viewport=small):
+        seen.log_in(fleet.token("alice", Role.OPERATOR))
+        yield seen

@@ -1,6 +1,7 @@
 // The one script of ours: draws the trend from the view's own JSON. The table beside it has the same.
 "use strict";
 
+// "unknown" is many times the rest on a young fleet: shown when its name below the chart is pressed.
 const LINES = ["critical", "high", "medium", "low", "unknown"];
 
 function colour(name) {
@@ -21,7 +22,7 @@ async function draw(place) {
       axes: [axis, { ...axis, size: 60 }],
       series: [
         { label: "day", value: "{YYYY}-{MM}-{DD}" },
-        ...LINES.map((n) => ({ label: n === "unknown" ? "could not judge" : n, stroke: colour(n), width: 2, dash: n === "unknown" ? [4, 4] : undefined })),
+        ...LINES.map((n) => ({ label: n === "unknown" ? "could not judge" : n, stroke: colour(n), width: 2, dash: n === "unknown" ? [4, 4] : undefined, show: n !== "unknown" })),
       ],
     },
     data,

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -208,7 +209,7 @@ def make_fleet(center: Center, tmp: Path, now: int, *, nodes: int = 120, days: i
             what = SCTP_BLOCKED if fixed else SCTP_OPEN
             changed.append(member.say([what], inventory, at + 1000 * member.node))
         send(center, changed)
-        center.writer.act_now(lambda connection, at=at: note_trend(connection, at))
+        center.writer.act_now(partial(note_trend, now=at))
     hostile = finding("kernel.module.dccp", "fail", HOSTILE, (HOSTILE, HOSTILE, HOSTILE))
     send(center, [members[0].say([hostile], inventory, now - 60_000)])
     send(center, [m.say([m.findings["kernel.taint"]], inventory, now - 5_000) for m in members[1:]])

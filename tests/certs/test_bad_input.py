@@ -21,7 +21,7 @@ from certificate_maker import (
 )
 from child import as_nobody, open_to_all
 from nodeward.host import DeniedError, TreeHost
-from nodeward.host.pem import KeyRow, PemFile
+from nodeward.host.pem import KeyRow, PemContents, PemFile
 from nodeward.model import Finding
 from pki_node import LEAFS, PkiNode
 
@@ -74,6 +74,7 @@ def test_a_trusted_certificate_of_openssl_is_read(node: PkiNode) -> None:
         ("-----BEGIN CERTIFICATE-----\nMIIB", "without its END"),
         ("-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n", "not base64"),
         (armour("CERTIFICATE", b"\x30\x82\xff\xff"), "promised"),
+        (armour("CERTIFICATE", b"text"), "not base64"),
         (armour("CERTIFICATE", certificate(Spec())[:-9]), "promised"),
         (armour("CERTIFICATE", certificate(Spec()) + b"x"), "after the end"),
         (armour("PUBLIC KEY", b"\x30\x00"), "public key has 0 fields"),
@@ -215,6 +216,22 @@ def test_a_key_and_its_certificate_are_told_to_belong_together(tmp_path: Path, k
     (row,) = found.keys
     assert row.spki_sha256 == leaf.key.spki_sha256
     assert row.bits == leaf.key.bits or kind.startswith("Ed")
+
+
+@pytest.mark.parametrize("label", ["CERTIFICATE", "PUBLIC KEY", "TRUSTED CERTIFICATE"])
+@pytest.mark.parametrize("kind", ["P-256", "RSA-2048", "Ed25519"])
+def test_a_key_under_a_false_label_is_not_shown(tmp_path: Path, label: str, kind: str) -> None:
+    own = key(kind)
+    for name, text in (("a", key_pem(own)), ("b", key_pem(own).replace("\n", "\r\n"))):
+        write(tmp_path / name, text.replace("PRIVATE KEY", label))
+        found = TreeHost(tmp_path).ask(PemFile(f"/{name}"))
+        assert not any(line in found.public for line in text.split()[4:-4])
+        assert "?" in found.public
+
+
+def test_text_that_starts_with_the_byte_of_a_sequence_is_no_key(tmp_path: Path) -> None:
+    write(tmp_path / "x", "0123 is 0x30 too")
+    assert TreeHost(tmp_path).ask(PemFile("/x")) == PemContents("", (), "")
 
 
 def test_a_der_key_is_a_key_and_not_shown(tmp_path: Path) -> None:

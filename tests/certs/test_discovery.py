@@ -209,3 +209,49 @@ def test_a_file_where_homes_would_be_holds_no_copies(kubeadm_root: Path) -> None
     found = look(kubeadm_root, Kubeconfigs)
     assert isinstance(found, Kubeconfigs)
     assert not found.unseen
+
+
+AUTHORIZATION = """
+apiVersion: apiserver.config.k8s.io/v1
+kind: AuthorizationConfiguration
+authorizers:
+- type: Webhook
+  name: hook
+  webhook: {connectionInfo: {type: KubeConfigFile, kubeConfigFile: /etc/kubernetes/a.conf}}
+- {type: Node, name: node}
+"""
+ADMISSION = """
+apiVersion: apiserver.config.k8s.io/v1
+kind: AdmissionConfiguration
+plugins:
+- {name: ImagePolicyWebhook, path: /etc/kubernetes/images.yaml}
+- name: ValidatingAdmissionWebhook
+  configuration: {kubeConfigFile: /etc/kubernetes/c.conf}
+"""
+
+
+def test_webhooks_are_found_in_the_files_of_the_api_server(root: Path) -> None:
+    argv = [
+        "kube-apiserver",
+        "--authorization-config=/etc/kubernetes/authorization.yaml",
+        "--admission-control-config-file=/etc/kubernetes/admission.yaml",
+    ]
+    add_process(root, 7, argv, exe="/usr/local/bin/kube-apiserver")
+    write(root / "etc/kubernetes/authorization.yaml", AUTHORIZATION)
+    write(root / "etc/kubernetes/admission.yaml", ADMISSION)
+    write(
+        root / "etc/kubernetes/images.yaml", "imagePolicy: {kubeConfigFile: /etc/kubernetes/b.conf}"
+    )
+    found = look(root, Kubeconfigs)
+    assert isinstance(found, Kubeconfigs)
+    assert [k.path[-6] for k in found.of("webhook")] == ["a", "c", "b"]
+
+
+def test_kube_proxys_kubeconfig_is_found_in_its_configuration(root: Path) -> None:
+    argv = ["kube-proxy", "--config=/srv/proxy.yaml"]
+    add_process(root, 7, argv, exe="/usr/local/bin/kube-proxy")
+    add_process(root, 8, ["kubelet"], exe="/usr/bin/kubelet")
+    write(root / "srv/proxy.yaml", "clientConnection: {kubeconfig: /srv/proxy.conf}\n")
+    found = look(root, Kubeconfigs)
+    assert isinstance(found, Kubeconfigs)
+    assert [k.path for k in found.of("kube-proxy")] == ["/srv/proxy.conf"]

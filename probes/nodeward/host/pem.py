@@ -20,8 +20,9 @@ _BLOCK = re.compile(
     rb"(?P<end>-----END (?P=label)-----|(?=-----BEGIN )|\Z)",
     re.DOTALL,
 )
-_PUBLIC = ("CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE", "PUBLIC KEY", "RSA PUBLIC KEY")
+_PUBLIC = ("CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE", "PUBLIC KEY")
 _MARK = b"-----BEGIN "
+ENCRYPTED = "encrypted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +73,24 @@ def _pem(raw: bytes, describe: bool) -> PemContents:
     for match in _BLOCK.finditer(raw):
         label = match["label"].decode("ascii")
         if label in _PUBLIC:
-            public.append(match[0].decode("ascii", "replace").rstrip())
+            public.append(_shown(match, label))
         elif label.endswith("PRIVATE KEY"):
             keys.append(_describe(match[0], match["end"] != b"") if describe else KeyRow())
     return PemContents("\n".join(public), tuple(keys), "pem")
+
+
+def _shown(match: re.Match[bytes], label: str) -> str:
+    """The block, if its body is what its label says and no key under a false name. A block that
+    is broken stays broken: without its end, or without what could not be told."""
+    end = f"\n-----END {label}-----" if match["end"] else ""
+    try:
+        raw = base64.b64decode(b"".join(match["body"].split()), validate=True)
+    except ValueError:
+        raw = b""
+    first = raw[_header(raw) :][:1]  # a private key of any form starts with its version
+    shown = raw if raw[:1] == b"\x30" and first != b"\x02" else b""
+    body = base64.encodebytes(shown).decode("ascii") if shown else "?"
+    return f"-----BEGIN {label}-----\n{body}{end}"
 
 
 def _der(raw: bytes, describe: bool) -> PemContents:
@@ -86,7 +101,10 @@ def _der(raw: bytes, describe: bool) -> PemContents:
         return PemContents(
             f"-----BEGIN CERTIFICATE-----\n{body}-----END CERTIFICATE-----", (), "der"
         )
-    return PemContents("", (_load(raw, der=True) if describe else KeyRow(),), "der")
+    key = _load(raw, der=True)
+    if key.error and key.error != ENCRYPTED:  # "0" is 0x30 too: any text may start with it
+        return PemContents("", (), "")
+    return PemContents("", (key if describe else KeyRow(),), "der")
 
 
 def _header(raw: bytes) -> int:
@@ -98,7 +116,7 @@ def _describe(block: bytes, complete: bool) -> KeyRow:
     if not complete:
         return KeyRow(error="cut off")
     if b"BEGIN ENCRYPTED" in block or b"Proc-Type: 4,ENCRYPTED" in block:
-        return KeyRow(error="encrypted")
+        return KeyRow(error=ENCRYPTED)
     if b"BEGIN OPENSSH" in block:
         return KeyRow("OpenSSH")
     return _load(block, der=False)
@@ -118,7 +136,7 @@ def _load(raw: bytes, *, der: bool) -> KeyRow:
         spki = public.public_bytes(s.Encoding.DER, s.PublicFormat.SubjectPublicKeyInfo)
     except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
         encrypted = isinstance(exc, TypeError)  # "password was not given but is encrypted"
-        return KeyRow(error="encrypted" if encrypted else "not a private key we can read")
+        return KeyRow(error=ENCRYPTED if encrypted else "not a private key we can read")
     kind = type(public).__name__.strip("_").removesuffix("PublicKey")
     kind = {"EllipticCurve": "EC"}.get(kind, kind)
     bits = getattr(public, "key_size", None)

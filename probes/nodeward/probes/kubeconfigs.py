@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from nodeward.facts.daemons import Daemons
+from nodeward.facts.daemons import APISERVER, PROXY, Daemon, Daemons
 from nodeward.facts.errors import ParseError
 from nodeward.facts.kubeconfig import Cluster, Kubeconfig, Kubeconfigs, User
 from nodeward.facts.kubeyaml import parse_document
@@ -30,6 +30,7 @@ from nodeward.probes.pki_files import Files, of_contents
 from nodeward.probes.registry import probe
 
 MOST_COPIES = 500
+_WEBHOOK_FLAGS = ("authorization-config", "admission-control-config-file")
 _NO_KUBECONFIG = "no kubeconfig"
 
 
@@ -65,18 +66,36 @@ class _Search:
             for flag, component in KUBECONFIG_FLAGS.get(daemon.program, {}).items():
                 if path := daemon.flag(flag):
                     self.add(daemon.outside(path), component, daemon.where(flag), in_use=True)
-            if daemon.program == "kube-proxy" and (path := daemon.flag("config")):
-                self.of_proxy(daemon.outside(path))
+            if daemon.program == PROXY and (path := daemon.flag("config")):
+                self.of_configuration(daemon, path, "kubeconfig", "kube-proxy")
+            for flag in _WEBHOOK_FLAGS if daemon.program == APISERVER else ():
+                if path := daemon.flag(flag):
+                    self.of_configuration(daemon, path, "kubeConfigFile", "webhook")
 
-    def of_proxy(self, path: str) -> None:
-        """KubeProxyConfiguration names its kubeconfig in clientConnection."""
+    def of_configuration(self, daemon: Daemon, path: str, key: str, component: str) -> None:
+        """A configuration file of a daemon that names kubeconfigs: KubeProxyConfiguration in
+        clientConnection, AuthorizationConfiguration in a webhook's connectionInfo,
+        AdmissionConfiguration in a plugin's configuration or in a further file (`path`)."""
+        place = daemon.outside(path)
         try:
-            value = parse_document(self.files.host.read(path), path)
+            value = parse_document(self.files.host.read(place), place).value
         except (HostError, ParseError):
             return
-        named = value.get("clientConnection.kubeconfig")
-        if isinstance(named, str) and named:
-            self.add(named, "kube-proxy", f"{path} clientConnection.kubeconfig", in_use=True)
+        for named in _values(value, key):
+            self.add(daemon.outside(named), component, f"{place} {key}", in_use=True)
+        for further in _values(value, "path") if key == "kubeConfigFile" else ():
+            if further != path and further.endswith((".yaml", ".yml", ".json")):
+                self.of_plugin(daemon, further)
+
+    def of_plugin(self, daemon: Daemon, path: str) -> None:
+        """The file of one admission plugin."""
+        place = daemon.outside(path)
+        try:
+            value = parse_document(self.files.host.read(place), place).value
+        except (HostError, ParseError):
+            return
+        for named in _values(value, "kubeConfigFile"):
+            self.add(daemon.outside(named), "webhook", f"{place} kubeConfigFile", in_use=True)
 
     def of_places(self) -> None:
         named = {k.component for k in self.found.values()}
@@ -113,6 +132,18 @@ class _Search:
             for name in self.files.busy(folder):
                 if _may_be_a_copy(folder, name):
                     yield f"{folder}/{name}"
+
+
+def _values(value: object, key: str) -> Iterator[str]:
+    """Every text under this key, wherever it stands."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if name == key and isinstance(inner, str) and inner:
+                yield inner
+            yield from _values(inner, key)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _values(inner, key)
 
 
 def _may_be_a_copy(folder: str, name: str) -> bool:

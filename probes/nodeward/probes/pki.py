@@ -146,7 +146,8 @@ class _Search:
                 if user.key_file:
                     self.name(replace(base, kind=Kind.KEY, path=user.key_file))
             for cluster in one.clusters:
-                trust = Use("cluster-root-ca", Kind.TRUST, one.path, "", one.path, one.in_use)
+                whose = "webhook-ca" if one.component == "webhook" else "cluster-root-ca"
+                trust = Use(whose, Kind.TRUST, one.path, "", one.path, one.in_use)
                 if cluster.anchors:
                     self.embedded.append(cluster.anchors)
                     self.name(replace(trust, part=cluster.anchors.part))

@@ -70,8 +70,8 @@ def pem(key: Key, form: PrivateFormat, lock: bytes | None = None) -> bytes:
 
 
 def plant(root: Path) -> Canaries:
-    """A kubeadm node at `root` (which must not exist) with a secret at each place we know of."""
-    c = Canaries(kubeadm_tree.build(root))
+    """Put a secret at each place we know of into a tree of kubeadm_tree.build."""
+    c = Canaries(root)
     _keys(c)
     _kubeconfigs(c)
     _arguments(c)

@@ -1,6 +1,7 @@
 """No secret of a node is ever shown: in no form of a report, no recording, no log, no spool, and
 no answer of the collector."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ import pytest
 import canaries
 import kubeadm_tree
 from canaries import Canaries
+from centre import Centre
+from daemon import Daemon
 from nodeward.checks import catalog
 from program import nodeward, nodeward_on_terminal
 
@@ -18,7 +21,7 @@ FORMS = ("table", "json", "ndjson", "junit", "sarif")
 @pytest.fixture(scope="module", params=["whole", "spoiled"])
 def planted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Canaries:
     """The node as it is, and with each file broken right behind its secret."""
-    found = canaries.plant(tmp_path_factory.mktemp("node") / "root")
+    found = canaries.plant(kubeadm_tree.build(tmp_path_factory.mktemp("node") / "root"))
     if request.param == "spoiled":
         canaries.spoil(found)
     return found
@@ -68,3 +71,31 @@ def test_no_explanation_shows_one(planted: Canaries) -> None:
         assert check in catalog()
         said = nodeward("explain", check, "--root", planted.root)
         assert planted.found_in(said.out + said.err) == []
+
+
+def test_no_spool_no_log_and_no_answer_of_the_collector_holds_one(tmp_path: Path) -> None:
+    """The whole way: the daemon looks, keeps and sends; people ask the collector for all it has."""
+    centre = Centre(tmp_path / "centre")
+    (tmp_path / "agent").mkdir()
+    daemon = Daemon(tmp_path / "agent", centre.url)
+    planted = canaries.plant(daemon.root)
+    try:
+        centre.start()
+        daemon.token = centre.manage("token", "create", "--cluster", "default", "--node", "n1")
+        daemon.ca = centre.ca
+        daemon.configure()
+        daemon.start()
+        centre.until(lambda: centre.status() is not None)
+        daemon.set_anonymous(True)
+        centre.until(lambda: "fail" in centre.changes())
+        kinds = ("nodes", "findings", "changes", "checks", "agents", "clusters")
+        answers = {kind: json.dumps(centre.rows(kind)) for kind in kinds}
+    finally:
+        daemon.stop()
+        daemon.socket.close()
+        centre.stop()
+    assert [kind for kind, text in answers.items() if planted.found_in(text)] == []
+    assert len(json.loads(answers["findings"])) == len(catalog())
+    written = [p for p in tmp_path.rglob("*") if p.is_file() and daemon.root not in p.parents]
+    assert {"spool.db", "log"} <= {p.name for p in written}
+    assert [p.name for p in written if planted.found_in(p.read_bytes())] == []

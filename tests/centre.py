@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -84,3 +85,8 @@ class Centre:
         """What ANONYMOUS went to, the first first."""
         rows = self.rows("changes", check=ANONYMOUS) or []
         return [row["new"]["status"] for row in reversed(rows)]
+
+    def last_change(self) -> float:
+        """When the latest change of ANONYMOUS was durable here, in seconds since 1970."""
+        rows = self.rows("changes", check=ANONYMOUS) or []
+        return datetime.fromisoformat(rows[0]["at"]).timestamp()

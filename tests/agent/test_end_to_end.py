@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,6 @@ import pytest
 
 from centre import Centre
 from daemon import Daemon
-
-    def last_change(self) -> float:
-        """When the latest change of ANONYMOUS was durable here, in seconds since 1970."""
-        rows = self.rows("changes", check=ANONYMOUS) or []
-        return datetime.fromisoformat(rows[0]["at"]).timestamp()
 
 
 @pytest.fixture

@@ -75,6 +75,11 @@ def test_what_a_reading_means(reading: Reading[Fact] | None, status: Status, bec
     assert (verdict.status, verdict.because) == (status, because)
 
 
+def test_what_has_no_path_is_named_in_words() -> None:
+    verdict = decide(rule(), {Door: Unreadable("ListeningSockets", "offline")})
+    assert verdict.because == "could not look at listening sockets: offline"
+
+
 def test_a_failure_brings_the_checks_remedy_and_severity() -> None:
     found = finding(rule(), decide(rule(), {Door: Seen(Door(True))}))
     assert found == Finding(

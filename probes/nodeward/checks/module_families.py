@@ -410,7 +410,7 @@ def userns_vectors(
         return judged
     if isinstance(pods, Unreadable):
         return Verdict.unknown(f"{judged.because}; which pods have seccomp: {pods.error}")
-    if isinstance(pods, Absent):
+    if isinstance(pods, Absent) or (pods.complete and not pods.looked_at):
         return Verdict.passed("no pod runs here that could use them")
     if not pods.unconfined:
         if not pods.complete:

@@ -98,7 +98,7 @@ def _running(node: KernelModules, component: Component) -> Exposure | None:
             return _built_in(there[0], f"/sys/module/{there[0]}")
         return _shown(
             State.OFF,
-            "this kernel has no loadable modules, and this is not built in",
+            f"this kernel has no loadable modules, and {component.name} is not built in",
             Evidence("loadable modules", "none", "/proc/modules"),
         )
     if node.loaded is None:

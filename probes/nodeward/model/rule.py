@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import traceback
 import types
 import typing
@@ -154,7 +155,7 @@ def decide(rule: Check[...], readings: Readings) -> Verdict:
             case Absent(what):
                 return Verdict.not_applicable(f"{what} is not on this host")
             case Unreadable(what, error):
-                return Verdict.unknown(f"could not look at {what}: {error}")
+                return Verdict.unknown(f"could not look at {spoken(what)}: {error}")
             case None if issubclass(need.fact, Params):
                 arguments.append(need.fact())
             case None:
@@ -163,6 +164,14 @@ def decide(rule: Check[...], readings: Readings) -> Verdict:
         return rule(*arguments)
     except Exception as exc:  # noqa: BLE001  one rule's defect must not cost the others
         return Verdict.defect(f"the rule is defective: {place(exc)}")
+
+
+def spoken(name: str) -> str:
+    """The name of one of our classes as words: "listening sockets" of ListeningSockets. A path
+    stays as it is."""
+    if re.fullmatch(r"[A-Z][a-z]+(?:[A-Z][a-z]+)*", name):
+        return re.sub(r"(?<!^)(?=[A-Z])", " ", name).lower()
+    return name
 
 
 def place(exc: BaseException) -> str:

@@ -66,7 +66,10 @@ def _number(host: Host, path: str) -> int | None:
 def read_module_requests(host: Host, pods: PodNetworks) -> ModuleRequests:
     if not host.live:
         raise OfflineError("/sys/fs/selinux", "offline")
-    enforcing = host.read("/sys/fs/selinux/enforce").strip() == b"1"
+    try:
+        enforcing = host.read("/sys/fs/selinux/enforce").strip() == b"1"
+    except MissingError:
+        raise MissingError("SELinux", "/sys/fs/selinux/enforce") from None
     seen: dict[str, list[str]] = {}
     for network in pods.networks:
         for pid in network.pids:

@@ -179,6 +179,34 @@ def test_metrics_are_served_on_loopback(make: Make, stand: Any) -> None:
     assert f'nodeward_check_info{{check="{ANONYMOUS}",severity="critical",status="pass"}} 1' in text
 
 
+def test_the_textfile_collector_finds_the_posture_and_nobody_else(
+    make: Make, stand: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "textfile").mkdir()
+    agent = make(stand.url, metrics={"textfile": str(tmp_path / "textfile")})
+    agent.start()
+    agent.heard("READY=1")
+    written = tmp_path / "textfile/nodeward.prom"
+    assert f'check="{ANONYMOUS}"' in written.read_text()
+    assert written.stat().st_mode & 0o777 == 0o644
+    readable = {p.name for p in (agent.folder / "run").iterdir() if p.stat().st_mode & 0o004}
+    assert readable == {"agent.json"}
+    assert not any(p.stat().st_mode & 0o077 for p in (agent.folder / "state").iterdir())
+
+
+def test_a_frozen_agent_goes_on_when_it_thaws(make: Make, stand: Any) -> None:
+    """A cgroup that is frozen, or a suspended machine: here by SIGSTOP."""
+    agent = make(stand.url)
+    agent.start()
+    agent.heard("READY=1")
+    assert stand.wait_for(lambda: status_of(stand) == "pass")
+    agent.send(signal.SIGSTOP)
+    agent.set_anonymous(True)
+    time.sleep(1)
+    agent.send(signal.SIGCONT)
+    assert stand.wait_for(lambda: status_of(stand) == "fail")
+
+
 def test_an_outage_is_survived_with_every_change_accounted_for(
     make: Make, new_stand: Any, serve: Any
 ) -> None:

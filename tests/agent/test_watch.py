@@ -273,6 +273,45 @@ def test_without_the_host_s_network_the_process_connector_is_told_to_be_missing(
     events.close()
 
 
+# In the network namespace of whoever started the tests: the process connector is there if that is
+# the machine's own. Nothing is sent there but one message to the kernel.
+STARTED = """
+import os, select, subprocess, sys, time
+from nodeward.agent.netlink import Events
+events = Events(["process"], ["sleep"], "/")
+if events.failed:
+    sys.exit(f"told: {events.failed['process']}")
+child = subprocess.Popen(["sleep", "0.05"])
+heard, until = 0, time.monotonic() + 20
+while heard < 2 and time.monotonic() < until:
+    for fd in select.select(list(events.sockets), [], [], 1)[0]:
+        heard += events.read(fd)[0] == "process"
+child.wait()
+print("heard" if heard == 2 else "deaf")
+"""
+
+
+def outside() -> list[str]:
+    """What leads into the network namespace of an ancestor of ours that has another one."""
+    own, pid = os.readlink("/proc/self/ns/net"), os.getpid()
+    while pid > 1:
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/{pid}/ns/net") != own:
+                return ["nsenter", f"--net=/proc/{pid}/ns/net"]
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return []
+
+
+@pytest.mark.root
+def test_a_program_that_starts_and_ends_is_heard_where_the_kernel_tells() -> None:
+    ran = subprocess.run(
+        [*outside(), sys.executable, "-c", STARTED],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "heard" in ran.stdout or "told: ECONNREFUSED" in ran.stderr, ran.stderr
+
+
 def test_nobody_but_the_kernel_is_listened_to() -> None:
     """Any process may send to a netlink socket."""
     events = Events(["module"], [], "/")

@@ -20,13 +20,22 @@ from nodeward.facts.agent import SCHEMA, Agent
 def write_status(
     config: Config, agent: Agent, tally: Tally, posture: Mapping[str, Mapping[str, Any]]
 ) -> None:
-    """Replace the status file, the metrics beside it, and the textfile collector's copy."""
+    """Replace the status file, and the metrics where somebody wants them.
+
+    Anyone on the node may read the status: it says how the agent is. The posture, which an
+    intruder would like to know too, leaves our folder only for the textfile collector.
+    """
     at = time.time()
     run = Path(config.run_dir)
-    run.mkdir(mode=0o755, parents=True, exist_ok=True)
+    if not run.is_dir():
+        run.mkdir(parents=True)
+        run.chmod(0o755)  # whatever the umask
     status = {"schema": SCHEMA, "at": at, **asdict(agent), "spool": asdict(tally)}
     write_whole(run / STATUS_FILE, json.dumps(status, indent=1).encode(), 0o644, durable=False)
+    if not (config.metrics.listen or config.metrics.textfile):
+        return
     text = exposition(agent, tally, posture, at).encode()
-    write_whole(run / METRICS_FILE, text, 0o644, durable=False)
+    if config.metrics.listen:
+        write_whole(run / METRICS_FILE, text, 0o600, durable=False)
     if config.metrics.textfile:
         write_whole(Path(config.metrics.textfile, METRICS_FILE), text, 0o644, durable=False)

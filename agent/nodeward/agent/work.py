@@ -65,6 +65,7 @@ class Job:
 
 def main() -> None:
     """See nodeward.agent.start."""
+    os.umask(0o077)
     limit(int(sys.argv[1]), int(sys.argv[2]))
     if not select.select([sys.stdin], [], [], 0)[0]:  # the job is not there yet: use the time
         warm()

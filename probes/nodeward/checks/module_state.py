@@ -309,8 +309,7 @@ def _next_boot(node: KernelModules) -> KernelModules:
         entries=tuple(e for e in node.entries if not e.path.startswith("/run/")),
         disabled=disabled == "1",
         helper=helper,
-        _memo={},
-    )
+    ).fresh()
 
 
 # --- what is loaded --------------------------------------------------------------------------

@@ -124,6 +124,13 @@ class KernelModules(Fact):
         """The names of loaded modules."""
         return frozenset(m.name for m in self.loaded or ())
 
+    def fresh(self) -> KernelModules:
+        """The same without what was worked out before; parsed indexes are kept."""
+        indexes: dict[object, object] = {
+            k: v for k, v in self._memo.items() if isinstance(k, tuple) and k[0] == "index"
+        }
+        return replace(self, _memo=indexes)
+
     def variants(self) -> Iterator[Variant]:
         """Each kernel under each set of folders. ParseError when an index is damaged."""
         for tree in self.kernels:

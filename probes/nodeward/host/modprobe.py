@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from nodeward.host.tree import TreeHost
 
 PROGRAM_LIMIT = 16 << 20
+NOTHING = ("false", "true")
 # kmod keeps its default_config_paths as plain text. "/lib/modprobe.d" may share its bytes with
 # the end of a longer one, so only the others can be told; it is in every version.
 _DIRS = (
@@ -54,13 +55,22 @@ class WhatProgram(Query[ProgramKind]):
         if not statmod.S_ISREG(found.mode) or not found.mode & 0o111:
             return ProgramKind("not executable", real)
         writable = _writable(host, real)
-        if name in ("false", "true"):
+        if name in NOTHING:
             return ProgramKind(name, real, writable)
         raw = host.read(self.path, limit=PROGRAM_LIMIT)
-        kind = _from_bytes(raw)
+        kind = _called(_from_bytes(raw), self.path.rpartition("/")[2])
         told = re.search(rb"kmod version (\d+)", raw) if kind == "kmod" else None
         dirs = _dirs(raw) if kind == "kmod" else ()
         return ProgramKind(kind, real, writable, dirs, int(told[1]) if told else None)
+
+
+def _called(kind: str, name: str) -> str:
+    """kmod and BusyBox are many programs in one: the name they are called by decides."""
+    if kind not in ("kmod", "busybox") or name == "modprobe":
+        return kind
+    if name in NOTHING:
+        return name
+    return "false" if kind == "kmod" else "other"
 
 
 def _from_bytes(raw: bytes) -> str:

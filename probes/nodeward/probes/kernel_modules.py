@@ -337,7 +337,7 @@ def _with_files(host: Host, found: KernelModules) -> KernelModules:
         _on_disk(host, tree, engines[tree.release]) if tree.files else tree
         for tree in found.kernels
     )
-    return replace(found, kernels=trees)
+    return replace(found, kernels=trees).fresh()
 
 
 def _on_disk(host: Host, tree: KernelTree, engine: Modprobe) -> KernelTree:

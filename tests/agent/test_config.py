@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import nodeward.agent.settings
-from nodeward.agent.config import Config, ConfigError, from_tree, load, variable
+from nodeward.agent.config import Config, ConfigError, from_tree, load, own_paths, variable
 from nodeward.agent.settings import settings
 from nodeward.model import Params, Seen
 
@@ -191,3 +191,9 @@ PLAIN = st.recursive(
 def test_any_tree_is_a_configuration_or_a_config_error(tree: dict[str, object]) -> None:
     with contextlib.suppress(ConfigError):
         settings(from_tree(tree, {}), {})
+
+
+def test_the_manual_names_every_key() -> None:
+    text = (Path(__file__).parents[2] / "docs/agent.md").read_text()
+    missing = [".".join(path) for path, _ in own_paths() if f"`{'.'.join(path)}`" not in text]
+    assert not missing

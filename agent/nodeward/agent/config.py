@@ -308,7 +308,7 @@ def _from_environment(
     tree: Tree, environment: Mapping[str, str], origin: dict[tuple[str, ...], str]
 ) -> None:
     """NODEWARD_COLLECTOR_URLS sets collector.urls; commas part the items of a list."""
-    for path, listed in _own_paths():
+    for path, listed in own_paths():
         name = variable(path)
         if name not in environment:
             continue
@@ -329,7 +329,7 @@ def variable(path: tuple[str, ...]) -> str:
     return PREFIX + "_".join(path).upper().replace(".", "_").replace("-", "_")
 
 
-def _own_paths() -> Iterator[tuple[tuple[str, ...], bool]]:
+def own_paths() -> Iterator[tuple[tuple[str, ...], bool]]:
     for own in fields(Config):
         inner = own.default
         if own.name not in OWN:

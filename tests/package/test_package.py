@@ -87,6 +87,14 @@ def test_every_verb_has_a_page_and_completion_knows_the_verbs(node: Node) -> Non
     assert offered.split() == ["plain,scan"]
 
 
+def test_the_bill_of_materials_names_what_the_package_depends_on(deb: Path) -> None:
+    bill = json.loads(deb.with_suffix(".cdx.json").read_text())
+    assert bill["bomFormat"] == "CycloneDX"
+    assert bill["metadata"]["component"]["name"] == "nodeward"
+    named = {part["name"] for part in bill["components"]}
+    assert {"python3", "python3-psutil", "python3-cryptography", "python3-yaml"} <= named
+
+
 def test_removal_keeps_what_purge_takes(bare_node: Node, deb: Path) -> None:
     before = bare_node.sh(FILES)
     bare_node.sh(f"dpkg -i /mnt/{deb.name}")

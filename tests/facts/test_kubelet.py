@@ -162,3 +162,18 @@ def test_what_cannot_be_read_hides_all_but_the_flags() -> None:
 def test_a_value_where_a_mapping_belongs_is_unknown_below_it() -> None:
     found = example("--config=/c", "authentication: true")
     assert isinstance(found.get("authentication.anonymous.enabled").value, Unknown)
+
+
+def test_from_1_29_to_1_31_drop_ins_patch_each_other_whatever_the_case() -> None:
+    dropins = {"1.conf": "ReadOnlyPort: 10255", "2.conf": "maxPods: 5", "3.conf": "maxPods: null"}
+    found = example("--config=/c --config-dir=/d", "maxPods: 9", dropins, version="v1.30.0")
+    assert found.get("readOnlyPort").value == 10255
+    assert found.get("maxPods").value == 9
+    today = example("--config=/c --config-dir=/d", "maxPods: 9", dropins, version="v1.32.0")
+    assert (today.get("readOnlyPort").value, today.get("maxPods").value) == (0, 110)
+
+
+@pytest.mark.parametrize(("flag", "file"), [(True, False), (False, True), (True, True)])
+def test_the_seccomp_default_is_on_by_flag_or_by_file(flag: bool, file: bool) -> None:
+    found = example(f"--config=/c --seccomp-default={flag}", f"seccompDefault: {text(file)}")
+    assert found.get("seccompDefault").value is True

@@ -174,3 +174,17 @@ def test_a_binary_that_no_unit_starts_is_unknown(tmp_path: Path) -> None:
 def test_an_empty_tree_has_no_kubelet(tmp_path: Path) -> None:
     root = kubelet_hosts.build(Host({"/etc/hostname": "n1\n"}), tmp_path / "host")
     assert judge(root).status is Status.NOT_APPLICABLE
+
+
+def test_a_credential_in_an_address_or_header_is_never_shown(tmp_path: Path) -> None:
+    url = "http://me:s3cret-1@10.0.0.1/pods?token=s3cret-2"
+    header = ("--manifest-url-header=Authorization:Bearer=s3cret-3", "--manifest-url-header")
+    run = Run(V136, ("kubelet", f"--config={CONFIG}", f"--manifest-url={url}"))
+    unit = f"[Service]\nExecStart={V136} --config={CONFIG} {header[0]} {header[1]} X:s3cret-4\n"
+    host = Host({CONFIG: CLOSED, "/etc/systemd/system/kubelet.service": unit}, (run,))
+    root = kubelet_hosts.build(host, tmp_path / "host")
+    report = scan(TreeHost(root), select(["kubelet.*"]), at=kubelet_hosts.BOOT + 3600)
+    found = {str(f.check): f for f in report.findings}
+    assert [f for f in report.findings if "s3cret" in repr(f)] == []
+    assert found["kubelet.static-pod-url"].status is Status.FAIL
+    assert found["kubelet.config.drift"].status is Status.FAIL

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -65,8 +66,18 @@ def text(value: Any) -> str:  # noqa: ANN401  JSON of the host
             return ", ".join(text(v) for v in value) or "empty"
         case dict():
             return ", ".join(f"{k}={text(v)}" for k, v in value.items()) or "empty"
+        case str():
+            return _safe(value)
         case _:
             return str(value)
+
+
+def _safe(value: str) -> str:
+    """Without what may be a credential inside an address: user and password, and the query."""
+    if "://" not in value:
+        return value
+    value = re.sub(r"://[^/@\s]+@", "://...@", value)
+    return re.sub(r"\?.*", "?...", value)
 
 
 def shown(path: str, setting: Setting) -> Evidence:

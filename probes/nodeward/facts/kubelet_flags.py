@@ -155,7 +155,8 @@ node-labels cloud-provider cloud-config lock-file pod-infra-container-image cont
 image-credential-provider-config image-credential-provider-bin-dir v vmodule logging-format
 log-flush-frequency experimental-mounter-path network-plugin cni-bin-dir cni-conf-dir
 minimum-container-ttl-duration maximum-dead-containers maximum-dead-containers-per-container
-master-service-namespace seccomp-profile-root log-dir log-file stderrthreshold
+master-service-namespace seccomp-profile-root log-dir log-file stderrthreshold reserved-memory
+runtime-cgroups
 """
 
 KINDS: Mapping[str, Kind] = {

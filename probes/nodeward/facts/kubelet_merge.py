@@ -5,8 +5,9 @@ in, by rules that changed twice; then every flag is set once more on top. Three 
 
 - MERGO (1.28): each drop-in is decoded with the defaults filled in, and what is not zero wins: a
   `false` or `0` in a drop-in has no effect, and a default that a drop-in never named does.
-- INTERNAL (1.29 to 1.31): a JSON merge patch on the internal type. `null` has no effect, and
-  fields whose internal name is another (resolvConf) are lost.
+- INTERNAL (1.29 to 1.31): a JSON merge patch on the internal type, whose names differ by case. The
+  drop-ins patch each other; what is left is decoded over the base, whatever the case of its keys.
+  `null` takes nothing of the base away; fields of another internal name (resolvConf) are lost.
 - PATCH (from 1.32): RFC 7386 on the versioned JSON. Maps merge, lists and scalars replace, `null`
   deletes.
 
@@ -21,6 +22,7 @@ from enum import StrEnum
 from typing import Any, TypeAlias
 
 from nodeward.facts.kubelet_defaults import DEFAULTS
+from nodeward.facts.kubelet_fields import FIELDS as FIELD_PATHS
 from nodeward.facts.kubelet_flags import FIELDS
 from nodeward.facts.pflags import Arguments, Kind, parse_bool, parse_int, parse_pairs
 
@@ -99,15 +101,29 @@ def plant(value: Mapping[str, Any], make: Callable[[tuple[str, ...], Any], Setti
 
 def merge(base: Tree, dropins: Iterable[Tree], rules: Rules, minor: int | None) -> Tree:
     """The drop-ins, in their order, onto the base."""
+    if rules is Rules.INTERNAL:
+        patch: Tree = {}
+        for dropin in dropins:
+            patch = _patch(patch, dropin)
+        return _overlay(base, _canonical(patch), _counts_inside)
     for dropin in dropins:
-        match rules:
-            case Rules.PATCH:
-                base = _patch(base, dropin)
-            case Rules.INTERNAL:
-                base = _overlay(base, dropin, _counts_inside)
-            case Rules.MERGO:
-                base = _overlay(_fill(base, dropin, minor), dropin, _not_zero)
+        if rules is Rules.PATCH:
+            base = _patch(base, dropin)
+        else:
+            base = _overlay(_fill(base, dropin, minor), dropin, _not_zero)
     return base
+
+
+def _canonical(tree: Tree, prefix: str = "") -> Tree:
+    """The same with every key spelled as the field is."""
+    out: Tree = {}
+    for key, node in tree.items():
+        name = _SPELLED.get((prefix + key).lower(), prefix + key).removeprefix(prefix)
+        out[name] = _canonical(node, f"{prefix}{name}.") if isinstance(node, dict) else node
+    return out
+
+
+_SPELLED = {path.lower(): path for path in FIELD_PATHS}
 
 
 def _patch(base: Tree, change: Tree) -> Tree:
@@ -135,6 +151,9 @@ def _overlay(base: Tree, change: Tree, counts: Callable[[str, Setting], bool]) -
             out[key] = new
     return out
 
+
+ONLY_ON = frozenset(["seccomp-default"])
+"""Flags that are no part of the configuration, but or-ed with it: false leaves the file's word."""
 
 MAPS = frozenset(path for path, kind in FIELDS.values() if kind in (Kind.MAP, Kind.GATES))
 
@@ -209,6 +228,8 @@ def apply_flags(tree: Tree, arguments: Arguments, name: Callable[[int], str]) ->
     """Every flag that sets a field, on top. `name` makes the source of an argument's place."""
     for flag, (path, kind) in FIELDS.items():
         given = arguments.every(flag)
+        if flag in ONLY_ON:
+            given = tuple(g for g in given[-1:] if parse_bool(g.value))
         if not given:
             continue
         last = given[-1]

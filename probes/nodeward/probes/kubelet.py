@@ -37,6 +37,7 @@ BINARIES = (
 )
 
 
+SHOWN = frozenset(KINDS) - {"manifest-url-header", "manifest-url"}
 PROGRAMS = ("kubelet", "kubelite", "k3s")
 
 
@@ -134,8 +135,18 @@ def _differs(launch: Launch, service: Service) -> tuple[str, ...]:
     if service.unread or not service.words:
         return ()
     given, would = launch.argv[1:], [w.text for w in service.words[1:]]
-    new = [f"{w} is new" for w in would if w not in given]
-    return (*new, *(f"{w} is gone" for w in given if w not in would))
+    new = [f"{_safe(w)} is new" for w in would if w not in given]
+    return (*new, *(f"{_safe(w)} is gone" for w in given if w not in would))
+
+
+def _safe(word: str) -> str:
+    """An argument fit to be shown: headers may hold a credential."""
+    if not word.startswith("-"):
+        return "the value of a flag"
+    name, equals, _ = word.partition("=")
+    if name.lstrip("-").replace("_", "-") in SHOWN:
+        return word
+    return f"{name}=..." if equals else name
 
 
 def _gate(host: Host, pid: int) -> bool | None:

@@ -11,7 +11,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -167,8 +166,7 @@ def pods(made: Lab, containerd: Runtime, names: Sequence[str], on_host: Sequence
             settle(pid, [CLOUD4])
 
 
-def main() -> None:
-    scenario: dict[str, Any] = json.load(sys.stdin)
+def play(scenario: dict[str, Any]) -> dict[str, Any]:
     with lab() as made:
         made.cloud(scenario["services"], scenario["closed"])
         with runtime(made.folder / "containerd") as containerd:
@@ -176,9 +174,5 @@ def main() -> None:
             for argv in scenario["rules"]:
                 run(*argv[:-1], text=argv[-1])
             result = look(scenario)
-        result["requests"] = [json.loads(x) for x in made.log.read_text().splitlines()]
-    json.dump(result, sys.stdout)
-
-
-if __name__ == "__main__":
-    main()
+        result["requests"] = made.requests()
+    return result

@@ -1,9 +1,8 @@
-"""A node, its pods and a cloud in namespaces of their own. Run as a program, as root:
+"""A node, its pods and a cloud in namespaces of their own.
 
-    unshare --pid --fork --mount --mount-proc --net python -m imds_lab.lab < scenario > result
-
-The process is pid 1 of its node, so the node's network is the one it was started in. Nothing that
-it makes outlives it. Real link-local addresses are used, inside namespaces that it made only.
+The process is pid 1 of its node (see imds_lab.nodes), so the node's network is the one it was
+started in. Nothing that it makes outlives it. Real link-local addresses are used, inside
+namespaces that it made only.
 """
 
 from __future__ import annotations
@@ -157,6 +156,10 @@ class Lab:
     @property
     def log(self) -> Path:
         return self.folder / "requests"
+
+    def requests(self) -> list[dict[str, str]]:
+        """What the imitators were asked so far."""
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
 
     def pod(self, name: str, *, on_host: bool = False, begin: Any = None) -> int:
         """A process that looks like a pod's: by its cgroup, its log folder and its network."""
@@ -361,7 +364,7 @@ def look(scenario: dict[str, Any]) -> dict[str, Any]:
 
 def look_as(scenario: dict[str, Any]) -> dict[str, Any]:
     """The same as another user, or with fewer rights: `as` is a command that takes a command."""
-    argv = [*scenario["as"], sys.executable, "-m", "imds_lab.lab", "look"]
+    argv = [*scenario["as"], sys.executable, "-m", "imds_lab.lab"]
     done = subprocess.run(
         argv, input=json.dumps(scenario), text=True, capture_output=True, check=False
     )
@@ -371,17 +374,13 @@ def look_as(scenario: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def main() -> None:
-    scenario = json.load(sys.stdin)
-    if sys.argv[1:] == ["look"]:  # in a node that stands
-        json.dump(look(scenario), sys.stdout)
-        return
+def play(scenario: dict[str, Any]) -> dict[str, Any]:
     with lab() as made:
         build(made, scenario)
         result = look_as(scenario) if "as" in scenario else look(scenario)
-        result["requests"] = [json.loads(x) for x in made.log.read_text().splitlines()]
-    json.dump(result, sys.stdout)
+        result["requests"] = made.requests()
+    return result
 
 
-if __name__ == "__main__":
-    main()
+if __name__ == "__main__":  # the look alone, as another user in a node that stands
+    json.dump(look(json.load(sys.stdin)), sys.stdout)

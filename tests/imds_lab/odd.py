@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -116,7 +115,7 @@ def recorded(made: Lab) -> dict[str, Any]:
     given: dict[type[Fact], Reading[Fact]] = {Metadata: Seen(Metadata(cloud="aws"))}
     recorder, at = Recorder(LiveHost("/")), time.time()
     live = scan(recorder, select(["meta.*"]), at=at, given=given)
-    asked = len(made.log.read_text().splitlines())
+    asked = len(made.requests())
     log = json.loads(dump(recorder, node="node", taken_at="2026-01-01T00:00:00Z"))["log"]
     again = scan(Replay(log, live=True), select(["meta.*"]), at=at, given=given)
     return {
@@ -173,13 +172,8 @@ CASES: dict[str, Callable[[Lab], dict[str, Any]]] = {
 }
 
 
-def main() -> None:
-    case = json.load(sys.stdin)["case"]
+def play(scenario: dict[str, Any]) -> dict[str, Any]:
     with lab() as made:
-        result = CASES[case](made)
-        result["requests"] = [json.loads(x) for x in made.log.read_text().splitlines()]
-    json.dump(result, sys.stdout)
-
-
-if __name__ == "__main__":
-    main()
+        result = CASES[scenario["case"]](made)
+        result["requests"] = made.requests()
+    return result

@@ -6,10 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent.parent
+
+Results = dict[str, dict[str, Any]]
 
 IMDS = "169.254.169.254:80"
 OPEN, TOKEN, WANTED = "open", "v2 token obtainable", "answers, wants a token"
@@ -282,20 +285,19 @@ MATRIX: dict[str, tuple[dict[str, str], dict[str, dict[str, str]]]] = {
 }
 
 
-def play(scenario: dict[str, Any], program: str = "imds_lab.lab") -> dict[str, Any]:
-    """Run a scenario in a node of its own, and return what it printed."""
-    argv = ["unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "--net"]
+def play(scenarios: Mapping[str, Mapping[str, Any]], program: str = "imds_lab.lab") -> Results:
+    """Play scenarios, each in a node of its own, and return what each saw, by name."""
+    order = {name: {"program": program, **scenario} for name, scenario in scenarios.items()}
     paths = os.pathsep.join(str(ROOT / part) for part in ("probes", "agent", "collector", "tests"))
-    environment = {**os.environ, "PYTHONPATH": paths, "NODEWARD_METADATA": "auto"}
     done = subprocess.run(
-        [*argv, sys.executable, "-m", program],
-        input=json.dumps(scenario),
+        [sys.executable, "-m", "imds_lab.nodes"],
+        input=json.dumps(order),
         capture_output=True,
         text=True,
-        env=environment,
-        timeout=120,
+        env={**os.environ, "PYTHONPATH": paths, "NODEWARD_METADATA": "auto"},
+        timeout=280,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    result: dict[str, Any] = json.loads(done.stdout)
-    return result
+    results: Results = json.loads(done.stdout)
+    return results

@@ -18,7 +18,7 @@ def node() -> dict[str, Any]:
         # The bridge's second address belongs to the first pod, the third to the second.
         rules=[nft_forward("ip saddr 10.244.9.3 ip daddr 169.254.169.254 reject")],
     )
-    return play(scenario, "imds_lab.containers")
+    return play({"node": scenario}, "imds_lab.containers")["node"]
 
 
 def test_each_container_is_a_pod_by_its_name(node: dict[str, Any]) -> None:

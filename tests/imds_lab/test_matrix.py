@@ -1,6 +1,5 @@
 """What the host and every pod get of imitated clouds, cell by cell, and what was sent for it."""
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,8 @@ ON_AWS = [name for name in SCENARIOS if name.startswith("aws")]
 
 @pytest.fixture(scope="module")
 def results() -> dict[str, dict[str, Any]]:
-    """Every scenario, three at a time: they mostly wait."""
     before = packets()
-    with ThreadPoolExecutor(3) as pool:
-        found = dict(zip(SCENARIOS, pool.map(play, SCENARIOS.values()), strict=True))
+    found = play(SCENARIOS)
     assert packets() == before, "something was sent from the namespace in which the tests run"
     return found
 
@@ -185,6 +182,17 @@ def test_a_finding_names_the_rules_that_block_and_their_conditions(
     }
 
 
+def test_a_rule_of_the_older_iptables_is_named_too(results: dict[str, Any]) -> None:
+    evidence = finding(results["aws, iptables-legacy"], "meta.pod.reach")["evidence"]
+    rules = [(e["value"], e["source"]) for e in evidence if e["what"] == "rule in forward"]
+    assert rules == [
+        (
+            f"aws-imds {IMDS}: drop where saddr 10.244.1.2",
+            "ip filter (legacy) FORWARD handle 1",
+        )
+    ]
+
+
 def test_the_route_to_an_endpoint_is_told(results: dict[str, Any]) -> None:
     evidence = finding(results["aws v1"], "meta.pod.reach")["evidence"]
     routes = {e["value"] for e in evidence if e["what"] == "route of the node"}
@@ -205,6 +213,6 @@ def test_pods_in_the_hosts_network_are_listed_apart(results: dict[str, Any]) -> 
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_the_time_is_bounded_whatever_answers(results: dict[str, Any], name: str) -> None:
-    # Two places one after the other, 1 s each, and room for a busy machine.
-    assert results[name]["seconds"] < 8
+    # Two places one after the other, 1 s each, and much room for a busy machine.
+    assert results[name]["seconds"] < 30
     assert results[name]["rss_kib"] < 96 * 1024

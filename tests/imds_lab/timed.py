@@ -1,12 +1,7 @@
-"""How long a crowd of pods takes to ask, in a node of its own.
-
-... python -m imds_lab.timed < {"crowd": [30, "refused"], "cloud": "aws", "runs": 5} > result
-"""
+"""How long a crowd of pods takes to ask, in a node of its own."""
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from typing import Any
 
@@ -47,14 +42,8 @@ def once(cloud: str) -> dict[str, Any]:
     return {"find": found, "ask": asked, "host": host, "outcomes": outcomes}
 
 
-def main() -> None:
-    order = json.load(sys.stdin)
+def play(scenario: dict[str, Any]) -> dict[str, Any]:
     with lab() as made:
         made.cloud([], ["169.254.169.254", "169.254.170.23", "169.254.170.2"])
-        crowd(made, *order["crowd"])
-        runs = [once(order["cloud"]) for _ in range(order["runs"])]
-    json.dump({"runs": runs}, sys.stdout)
-
-
-if __name__ == "__main__":
-    main()
+        crowd(made, *scenario["crowd"])
+        return {"runs": [once(scenario["cloud"]) for _ in range(scenario["runs"])]}

@@ -1,4 +1,4 @@
-"""Give up every right, and show that it is gone. For children that talk to a network.
+"""Calls of libc that Python lacks: give up every right, enter a network, ask a socket.
 
 Linux only; through libc, because Python has no call for capabilities, and for setns only from
 3.12 on.
@@ -72,6 +72,19 @@ def enter_network(fd: int) -> None:
     if _libc().setns(fd, CLONE_NEWNET):
         number = ctypes.get_errno()
         raise OSError(number, f"setns: {os.strerror(number)}")
+
+
+def getsockopt(fd: int, level: int, option: int, asked: bytes, size: int) -> bytes:
+    """getsockopt(2) of an option that reads its buffer before it fills it, which Python's cannot.
+    Raises OSError."""
+    import ctypes
+
+    buffer = ctypes.create_string_buffer(asked, size)
+    length = ctypes.c_uint32(size)
+    if _libc().getsockopt(fd, level, option, buffer, ctypes.byref(length)):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return buffer.raw[: length.value]
 
 
 def drop_all() -> None:

@@ -7,6 +7,7 @@ table. The environment's NODEWARD_METADATA=off stops everything at this door.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import selectors
@@ -222,6 +223,7 @@ def _be_the_child(parent: int, pipe: int, work: Callable[[], Answer], most_s: fl
         signal.signal(number, signal.SIG_DFL)
     # Once this child is another user, its parent may lack the right (CAP_KILL) to end it.
     signal.setitimer(signal.ITIMER_REAL, most_s)
+    gc.disable()  # a collection would copy the parent's whole heap to count nothing
     rights.die_with(parent)
     _close_all_but(pipe)
     try:

@@ -9,6 +9,7 @@ from nodeward.facts.firewall import Chain, NodeRules, Packet, RouteTo, effects, 
 from nodeward.facts.metadata import Metadata, Target, parse_address, targets
 from nodeward.host import Host, HostError
 from nodeward.host.firewall import FirewallRules, Ruleset
+from nodeward.host.legacy import LegacyRules
 from nodeward.host.routes import RoutesTo
 from nodeward.model import Absent, Unreadable
 from nodeward.probes.registry import probe
@@ -21,12 +22,12 @@ def read_node_rules(host: Host, cloud: Cloud | Absent | Unreadable, p: Metadata)
         return NodeRules()
     routes = _routes(host, asked)
     try:
-        ruleset = host.ask(FirewallRules())
+        rulesets = host.ask(FirewallRules()), host.ask(LegacyRules())
     except HostError as exc:
         return NodeRules((), routes, exc.why, complete=False)
-    chains = chains_of(ruleset)
+    chains = [chain for ruleset in rulesets for chain in chains_of(ruleset)]
     found = [effect for target in asked for effect in effects(_packet(target), chains)]
-    return NodeRules(tuple(found), routes, complete=ruleset.complete)
+    return NodeRules(tuple(found), routes, complete=all(r.complete for r in rulesets))
 
 
 def _packet(target: Target) -> Packet:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import select
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -17,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodeward.agent.floor import RESTLESS, Floor
+from nodeward.agent.floor import RESTLESS, Floor, _rows, listening
 from nodeward.agent.netlink import Events
 from nodeward.agent.plan import ANY, Plan, plan
 from nodeward.agent.watch import FileWatch, _events
@@ -205,6 +206,27 @@ def test_a_module_a_listener_and_a_program_are_noticed(tmp_path: Path) -> None:
     (tmp_path / "proc/77").mkdir()
     (tmp_path / "proc/77/comm").write_text("kubelet\n")
     assert compared(floor) == {"P"}
+
+
+ANSWER = st.lists(
+    st.builds(struct.pack, st.just("=IHHII"), st.integers(0, 60), st.sampled_from([20, 3, 2]),
+              st.just(2), st.just(0), st.just(0)) | st.binary(max_size=80)
+).map(b"".join)  # fmt: skip
+
+
+@given(ANSWER)
+def test_any_answer_of_the_kernel_ends(raw: bytes) -> None:
+    _rows(raw, set())
+
+
+def test_a_socket_that_listens_is_told_by_the_kernel_and_one_that_does_not_is_not() -> None:
+    before = listening()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1].to_bytes(2, "big")
+        with socket.create_connection(server.getsockname()):
+            new = listening() - before
+    assert new == {bytes([socket.AF_INET]) + port + bytes([127, 0, 0, 1]) + bytes(12)}
+    assert listening() == before
 
 
 def test_a_use_count_of_a_module_and_a_program_of_no_interest_are_not(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
+import struct
 from collections.abc import Callable, Collection, Hashable, Iterable
 from functools import partial
 
@@ -13,6 +15,11 @@ from nodeward.agent.plan import ANY, Plan
 MOST_BYTES = 64 << 10
 RESTLESS = 3
 """A file that differs at so many comparisons in a row is a counter, and is no longer compared."""
+
+NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_DUMP = 4, 20, 0x301  # linux/sock_diag.h
+TCP_LISTEN = 10
+_NLMSG = struct.Struct("=IHHII")
+_DIAG = struct.Struct("=BBBBI")  # struct inet_diag_req_v2, without the socket's id
 
 _LISTEN = b" 0A "  # the state's column in /proc/net/tcp
 
@@ -26,7 +33,9 @@ class Floor:
         self._programs = {name[:15] for name in programs}
         self._last: dict[str, Hashable] = {}
         self._restless: dict[str, int] = {}
-        self._commands: dict[int, str] = {}
+        self._pids: set[str] = set()
+        self._running: dict[str, str] = {}
+        self._shares_network = _same_network(self._root)
 
     def compare(self, plan: Plan, events: Collection[str], folders: Collection[str]) -> set[str]:
         """The facts whose fingerprint is not what it was. What is new is only remembered."""
@@ -90,14 +99,23 @@ class Floor:
         return frozenset(line.split(b" ", 1)[0] for line in self._lines("/proc/modules"))
 
     def _processes(self) -> Hashable:
+        """Only what is new is looked at: a node may have thousands."""
         proc = f"{self._root}/proc"
         with contextlib.suppress(OSError):
-            pids = {int(name) for name in os.listdir(proc) if name.isdigit()}
-            known = self._commands
-            self._commands = {p: known[p] if p in known else command(proc, p) for p in pids}
-        return frozenset((p, c) for p, c in self._commands.items() if c in self._programs)
+            pids = {name for name in os.listdir(proc) if name[0] in "123456789"}
+            for gone in self._running.keys() - pids:
+                del self._running[gone]
+            for new in pids - self._pids:
+                name = command(proc, int(new))
+                if name in self._programs:
+                    self._running[new] = name
+            self._pids = pids
+        return frozenset(self._running.items())
 
     def _listeners(self) -> Hashable:
+        if self._shares_network:
+            with contextlib.suppress(OSError):
+                return listening()
         own = frozenset[bytes]()
         for table in ("tcp", "tcp6"):
             path = f"/proc/1/net/{table}"
@@ -117,3 +135,39 @@ class Floor:
         with contextlib.suppress(OSError), open(self._root + path, "rb") as file:
             return file.read().split(b"\n")
         return []
+
+
+def listening() -> frozenset[bytes]:
+    """Family, port and address of every listening TCP socket of our network namespace, raw:
+    sock_diag(7). The kernel picks them out, which /proc/net/tcp does not."""
+    found = set[bytes]()
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as sock:
+        sock.settimeout(1.0)
+        for family in (socket.AF_INET, socket.AF_INET6):
+            question = _DIAG.pack(family, socket.IPPROTO_TCP, 0, 0, 1 << TCP_LISTEN) + bytes(48)
+            head = _NLMSG.pack(_NLMSG.size + len(question), SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, 0, 0)
+            sock.send(head + question)
+            while _rows(sock.recv(1 << 18), found):
+                pass
+    return frozenset(found)
+
+
+def _rows(raw: bytes, found: set[bytes]) -> bool:
+    """Collect the rows of one answer; whether more will come."""
+    at = 0
+    while at + _NLMSG.size <= len(raw):
+        length, kind, _, _, _ = _NLMSG.unpack_from(raw, at)
+        if kind != SOCK_DIAG_BY_FAMILY or length < _NLMSG.size:  # NLMSG_DONE or NLMSG_ERROR
+            return False
+        row = raw[at + _NLMSG.size : at + length]
+        found.add(row[:1] + row[4:6] + row[8:24])  # struct inet_diag_msg: family, sport, src
+        at += (length + 3) & ~3
+    return True
+
+
+def _same_network(root: str) -> bool:
+    """Whether our network namespace is the host's. Unreadable: it is, unless we are in a pod."""
+    try:
+        return os.readlink("/proc/self/ns/net") == os.readlink(f"{root}/proc/1/ns/net")
+    except OSError:
+        return not root

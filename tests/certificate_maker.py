@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import ipaddress
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -29,6 +30,7 @@ Name: TypeAlias = Sequence[tuple[str, str]]
 
 DAY = timedelta(days=1)
 NOW = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
+WRITTEN = NOW - 30 * DAY
 SERVER, CLIENT = "1.3.6.1.5.5.7.3.1", "1.3.6.1.5.5.7.3.2"
 _ATTRIBUTES = {"CN": "2.5.4.3", "O": "2.5.4.10", "OU": "2.5.4.11", "C": "2.5.4.6", "L": "2.5.4.7"}
 _SIGNATURES = {
@@ -272,8 +274,10 @@ class Authority:
         return certificate(replace(spec, issuer=self.subject, public=public), self.key)
 
 
-def write(path: Path, text: str | bytes, mode: int = 0o600) -> Path:
+def write(path: Path, text: str | bytes, mode: int = 0o600, at: datetime = WRITTEN) -> Path:
+    """A file as if it had been written at this time, whatever the machine's clock says."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(text.encode() if isinstance(text, str) else text)
     path.chmod(mode)
+    os.utime(path, (at.timestamp(), at.timestamp()))
     return path

@@ -10,7 +10,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +29,12 @@ from certificate_maker import (
     traditional_pem,
     write,
 )
-from kubeadm_tree import add_process
+from kubeadm_tree import BOOT, add_process
 from nodeward.agent.scan import scan, select
 from nodeward.host import TreeHost
 from nodeward.model import Finding
 
 ADDRESS, SERVICE, NAME = "10.0.0.7", "10.96.0.1", "node1"
-BOOT = datetime(2026, 11, 1, tzinfo=UTC)
 API_NAMES = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", NAME)
 
 APISERVER = {
@@ -207,7 +206,7 @@ class PkiNode:
 
     def process(self, pid: int, name: str, flags: Mapping[str, str]) -> None:
         argv = [name, *(f"--{flag}={value}" for flag, value in flags.items())]
-        add_process(self.root, pid, argv, exe=f"/usr/bin/{name}", started=BOOT)
+        add_process(self.root, pid, argv, exe=f"/usr/bin/{name}")
 
     def stop(self, *pids: int) -> None:
         for pid in pids:

@@ -1,18 +1,17 @@
-"""Whether renewal works: rotation that stalled, and certificates renewed but not in use."""
+"""Whether the kubelet's rotation works."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from nodeward.checks.cert_common import BOOTSTRAP, KUBEADM_CERTS, PKI, Offence, verdict
+from nodeward.checks.cert_common import BOOTSTRAP, Offence, verdict
 from nodeward.checks.cert_expiry import YEAR_2000, ExpiryLimits, day
 from nodeward.checks.cert_samples import DARK, NOTHING, NOW, certificate, pki, place, together
 from nodeward.facts.clock import Now
 from nodeward.facts.pki import Held, Pki
 from nodeward.facts.renewal import Renewer, remedy, renewer
-from nodeward.facts.served import Port, Presented, Served
 from nodeward.facts.x509 import Certificate
-from nodeward.model import Evidence, Example, Remedy, Severity, Status, Unreadable, Verdict, check
+from nodeward.model import Evidence, Example, Severity, Status, Verdict, check
 
 _CURRENT = "/var/lib/kubelet/pki/kubelet-client-current.pem"
 _OLDER = "/var/lib/kubelet/pki/kubelet-client-2025-06-01-00-00-00.pem"
@@ -107,131 +106,3 @@ def _late(held: Held, leaf: Certificate, now: float, limits: ExpiryLimits, facts
         if other.use.superseded and newer and newer.not_before > leaf.not_before:
             return f"is older than {other.pem.path}, to which the link should lead"
     return ""
-
-
-_SERVER = "/etc/kubernetes/pki/apiserver.crt"
-_PORT = Port("apiserver", "127.0.0.1", 6443, "kube-apiserver")
-_OLD, _NEW = certificate(age=360, left=5), certificate(age=1, left=364)
-
-
-def _presents(*certificates: Certificate, outcome: str = "answered") -> Served:
-    return Served((Presented(_PORT, outcome, certificates),))
-
-
-@check(
-    "cert.inuse-mismatch",
-    title="Every server presents the certificate that its files hold",
-    why=(
-        "A certificate that was renewed on disk does nothing until it is loaded. The old one ends"
-        " on its day, with the new one beside it."
-    ),
-    severity=Severity.MEDIUM,
-    remedy=Remedy(
-        "Restart the daemon, so that it loads the certificate from its file.",
-        steps=(
-            "# static pod: move its manifest out of /etc/kubernetes/manifests, wait, move it back",
-            "systemctl restart kubelet   # or k3s, rke2-server",
-        ),
-        breaks="The daemon is away while it restarts.",
-    ),
-    sources=(PKI, KUBEADM_CERTS, BOOTSTRAP),
-    examples=(
-        Example(Status.PASS, (pki("apiserver", _SERVER, _NEW), _presents(_NEW)), "the same"),
-        Example(
-            Status.FAIL,
-            (pki("apiserver", _SERVER, _NEW), _presents(_OLD)),
-            "the file is newer: renewed, not loaded",
-        ),
-        Example(
-            Status.FAIL,
-            (pki("apiserver", _SERVER, _OLD), _presents(_NEW)),
-            "the file is older: the server takes it from elsewhere",
-        ),
-        Example(
-            Status.FAIL,
-            (
-                pki("kubelet-server", "/var/lib/kubelet/pki/kubelet.crt", _NEW),
-                Served(
-                    (Presented(Port("kubelet-server", "127.0.0.1", 10250, "kubelet"), "tls-alert"),)
-                ),
-            ),
-            "the port is open and has no certificate to show: its request waits for approval",
-        ),
-        Example(
-            Status.NOT_APPLICABLE, (pki("apiserver", _SERVER, _NEW), Served(())), "no port is open"
-        ),
-        Example(
-            Status.UNKNOWN,
-            (pki("apiserver", _SERVER, _NEW), _presents(outcome="timeout")),
-            "the port does not answer",
-        ),
-        Example(
-            Status.UNKNOWN,
-            (pki("apiserver", _SERVER, _NEW), Unreadable("TLS servers", "offline")),
-            "a tree at rest",
-        ),
-    ),
-    mappings={"sac": ["S15a"]},
-)
-def inuse_mismatch(facts: Pki, served: Served) -> Verdict:
-    if not served.rows:
-        return Verdict.not_applicable("no port of a component with a certificate is open here")
-    offences: list[Offence] = []
-    notes: list[Evidence] = []
-    dark: list[str] = []
-    for row in served.rows:
-        held = [h for h in facts.held(row.port.component) if h.use.in_use]
-        if row.outcome == "tls-alert":
-            offences += _nothing_to_show(row, facts)
-        elif not row.certificates:
-            why = row.broken or row.outcome
-            dark.append(f"the certificate of {row.port.component} at {row.where}: {why}")
-        elif not held:
-            text = f"presents {row.certificates[0].subject}, which it keeps in memory"
-            notes.append(Evidence(row.port.component, text, row.where))
-        else:
-            _compare(row, held, offences, notes, dark)
-    good = "; ".join(f"{n.what} {n.value}" for n in notes[:4])
-    return verdict(offences, good or "nothing to compare", *notes, dark=dark, unseen=facts)
-
-
-def _nothing_to_show(row: Presented, facts: Pki) -> list[Offence]:
-    """An alert before any certificate: a kubelet whose serving request is not answered has none."""
-    if row.port.component == "kubelet-server":
-        text = "ends every handshake: it has no certificate, its signing request waits for approval"
-        mend = remedy("kubelet-server", Renewer.KUBELET)
-    else:
-        text, mend = "ends every handshake without showing a certificate", None
-    evidence = Evidence(row.port.component, text, row.where)
-    return [Offence(Severity.MEDIUM, evidence, mend)]
-
-
-def _compare(
-    row: Presented,
-    held: list[Held],
-    offences: list[Offence],
-    notes: list[Evidence],
-    dark: list[str],
-) -> None:
-    shown = row.certificates[0]
-    files = [(h, h.leaf) for h in held if h.leaf]
-    if not files:
-        dark.append(f"{held[0].pem.where}: {held[0].pem.error or 'no certificate'}")
-        return
-    for one, leaf in files:
-        if leaf.sha256 == shown.sha256:
-            text = f"presents what {one.pem.path} holds"
-            notes.append(Evidence(row.port.component, text, row.where))
-            return
-    one, leaf = files[0]
-    if leaf.not_before > shown.not_before:
-        text = (
-            f"still presents the certificate that ends on {day(shown.not_after)}:"
-            f" {one.pem.path} was renewed (ends on {day(leaf.not_after)}) but not loaded"
-        )
-    else:
-        text = (
-            f"presents {shown.subject}, ending {day(shown.not_after)}, and not the older one of"
-            f" {one.pem.path}: its configuration points elsewhere"
-        )
-    offences.append(Offence(Severity.MEDIUM, Evidence(row.port.component, text, row.where)))

@@ -11,7 +11,7 @@ from nodeward.facts.errors import ParseError
 from nodeward.facts.kubeconfig import Cluster, Kubeconfig, Kubeconfigs, User
 from nodeward.facts.kubeyaml import parse_document
 from nodeward.facts.node import Node
-from nodeward.facts.pki import Pem
+from nodeward.facts.pki import Guard, Pem
 from nodeward.facts.pki_places import (
     CNI_FOLDERS,
     COPIES,
@@ -171,7 +171,7 @@ def _read(files: Files, one: Kubeconfig) -> Kubeconfig:
     return replace(
         one,
         clusters=tuple(_cluster(one.path, row) for row in found.clusters),
-        users=tuple(_user(files, one.path, row) for row in found.users),
+        users=tuple(_user(files, one.path, row, guard) for row in found.users),
         contexts=tuple((c.name, c.cluster, c.user) for c in found.contexts),
         current=found.current,
     )
@@ -192,12 +192,13 @@ def _from(path: str, name: str) -> str:
     return posixpath.normpath(posixpath.join(posixpath.dirname(path), name)) if name else ""
 
 
-def _user(files: Files, path: str, row: UserRow) -> User:
+def _user(files: Files, path: str, row: UserRow, guard: Guard) -> User:
     certificate: Pem | None = None
     if row.certificate:
         keys = (row.key,) if row.key else ()
         contents = PemContents(row.certificate, keys, "pem")
-        certificate = of_contents(path, contents, part=f"user {row.name}", real=path)
+        part = f"user {row.name}"
+        certificate = of_contents(path, contents, part=part, real=path, guard=guard)
     bearer_file = _from(path, row.bearer_file)
     return User(
         name=row.name,

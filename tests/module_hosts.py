@@ -48,10 +48,11 @@ def debian(root: Path, *, upstream: bool = False, merged: bool = True) -> Path:
         with (folder / "modules.alias").open("a") as file:
             file.write(UPSTREAM_ALIASES)
     for line in (folder / "modules.dep").read_text().splitlines():
-        module = folder / line.partition(":")[0]
-        if module.stem in LOOKED_AT:
-            module.parent.mkdir(parents=True, exist_ok=True)
-            module.touch()
+        first, _, needs = line.partition(":")
+        if Path(first).stem.replace("-", "_") in LOOKED_AT:
+            for module in (first, *needs.split()):
+                (folder / module).parent.mkdir(parents=True, exist_ok=True)
+                (folder / module).touch()
     put(root, {"/proc/sys/kernel/osrelease": f"{RELEASE}\n"})
     for name in ("false", "true", "sh"):
         program = root / f"usr/bin/{name}"

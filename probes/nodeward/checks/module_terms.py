@@ -30,6 +30,22 @@ KMOD_C = Source(
     "Linux, kernel/module/kmod.c",
     "https://git.kernel.org/pub/scm/linux/kernel/git/torvalds/linux.git/tree/kernel/module/kmod.c",
 )
+HOW = """From a socket to a verdict:
+
+1. A process calls `{call}`. The kernel has no handler, and asks for a module by the name
+   `{request}` (request_module() in the kernel's source; seccomp and SELinux come before it).
+2. It runs `kernel.modprobe`, as root and outside of every container, with `-q -- {request}`.
+   Empty, missing or /bin/false there, modules_disabled, or no loadable modules: it ends here.
+3. modprobe looks the name up: aliases of modprobe.d (patterns, all that match), modules.dep,
+   install rules of just that name, modules.alias, modules.builtin. The first that knows it decides.
+4. `blacklist` drops a module that was found through an alias, by its exact name; never a
+   dependency, never a module asked for by its own name.
+5. For each dependency, then the module: the first `install` rule whose pattern matches runs in its
+   place, unless a `softdep` of the module makes modprobe ignore it. What fails ends the chain.
+6. The kernel refuses what `module_blacklist=` names, and what misses a module it needs.
+7. The verdict is fail when {what} is inserted for one of the requests, or is in the kernel already.
+
+Every step that counted on this host is in the finding's evidence, with its file and line."""
 SOURCES = (KUBERNETES, MODPROBE_D, KMOD_C)
 
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 from nodeward.checks.module_terms import (
     DCCP_ALIAS,
     DCCP_DEP,
+    HOW,
     SCTP_ALIAS,
     SCTP_DEP,
     SOURCES,
@@ -39,6 +40,11 @@ from nodeward.model import (
     severity=Severity.HIGH,
     remedy=blocking("dccp", "dccp_ipv4", "dccp_ipv6", "dccp_diag"),
     sources=SOURCES,
+    how=HOW.format(
+        call="socket(AF_INET, SOCK_DCCP, 0)",
+        request="net-pf-2-proto-0-type-6",
+        what="dccp_ipv4 or dccp_ipv6",
+    ),
     mappings={"sac": ["kernel-modules"], "nsa-cisa-1.2": ["WN"]},
     examples=(
         Example(Status.FAIL, example_node("", DCCP_ALIAS, DCCP_DEP), "a socket loads dccp_ipv4"),
@@ -103,6 +109,8 @@ class SctpParams(Params):
         " where they are meant.",
     ),
     sources=SOURCES,
+    how=HOW.format(call="socket(AF_INET, SOCK_STREAM, IPPROTO_SCTP)",
+                   request="net-pf-2-proto-132", what="sctp"),
     mappings={"sac": ["kernel-modules"], "nsa-cisa-1.2": ["WN"]},
     examples=(
         Example(Status.FAIL, example_node("", SCTP_ALIAS, SCTP_DEP), "a socket loads sctp"),

@@ -93,6 +93,7 @@ class Kernel:
 
     live: frozenset[str] = frozenset()
     refuses: Callable[[str, str], str] = lambda name, path: ""
+    gone: frozenset[str] = frozenset()  # module files that the index names and the disk has not
 
 
 @dataclass(frozen=True)
@@ -131,12 +132,24 @@ class Modprobe:
         name = normal(given)
         if name is None:
             return ()
+        if self.program is Program.BUSYBOX:
+            return self._busybox(name)
         for table in (self._by_config, self._by_name, self._by_symbol, self._by_command,
                       self._by_alias, self._by_builtin, self._by_builtin_alias):  # fmt: skip
             found = table(name)
             if found:
                 return found
         return ()
+
+    def _busybox(self, name: str) -> tuple[Found, ...]:
+        """BusyBox takes the aliases of its configuration, and those of the index besides when one
+        of them leads to no module (modutils/modprobe.c: num_unresolved_deps)."""
+        found = self._by_config(name)
+        if found and all(self.path(f.name) is not None for f in found):
+            return found
+        if not found:
+            return self._by_name(name) or self._by_alias(name)
+        return found + self._by_alias(name)
 
     def _by_config(self, name: str) -> tuple[Found, ...]:
         return tuple(
@@ -156,8 +169,6 @@ class Modprobe:
         return self._aliased(name, self.index.symbols.match(name), "modules.symbols")
 
     def _by_command(self, name: str) -> tuple[Found, ...]:
-        if self.program is Program.BUSYBOX:
-            return ()
         for kind in ("install", "remove"):
             if any(r.name == name for r in self.conf.of(kind)):
                 return (Found(name, None, "", self.is_builtin(name)),)
@@ -194,6 +205,14 @@ class Modprobe:
             return ()
         return tuple(module_name(path) for path in reversed(line.partition(":")[2].split()))
 
+    def _listed(self, name: str) -> tuple[str, ...]:
+        """The dependencies that modprobe tries: none at all when the file of one is not there."""
+        if self.kernel.gone:
+            line = self.index.dep.get(name) or ""
+            if not self.kernel.gone.isdisjoint(line.partition(":")[2].split()):
+                return ()
+        return self.dependencies(name)
+
     # --- the rules of the configuration --------------------------------------------------
 
     def install(self, name: str) -> Rule | None:
@@ -225,7 +244,7 @@ class Modprobe:
 
     def plan(self, module: Found, *, ignore_install: bool = False) -> tuple[Planned, ...]:
         """kmod_module_get_probe_list: dependencies, each with its soft ones, then the module."""
-        needed: set[tuple[str, str | None]] = {(d, None) for d in self.dependencies(module.name)}
+        needed: set[tuple[str, str | None]] = {(d, None) for d in self._listed(module.name)}
         needed.add((module.name, module.alias))
         seen: set[tuple[str, str | None]] = set()
         out: list[tuple[Found, bool]] = []
@@ -234,7 +253,7 @@ class Modprobe:
             if (m.name, m.alias) in seen or len(out) > MOST_STEPS:
                 return
             seen.add((m.name, m.alias))
-            for name in self.dependencies(m.name):
+            for name in self._listed(m.name):
                 fill(Found(name, None, "", self.is_builtin(name)))
             if ignore:
                 out.append((m, True))

@@ -192,8 +192,9 @@ def _or(names: tuple[str, ...]) -> str:
 
 
 def switched_off(node: KernelModules, variant: Variant) -> Exposure | None:
-    """What stops every load on this host at once."""
-    helper, config = node.helper, variant.tree.config or {}
+    """What stops every load on this host at once, or takes modprobe's place."""
+    helper, tree = node.helper, variant.tree
+    config = tree.config or {}
     if node.disabled:
         return _shown(
             State.OFF,
@@ -204,9 +205,15 @@ def switched_off(node: KernelModules, variant: Variant) -> Exposure | None:
         return _shown(
             State.OFF,
             "the kernel is built to call no helper at all",
-            Evidence(
-                "CONFIG_STATIC_USERMODEHELPER_PATH", "", f"/boot/config-{variant.tree.release}"
-            ),
+            Evidence("CONFIG_STATIC_USERMODEHELPER_PATH", "", f"/boot/config-{tree.release}"),
+        )
+    if config.get("STATIC_USERMODEHELPER") == "y":
+        path = config["STATIC_USERMODEHELPER_PATH"]
+        return _shown(
+            State.UNKNOWN,
+            f"the kernel is built to call {path} in modprobe's place, and what that does with"
+            " a request cannot be told",
+            Evidence("CONFIG_STATIC_USERMODEHELPER_PATH", path, f"/boot/config-{tree.release}"),
         )
     why = {
         "off": "is empty",

@@ -162,7 +162,7 @@ class KernelModules(Fact):
                 return f"{path} is not on the disk"
             return ""
 
-        kernel = Kernel(self.live_names, refuses)
+        kernel = Kernel(self.live_names, refuses, tree.missing)
         engine = Modprobe(index, conf, kernel, program, self.programs, tree.folder)
         return Variant(tree, habits, index, conf, engine, banned)
 

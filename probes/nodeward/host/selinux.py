@@ -32,8 +32,8 @@ class MayRequestModule(Query[bool]):
     def answer(self, host: TreeHost) -> bool:
         if not isinstance(host, LiveHost):
             raise OfflineError(FOLDER, "offline")
-        number = int(host.read(f"{FOLDER}/class/system/index"))
-        bit = int(host.read(f"{FOLDER}/class/system/perms/module_request"))
+        number = _number(host, f"{FOLDER}/class/system/index")
+        bit = _number(host, f"{FOLDER}/class/system/perms/module_request")
         path = f"{host.root.rstrip('/')}{FOLDER}/access"
         try:
             file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -50,3 +50,10 @@ class MayRequestModule(Query[bool]):
             raise HostError(path, "an answer we do not understand") from exc
         finally:
             os.close(file)
+
+
+def _number(host: TreeHost, path: str) -> int:
+    try:
+        return int(host.read(path))
+    except ValueError:
+        raise HostError(path, "no number") from None

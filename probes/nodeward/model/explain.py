@@ -27,7 +27,8 @@ def page(rule: Check[...]) -> str:
         lines += ["```sh", *rule.remedy.steps, "```", ""]
     if rule.remedy.breaks:
         lines += [f"What may break: {rule.remedy.breaks}", ""]
-    lines += ["## How it is judged", "", "| verdict | when |", "| --- | --- |"]
+    lines += ["## How it is judged", "", *([rule.how, ""] if rule.how else [])]
+    lines += ["| verdict | when |", "| --- | --- |"]
     lines += [f"| {e.expect} | {_row(e)} |" for e in rule.examples]
     lines += ["", "## Who says so", "", *(f"- [{s.name}]({s.url})" for s in rule.sources), ""]
     ids = [

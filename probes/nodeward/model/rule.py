@@ -83,6 +83,7 @@ class Check(Generic[P]):
     mappings: Mapping[str, tuple[str, ...]]
     needs: tuple[Need, ...]
     judge: Callable[P, Verdict]
+    how: str = ""  # what decides, in words, where the examples alone do not tell
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Verdict:
         return self.judge(*args, **kwargs)
@@ -119,6 +120,7 @@ def check(
     sources: Sequence[Source],
     examples: Sequence[Example],
     mappings: Mapping[str, Sequence[str]] | None = None,
+    how: str = "",
 ) -> Callable[[Callable[P, Verdict]], Check[P]]:
     """Turn a judging function into a Check. The title says the good state."""
 
@@ -134,6 +136,7 @@ def check(
             {name: tuple(ids) for name, ids in (mappings or {}).items()},
             needs_of(judge),
             judge,
+            how,
         )
 
     return wrap

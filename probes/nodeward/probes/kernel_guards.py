@@ -19,12 +19,9 @@ from nodeward.probes.registry import probe
 
 @probe
 def read_kernel_guards(host: Host) -> KernelGuards:
-    try:
-        tainted = int(host.read("/proc/sys/kernel/tainted"))
-    except MissingError as exc:
-        if not host.live:
-            raise OfflineError("/proc/sys/kernel/tainted", "offline") from exc
-        raise
+    tainted = _number(host, "/proc/sys/kernel/tainted")
+    if tainted is None:
+        raise OfflineError("/proc/sys/kernel/tainted", "offline")
     lockdown = _maybe(host, "/sys/kernel/security/lockdown")
     enforce = _maybe(host, "/sys/module/module/parameters/sig_enforce")
     return KernelGuards(

@@ -341,15 +341,18 @@ def _with_files(host: Host, found: KernelModules) -> KernelModules:
 
 
 def _on_disk(host: Host, tree: KernelTree, engine: Modprobe) -> KernelTree:
-    missing: set[str] = set()
+    wanted: dict[str, str] = {}
     forgotten: list[str] = []
     for component in COMPONENTS:
         for module in component.modules:
             path = engine.path(module)
-            if path is not None and not _is(host, f"{tree.folder}/{path}"):
-                missing.add(path)
-            elif path is None and component.home:
-                forgotten += _forgotten(host, f"{tree.folder}/{component.home}", module)
+            if path is None:
+                if component.home:
+                    forgotten += _forgotten(host, f"{tree.folder}/{component.home}", module)
+                continue
+            for name in (module, *engine.dependencies(module)):
+                wanted[name] = engine.path(name) or ""
+    missing = {p for p in wanted.values() if p and not _is(host, f"{tree.folder}/{p}")}
     return replace(tree, missing=frozenset(missing), forgotten=tuple(forgotten))
 
 

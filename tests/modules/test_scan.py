@@ -1,0 +1,381 @@
+"""The checks on whole trees, as `nodeward scan` sees them: at rest, live, and replayed."""
+
+from __future__ import annotations
+
+import json
+import lzma
+import os
+from pathlib import Path
+
+import pytest
+
+from module_hosts import RELEASE, debian, program, put
+from module_tries import Modules
+from nodeward.agent.runner import Looker, examine
+from nodeward.agent.scan import scan, select
+from nodeward.host import Host, LiveHost, Recorder, Replay, TreeHost
+from nodeward.model import Finding, Severity, Status
+
+PAGE = """# DCCP is unlikely to be needed, has had multiple serious
+# vulnerabilities, and is not well-maintained.
+blacklist dccp
+
+# SCTP is not used in most Kubernetes clusters, and has also had
+# vulnerabilities in the past.
+blacklist sctp
+"""
+
+
+def findings(host: Host | Path, glob: str = "kernel.*") -> dict[str, Finding]:
+    host = TreeHost(host) if isinstance(host, Path) else host
+    rules = [r for r in select([glob]) if r.id.startswith(("kernel.module.", "kernel.lockdown",
+                                                           "kernel.taint"))]  # fmt: skip
+    return {f.check: f for f in examine(Looker(host), rules)}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A node whose kernel autoloads DCCP, as upstream's does."""
+    debian(tmp_path, upstream=True)
+    return tmp_path
+
+
+def test_the_kubernetes_pages_two_lines_fail_for_dccp_and_hold_for_sctp(root: Path) -> None:
+    put(root, {"kubernetes-blacklist.conf": PAGE})
+    found = findings(root)
+    dccp, sctp = found["kernel.module.dccp"], found["kernel.module.sctp"]
+    assert dccp.status is Status.FAIL
+    assert dccp.severity is Severity.HIGH
+    assert "net-pf-2-proto-33-type-6" in dccp.because
+    places = {e.source for e in dccp.evidence}
+    assert "/etc/modprobe.d/kubernetes-blacklist.conf:3" in places
+    assert f"/lib/modules/{RELEASE}/modules.alias:2406" in places
+    assert sctp.status is Status.PASS
+    assert "/etc/modprobe.d/kubernetes-blacklist.conf:7" in sctp.because
+    lines = found["kernel.module.rule-ineffective"]
+    assert lines.status is Status.FAIL
+    assert lines.severity is Severity.HIGH
+    assert [e.source for e in lines.evidence] == ["/etc/modprobe.d/kubernetes-blacklist.conf:3"]
+
+
+def test_debians_own_kernel_passes_for_dccp_because_nothing_asks_for_it(tmp_path: Path) -> None:
+    debian(tmp_path)
+    found = findings(tmp_path)["kernel.module.dccp"]
+    assert found.status is Status.PASS
+    assert "no request" in found.because
+    assert "root can still load it" in found.because
+
+
+def test_the_fix_that_a_failure_shows_turns_it_to_pass(root: Path) -> None:
+    put(root, {"kubernetes-blacklist.conf": PAGE, "sctp.conf": "softdep sctp pre: tipc\n"})
+    for check, finding in findings(root, "kernel.module.*").items():
+        if finding.status is not Status.FAIL or finding.remedy is None:
+            continue
+        for step in finding.remedy.steps:
+            assert os.system(step.replace("'/etc/", f"'{root}/etc/")) == 0, check
+    after = findings(root, "kernel.module.*")
+    bad = [c for c, f in after.items() if f.status is Status.FAIL]
+    assert set(bad) <= {"kernel.module.rule-ineffective"}, {c: after[c].because for c in bad}
+
+
+def test_a_fix_beats_a_softdep_that_cancels_install(root: Path) -> None:
+    put(root, {"sctp.conf": "softdep sctp pre: dccp_ipv4\ninstall sctp /bin/false\n"})
+    found = findings(root)["kernel.module.sctp"]
+    assert found.status is Status.FAIL
+    assert found.remedy is not None
+    assert "/etc/modprobe.d/00-nodeward-sctp.conf" in found.remedy.text
+    lines = findings(root)["kernel.module.rule-ineffective"]
+    assert any("softdep cancels it" in e.value for e in lines.evidence)
+
+
+def test_a_softdep_is_a_side_door(root: Path) -> None:
+    put(root, {"x.conf": "blacklist dccp_ipv4\nblacklist dccp_ipv6\nsoftdep sctp pre: dccp_ipv4\n"})
+    found = findings(root)["kernel.module.dccp"]
+    assert found.status is Status.FAIL
+    assert "net-pf-2-proto-132" in found.because
+
+
+def test_a_partial_block_is_medium(root: Path) -> None:
+    put(root, {"x.conf": "blacklist dccp_ipv4\n"})
+    found = findings(root)["kernel.module.dccp"]
+    assert (found.status, found.severity) == (Status.FAIL, Severity.MEDIUM)
+    assert "net-pf-10-proto-33-type-6" in found.because
+
+
+def test_a_command_that_cannot_be_followed_is_never_a_pass(root: Path) -> None:
+    put(root, {"x.conf": "install sctp /usr/local/bin/ask-me\n"})
+    program(root, "/usr/local/bin/ask-me")
+    found = findings(root)["kernel.module.sctp"]
+    assert found.status is Status.UNKNOWN
+    assert "ask-me" in found.because
+
+
+def test_two_kernels_in_a_tree_are_judged_and_the_worse_is_named(root: Path) -> None:
+    (root / "proc/sys/kernel/osrelease").unlink()
+    Modules({"kernel/net/sctp/sctp.ko": ()}).write(root / "lib/modules/6.12.0-other")
+    found = findings(root)["kernel.module.sctp"]
+    assert found.status is Status.FAIL
+    assert any(RELEASE in e.source for e in found.evidence)
+
+
+def test_a_tree_without_a_kernel_is_unknown_and_offline(tmp_path: Path) -> None:
+    put(tmp_path, {"kubernetes-blacklist.conf": PAGE})
+    for check in ("kernel.module.dccp", "kernel.module.sctp", "kernel.module.rule-ineffective"):
+        found = findings(tmp_path)[check]
+        assert found.status is Status.UNKNOWN
+        assert "offline" in found.because
+
+
+def test_a_replay_says_what_the_tree_said(root: Path) -> None:
+    put(root, {"kubernetes-blacklist.conf": PAGE, "caf\u00e9.conf": "Install sctp /bin/false\n"})
+    recorder = Recorder(TreeHost(root))
+    first = findings(recorder)
+    log = json.loads(json.dumps(recorder.log))
+    assert findings(Replay(log, live=False, root=str(root))) == first
+
+
+def test_the_running_machine_can_be_judged() -> None:
+    report = scan(LiveHost("/"), select(["kernel.module.*"]), at=0.0)
+    assert {f.status for f in report.findings} <= {Status.PASS, Status.FAIL, Status.UNKNOWN,
+                                                   Status.NOT_APPLICABLE}  # fmt: skip
+
+
+# --- what stops all loads --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", ["", "/no/such/program", "/bin/false", "/bin/true"])
+def test_no_program_to_call_is_a_block(root: Path, value: str) -> None:
+    put(root, {"/proc/sys/kernel/modprobe": f"{value}\n"})
+    assert findings(root)["kernel.module.dccp"].status is Status.PASS
+    assert findings(root)["kernel.module.persistence"].status is Status.FAIL
+
+
+def test_a_setting_in_sysctl_d_lasts(root: Path) -> None:
+    put(root, {"/proc/sys/kernel/modprobe": "\n", "/etc/sysctl.d/x.conf": "kernel.modprobe =\n"})
+    assert findings(root)["kernel.module.persistence"].status is Status.PASS
+
+
+def test_modules_disabled_is_a_block_until_the_next_boot(root: Path) -> None:
+    put(root, {"/proc/sys/kernel/modules_disabled": "1\n"})
+    assert findings(root)["kernel.module.sctp"].status is Status.PASS
+    assert findings(root)["kernel.module.persistence"].status is Status.FAIL
+
+
+def test_a_program_that_may_not_be_executed_is_a_block(root: Path) -> None:
+    program(root, "/opt/modprobe", mode=0o644)
+    put(root, {"/proc/sys/kernel/modprobe": "/opt/modprobe\n"})
+    assert findings(root)["kernel.module.sctp"].status is Status.PASS
+
+
+def test_a_program_that_nobody_knows_is_unknown(root: Path) -> None:
+    program(root, "/opt/modprobe")
+    put(root, {"/proc/sys/kernel/modprobe": "/opt/modprobe\n"})
+    assert findings(root)["kernel.module.sctp"].status is Status.UNKNOWN
+
+
+def test_a_program_that_others_may_write_is_high(root: Path) -> None:
+    program(root, "/opt/modprobe", mode=0o777)
+    put(root, {"/proc/sys/kernel/modprobe": "/opt/modprobe\n"})
+    found = findings(root)["kernel.module.autoload-switch"]
+    assert (found.status, found.severity) == (Status.FAIL, Severity.HIGH)
+
+
+def test_a_kernel_that_calls_no_helper_is_a_block(root: Path) -> None:
+    put(root, {f"/boot/config-{RELEASE}": "CONFIG_STATIC_USERMODEHELPER=y\n"
+                                          'CONFIG_STATIC_USERMODEHELPER_PATH=""\n'})  # fmt: skip
+    assert findings(root)["kernel.module.sctp"].status is Status.PASS
+
+
+def test_a_kernel_that_calls_another_helper_is_unknown(root: Path) -> None:
+    put(root, {f"/boot/config-{RELEASE}": "CONFIG_STATIC_USERMODEHELPER=y\n"
+               'CONFIG_STATIC_USERMODEHELPER_PATH="/sbin/usermode-helper"\n'})  # fmt: skip
+    assert findings(root)["kernel.module.sctp"].status is Status.UNKNOWN
+
+
+def test_a_loaded_module_fails_whatever_the_rules_say(root: Path) -> None:
+    put(root, {"x.conf": "install sctp /bin/false\n",
+               "/proc/modules": "sctp 1 2 - Live 0x0\n"})  # fmt: skip
+    assert findings(root)["kernel.module.sctp"].status is Status.FAIL
+    assert findings(root)["kernel.module.already-loaded"].status is Status.FAIL
+
+
+def test_a_built_in_module_fails_and_says_that_no_rule_helps(root: Path) -> None:
+    with (root / f"lib/modules/{RELEASE}/modules.builtin").open("a") as file:
+        file.write("kernel/net/sctp/sctp.ko\n")
+    put(root, {"x.conf": "blacklist sctp\n"})
+    found = findings(root)
+    assert found["kernel.module.sctp"].status is Status.FAIL
+    assert "built into the kernel" in found["kernel.module.sctp"].because
+    assert "built into the kernel" in found["kernel.module.rule-ineffective"].because
+
+
+def test_a_file_that_is_gone_and_one_the_index_forgot(root: Path) -> None:
+    (root / f"lib/modules/{RELEASE}/kernel/net/sctp/sctp.ko").unlink()
+    found = findings(root)["kernel.module.sctp"]
+    assert found.status is Status.PASS
+    assert "not on the disk" in found.because
+    dep = root / f"lib/modules/{RELEASE}/modules.dep"
+    kept = [x for x in dep.read_text().splitlines(keepends=True) if "dccp" not in x]
+    dep.write_text("".join(kept))
+    found = findings(root)["kernel.module.dccp"]
+    assert found.status is Status.PASS
+    assert "depmod was not run" in found.because
+
+
+# --- other distributions' shapes -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", ["", ".xz", ".zst", ".gz"])
+@pytest.mark.parametrize("binary", [True, False])
+def test_compressed_modules_and_both_kinds_of_index(
+    tmp_path: Path, suffix: str, binary: bool
+) -> None:
+    tree = Modules(
+        {f"kernel/net/sctp/sctp.ko{suffix}": (f"kernel/lib/libcrc32c.ko{suffix}",),
+         f"kernel/lib/libcrc32c.ko{suffix}": ()},
+        (("net-pf-2-proto-132", "sctp"), ("net-pf-10-proto-132", "sctp")),
+    )  # fmt: skip
+    tree.write(tmp_path / "usr/lib/modules/6.12.1", binary=binary, text=not binary)
+    (tmp_path / "lib").symlink_to("usr/lib")
+    assert findings(tmp_path)["kernel.module.sctp"].status is Status.FAIL
+    put(tmp_path, {"x.conf": "install sctp /bin/false\n"})
+    assert findings(tmp_path)["kernel.module.sctp"].status is Status.PASS
+
+
+def test_an_ostree_layout_has_its_kernel_under_usr_lib(tmp_path: Path) -> None:
+    tree = Modules({"kernel/net/sctp/sctp.ko.xz": ()}, (("net-pf-2-proto-132", "sctp"),))
+    tree.write(tmp_path / "usr/lib/modules/6.9.7-200.fc40.x86_64")
+    put(tmp_path, {"/usr/lib/modprobe.d/sctp-blacklist.conf": "blacklist sctp\n"})
+    found = findings(tmp_path)["kernel.module.sctp"]
+    # Whether /usr/lib/modprobe.d is read depends on a kmod that is not in the tree.
+    assert found.status is Status.FAIL
+    put(tmp_path, {"sctp.conf": "blacklist sctp\n"})
+    assert findings(tmp_path)["kernel.module.sctp"].status is Status.PASS
+
+
+def test_busybox_knows_no_install(root: Path) -> None:
+    program(root, "/usr/bin/busybox", b"\x7fELF..BusyBox v1.36.1 multi-call binary\0")
+    (root / "usr/sbin/modprobe").symlink_to("../bin/busybox")
+    put(root, {"x.conf": "install sctp /bin/false\nblacklist dccp_ipv4\nblacklist dccp_ipv6\n"})
+    found = findings(root)
+    assert found["kernel.module.sctp"].status is Status.FAIL
+    assert found["kernel.module.dccp"].status is Status.PASS
+    assert "BusyBox modprobe knows no install" in found["kernel.module.rule-ineffective"].because
+
+
+def test_a_kmod_that_tells_its_folders_is_taken_at_its_word(root: Path) -> None:
+    text = (
+        b"\x7fELF\0kmod version 29\0/etc/modprobe.d\0/run/modprobe.d\0/usr/local/lib/modprobe.d\0"
+    )
+    program(root, "/usr/bin/kmod", text)
+    (root / "usr/sbin/modprobe").symlink_to("../bin/kmod")
+    put(root, {"/usr/lib/modprobe.d/x.conf": "blacklist sctp\n"})
+    assert findings(root)["kernel.module.sctp"].status is Status.PASS  # /lib is /usr/lib here
+
+
+def test_unmerged_usr_is_told_from_lib(tmp_path: Path) -> None:
+    debian(tmp_path, merged=False)
+    text = (
+        b"\x7fELF\0kmod version 30\0/etc/modprobe.d\0/run/modprobe.d\0/usr/local/lib/modprobe.d\0"
+    )
+    program(tmp_path, "/bin/kmod", text)
+    (tmp_path / "sbin/modprobe").symlink_to("/bin/kmod")
+    put(tmp_path, {"/usr/lib/modprobe.d/x.conf": "blacklist sctp\n"})
+    found = findings(tmp_path)
+    assert found["kernel.module.sctp"].status is Status.FAIL
+    lines = found["kernel.module.rule-ineffective"]
+    assert "does not read /usr/lib/modprobe.d" in lines.because
+
+
+def test_a_kernel_before_4_17_loads_sctp_for_sock_diag_too(tmp_path: Path) -> None:
+    tree = Modules(
+        {"kernel/net/sctp/sctp.ko": (),
+         "kernel/net/sctp/sctp_diag.ko": ("kernel/net/sctp/sctp.ko",)},
+        (("net-pf-2-proto-132", "sctp"), ("net-pf-16-proto-4-type-2-132", "sctp_diag")),
+    )  # fmt: skip
+    put(tmp_path, {"x.conf": "blacklist sctp\n"})
+    tree.write(tmp_path / "lib/modules/3.10.0-1160.el7.x86_64")
+    found = findings(tmp_path)["kernel.module.sctp"]
+    assert found.status is Status.FAIL
+    assert "sock_diag" in found.because
+    os.rename(tmp_path / "lib/modules/3.10.0-1160.el7.x86_64", tmp_path / "lib/modules/5.14.0")
+    assert findings(tmp_path)["kernel.module.sctp"].status is Status.PASS
+
+
+# --- bad input -------------------------------------------------------------------------------
+
+
+def test_an_unreadable_file_makes_the_verdict_unknown_and_is_named(root: Path) -> None:
+    os.mkfifo(root / "etc/modprobe.d/pipe.conf")
+    for check in ("kernel.module.sctp", "kernel.module.dccp"):
+        found = findings(root)[check]
+        assert found.status is Status.UNKNOWN
+        assert "/etc/modprobe.d/pipe.conf" in found.because
+
+
+@pytest.mark.parametrize("cut", [0, 5, 11, 12, 40, 200, 1000])
+@pytest.mark.parametrize("name", ["modules.dep.bin", "modules.alias.bin", "modules.builtin.bin"])
+def test_a_cut_index_is_unknown_or_judged_right_never_a_crash(
+    tmp_path: Path, name: str, cut: int
+) -> None:
+    tree = Modules(
+        {f"kernel/net/{n}/{n}.ko": () for n in ("sctp", "tipc", "rds", "dccp")},
+        (("net-pf-2-proto-132", "sctp"), ("net-pf-30", "tipc")),
+        ("kernel/fs/ext4.ko", "kernel/fs/xfs.ko"),
+    )
+    folder = tmp_path / "lib/modules/6.1.0"
+    tree.write(folder)
+    path = folder / name
+    whole = path.read_bytes()
+    path.write_bytes(whole[:cut])
+    found = findings(tmp_path)["kernel.module.sctp"]
+    if cut < len(whole):
+        assert found.status in (Status.UNKNOWN, Status.FAIL)
+        if found.status is Status.UNKNOWN:
+            assert name in found.because
+    assert all(f.status is not Status.ERROR for f in findings(tmp_path).values())
+
+
+def test_garbage_for_every_file_is_never_a_defect(root: Path) -> None:
+    noise = lzma.compress(bytes(range(256)) * 50)
+    for path in (root / f"lib/modules/{RELEASE}").glob("modules.*"):
+        path.write_bytes(noise)
+    (root / "etc/modprobe.d/noise.conf").write_bytes(noise)
+    put(root, {"/proc/sys/kernel/modprobe": "x"})
+    for name in ("proc/modules", "proc/cmdline", "proc/sys/kernel/tainted",
+                 "proc/sys/kernel/modules_disabled"):  # fmt: skip
+        (root / name).write_bytes(noise)
+    assert [f for f in findings(root).values() if f.status is Status.ERROR] == []
+
+
+def test_circles_of_aliases_softdeps_and_commands_end(root: Path) -> None:
+    put(root, {"x.conf": "alias net-pf-2-proto-132 a\nalias a net-pf-2-proto-132\n"
+                         "softdep sctp pre: dccp_ipv4\nsoftdep dccp_ipv4 pre: sctp\n"
+                         "install tipc /sbin/modprobe tipc\n"
+                         "alias net-pf-30 tipc\n"})  # fmt: skip
+    found = findings(root)
+    assert all(f.status is not Status.ERROR for f in found.values())
+    assert found["kernel.module.tipc"].status is Status.UNKNOWN
+
+
+def test_very_long_files_and_lines_are_read(root: Path) -> None:
+    many = "".join(f"blacklist nothing_{i}\n" for i in range(50_000))
+    put(root, {"long.conf": many + "# " + "x" * 1_000_000 + "\ninstall sctp /bin/false\n"})
+    found = findings(root)["kernel.module.sctp"]
+    assert found.status is Status.PASS
+    assert "/etc/modprobe.d/long.conf:50002" in found.because
+
+
+def test_a_trie_that_leads_in_circles_is_unknown(tmp_path: Path) -> None:
+    folder = tmp_path / "lib/modules/6.1.0"
+    Modules({"kernel/net/sctp/sctp.ko": ()}, (("net-pf-2-proto-132", "sctp"),)).write(folder)
+    raw = bytearray((folder / "modules.alias.bin").read_bytes())
+    root_offset = int.from_bytes(raw[8:12], "big")
+    node = len(raw)
+    raw += b"**" + (0x20000000 | node).to_bytes(4, "big")
+    raw[8:12] = (0x20000000 | node).to_bytes(4, "big")
+    assert root_offset
+    (folder / "modules.alias.bin").write_bytes(raw)
+    found = findings(tmp_path)["kernel.module.sctp"]
+    assert found.status is Status.UNKNOWN
+    assert "circles" in found.because

@@ -72,12 +72,13 @@ _CERTIFICATES = (Kind.CERTIFICATE, Kind.TRUST)
 
 
 def unread(facts: Pki, *components: str, kinds: Sequence[Kind] = _CERTIFICATES) -> list[str]:
-    """Places in use from which nothing could be read, with the reason."""
+    """Places in use of which nothing, or not all, could be read, with the reason: one bad entry of
+    a bundle may be the one that matters."""
     found = {}
     for use in facts.uses:
         pem = facts.at(use.path, use.part)
         wanted = use.kind in kinds and (not components or use.component in components)
-        if use.in_use and wanted and not (pem.certificates or pem.public_keys):
+        if use.in_use and wanted and (pem.broken or not (pem.certificates or pem.public_keys)):
             why = pem.error or "; ".join(pem.broken)
             if why and not pem.absent:
                 found[pem.where] = f"{pem.where}: {why}"

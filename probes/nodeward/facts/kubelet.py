@@ -329,6 +329,8 @@ def config_file(
         document = parse_document(raw, path)
     except ParseError as exc:
         return ConfigFile(path, None, str(exc), changed_at, dropin)
+    if not raw:  # pkg/kubelet/kubeletconfig/configfiles: "no configuration is an error"
+        return ConfigFile(path, None, "empty: no kubelet starts with it", changed_at, dropin)
     if document.value is not None and not isinstance(document.value, dict):
         return ConfigFile(path, None, "not a mapping", changed_at, dropin)
     return ConfigFile(path, document, "", changed_at, dropin)

@@ -48,7 +48,7 @@ def read_only_data(fd: int, ask: Callable[[mmap.mmap, int, int], str | None]) ->
     with open(real, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         try:
             start, end = _read_only_data(data)
-        except (struct.error, ValueError):
+        except (struct.error, ValueError, OverflowError):
             return None
         return ask(data, start, end)
 
@@ -75,5 +75,11 @@ def _read_only_data(data: mmap.mmap) -> tuple[int, int]:
     texts = rows[names][4]
     for name, _, _, _, offset, length in rows:
         if data[texts + name : texts + name + 8] == b".rodata\0":
-            return offset, offset + min(length, MOST_BYTES)
+            return _within(data, offset, length)
     raise ValueError("no .rodata")
+
+
+def _within(data: mmap.mmap, offset: int, length: int) -> tuple[int, int]:
+    if offset > len(data):
+        raise ValueError("beyond the end")
+    return offset, min(offset + min(length, MOST_BYTES), len(data))

@@ -135,7 +135,7 @@ def enrol(center: Center, names: Sequence[tuple[str, str]], now: int) -> list[Me
 
     def act(connection: Any) -> list[Member]:
         members = []
-        for cluster in {c for c, _ in names}:
+        for cluster in sorted({c for c, _ in names}):
             token = make_join_token(
                 connection, cluster=cluster, node="*", uses=1_000_000, ttl_ms=DAY_MS,
                 approve=False, by="seed", now=now,
@@ -211,7 +211,9 @@ def make_fleet(center: Center, tmp: Path, now: int, *, nodes: int = 120, days: i
         send(center, changed)
         center.writer.act_now(partial(note_trend, now=at))
     hostile = finding("kernel.module.dccp", "fail", HOSTILE, (HOSTILE, HOSTILE, HOSTILE))
-    send(center, [members[0].say([hostile], inventory, now - 60_000)])
-    send(center, [m.say([m.findings["kernel.taint"]], inventory, now - 5_000) for m in members[1:]])
+    victim = next(m for m in members if m.name == "prod-eu-worker-0000")
+    send(center, [victim.say([hostile], inventory, now - 60_000)])
+    rest = [m for m in members if m is not victim]
+    send(center, [m.say([m.findings["kernel.taint"]], inventory, now - 5_000) for m in rest])
     center.writer.act_now(lambda connection: note_trend(connection, now))
     folded(center)

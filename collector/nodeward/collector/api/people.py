@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 import msgspec
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -63,9 +64,11 @@ def filter_of(
 ) -> Filter:
     """The query string as a filter; an unknown or malformed part is a 400 that names it.
 
-    `also` are parameters that the caller reads itself.
+    `also` are parameters that the page reads itself; its forms leave fields empty.
     """
     params = request.query_params
+    if also:
+        params = QueryParams([(k, v) for k, v in params.multi_items() if v])
     for name in params:
         if name not in KNOWN and name not in also:
             raise bad(name, "there is no such filter")

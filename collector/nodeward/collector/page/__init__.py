@@ -19,6 +19,7 @@ from nodeward.collector.page import (
     door,
     fleet,
     nodes,
+    sql,
     waivers,
 )
 
@@ -32,6 +33,7 @@ ROUTES: Final[tuple[BaseRoute, ...]] = (
     *certificates.ROUTES,
     *waivers.ROUTES,
     *agents.ROUTES,
+    *sql.ROUTES,
     *door.ROUTES,
     Mount("/static", StaticFiles(directory=STATIC), name="static"),
 )

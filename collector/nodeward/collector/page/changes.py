@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any, Final
 
 from nodeward.collector.page.checks import page_filter
+from nodeward.collector.page.questions import DAY_MS
 from nodeward.collector.page.visit import Shown, Visit, view
-from nodeward.collector.store import ask
+from nodeward.collector.problem import bad
+from nodeward.collector.store import ask, past
 from nodeward.collector.store.ask import Db, Filter
 from nodeward.model import Severity, Status
 
@@ -30,4 +32,28 @@ def changes(visit: Visit, db: Db) -> Shown:
     return Shown("Changes", {"items": page.items, "next": page.next}, rows, more)
 
 
-ROUTES: Final = [view("/changes", "changes.html", changes)]
+def diff(visit: Visit, db: Db) -> Shown:
+    """One node at two times."""
+    want = page_filter(visit, ())
+    since = db.now - 7 * DAY_MS if want.since is None else want.since
+    until = db.now if want.until is None else want.until
+    if since > until:
+        raise bad("since", "must be before until")
+    cluster, name = visit.request.path_params["cluster"], visit.request.path_params["name"]
+    found = past.diff(db, cluster, name, since, until)
+    rows = [
+        {
+            "check": c["check"],
+            "old": (c["old"] or {}).get("status"),
+            "new": (c["new"] or {}).get("status"),
+        }
+        for c in found["changes"]
+    ]
+    more = {"since": visit.query.get("since", "7d"), "until": visit.query.get("until", "")}
+    return Shown(f"{name}, then and now", found, rows, more)
+
+
+ROUTES: Final = [
+    view("/changes", "changes.html", changes),
+    view("/nodes/{cluster}/{name}/diff", "diff.html", diff),
+]

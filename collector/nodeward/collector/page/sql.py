@@ -1,0 +1,77 @@
+"""Questions in SQL over the read-only views; saved ones to start from."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Final
+
+from nodeward.collector.page.visit import Shown, Visit, view
+from nodeward.collector.problem import Problem, busy
+from nodeward.collector.store.ask import Db
+from nodeward.collector.store.query import run
+
+AT_ONCE: Final = threading.BoundedSemaphore(2)
+"""Queries of the page that may run at a time in one collector; each ends after its deadline."""
+
+SAVED: Final = {
+    "What fails on most nodes": (
+        "SELECT check_id, severity, sum(nodes) AS nodes FROM tally WHERE status = 'fail'\n"
+        "GROUP BY check_id, severity ORDER BY nodes DESC LIMIT 20"
+    ),
+    "Which nodes can load SCTP, since when": (
+        "SELECT f.cluster, f.node, max(c.at) AS since FROM finding f LEFT JOIN change c\n"
+        "ON c.cluster = f.cluster AND c.node = f.node AND c.check_id = f.check_id\n"
+        "WHERE f.check_id = 'kernel.module.sctp' AND f.status = 'fail'\n"
+        "GROUP BY f.cluster, f.node ORDER BY since DESC"
+    ),
+    "The posture of each cluster": (
+        "SELECT cluster, status, sum(nodes) AS findings FROM tally\n"
+        "GROUP BY cluster, status ORDER BY 1, 2"
+    ),
+    "The twenty worst nodes": (
+        "SELECT cluster, node, fails, score FROM node WHERE NOT retired\n"
+        "ORDER BY score DESC LIMIT 20"
+    ),
+    "Nodes where much could not be judged": (
+        "SELECT cluster, node, count(*) AS unknown FROM finding WHERE status = 'unknown'\n"
+        "GROUP BY cluster, node ORDER BY unknown DESC LIMIT 50"
+    ),
+    "Kernels and kubelets in use": (
+        "SELECT kernel, kubelet, count(*) AS nodes FROM node WHERE NOT retired\n"
+        "GROUP BY kernel, kubelet ORDER BY nodes DESC"
+    ),
+    "What became worse": (
+        "SELECT at, cluster, node, check_id, old_status, new_severity FROM change\n"
+        "WHERE new_status = 'fail' ORDER BY at DESC LIMIT 100"
+    ),
+}
+
+
+def sql(visit: Visit, db: Db) -> Shown:
+    """What a SELECT found; a refusal of the database stands beside the text that it refused."""
+    text = visit.query.get("sql", "")
+    found: dict[str, Any] = {"columns": [], "rows": [], "truncated": False}
+    refusal = ""
+    if text:
+        try:
+            found = dict(_run(visit, text))
+        except Problem as problem:
+            if visit.query.get("format", "html") != "html":
+                raise
+            refusal = problem.message
+    rows = [dict(zip(found["columns"], row, strict=True)) for row in found["rows"]]
+    more = {"sql": text, "saved": SAVED, "refusal": refusal}
+    return Shown("SQL", found, rows, more)
+
+
+def _run(visit: Visit, text: str) -> Any:  # noqa: ANN401  JSON
+    if not AT_ONCE.acquire(timeout=5):
+        raise busy("too many questions at once")
+    try:
+        center = visit.center
+        return run(center.engine, center.settings.query_database, visit.asker.scope, text)
+    finally:
+        AT_ONCE.release()
+
+
+ROUTES: Final = [view("/sql", "sql.html", sql)]

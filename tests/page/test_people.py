@@ -1,0 +1,196 @@
+"""What people do on the page, and what the page must not let them do or see."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import requests
+from playwright.sync_api import Browser, expect
+
+from nodeward.collector.store.access import Role
+from page_site import Eyes, Site, eyes
+
+PAGES = (
+    "/", "/nodes", "/checks", "/checks/kernel.module.sctp", "/heat", "/heat?by=env", "/changes",
+    "/certificates", "/waivers", "/agents", "/sql?sql=SELECT+*+FROM+node",
+    "/sql?sql=SELECT+*+FROM+change+LIMIT+9000",
+)  # fmt: skip
+FORMATS = ("html", "json", "csv")
+
+
+def with_format(path: str, form: str) -> str:
+    return f"{path}{'&' if '?' in path else '?'}format={form}"
+
+
+def test_from_the_page_alone_one_learns_who_can_load_sctp_since_when_why_and_what_to_run(
+    operator: Eyes,
+) -> None:
+    operator.go("/")
+    operator.page.get_by_role("link", name="kernel.module.sctp").first.click()
+    first = operator.page.locator("details.finding").first
+    expect(first).to_contain_text(re.compile(r"-worker-\d+"))
+    expect(first).to_contain_text(re.compile(r"since \d{4}-\d{2}-\d{2} \d{2}:\d{2}"))
+    first.locator("summary").click()
+    expect(first).to_contain_text("net-pf-2-proto-132 -> sctp")
+    expect(first).to_contain_text("modules.alias:5120")
+    expect(first).to_contain_text("install sctp /bin/false")
+
+
+def test_filters_change_the_list_and_the_address(operator: Eyes) -> None:
+    operator.go("/nodes")
+    with operator.page.expect_response(lambda r: "cluster=lab" in r.url):
+        operator.page.get_by_label("Cluster").select_option("lab")
+    expect(operator.page.locator("#rows tbody tr").first).to_contain_text("lab-worker")
+    expect(operator.page.locator("#rows")).not_to_contain_text("prod-eu")
+    expect(operator.page).to_have_url(re.compile("cluster=lab"))
+
+
+def test_a_waiver_is_asked_for_approved_by_another_and_stands_beside_the_finding(
+    operator: Eyes, chromium: Browser, fleet: Site
+) -> None:
+    operator.go("/waivers?check=cert.superadmin&node=lab-worker-0002")
+    form = operator.page.locator("form[action='/waivers']")
+    form.get_by_label("Reason").fill("moved away next week")
+    form.get_by_label("Owner").fill("platform")
+    form.get_by_label("Until").fill("30d")
+    form.get_by_role("button", name="Ask").click()
+    row = operator.page.locator("tr", has_text="moved away next week")
+    expect(row).to_contain_text("pending")
+    expect(row.get_by_role("button", name="approve")).to_have_count(0)
+    for other in eyes(chromium, fleet):
+        other.log_in(fleet.token("bob", Role.OPERATOR))
+        other.go("/waivers")
+        other.page.get_by_role("button", name="approve the waiver of cert.superadmin").click()
+        row = other.page.locator("tr", has_text="moved away next week")
+        expect(row).to_contain_text("active")
+        other.go("/nodes/lab/lab-worker-0002")
+        finding = other.page.locator("#cert\\.superadmin")
+        expect(finding).to_contain_text("fail")
+        expect(finding).to_contain_text("moved away next week")
+
+
+def test_an_empty_collector_shows_how_to_enrol_the_first_node(
+    chromium: Browser, empty: Site
+) -> None:
+    for seen in eyes(chromium, empty):
+        seen.log_in(empty.token("alice", Role.OPERATOR))
+        expect(seen.page.get_by_role("heading", name="Enrol the first node")).to_be_visible()
+        seen.shot("first-run")
+        seen.page.get_by_role("textbox", name="Node").fill("worker-1")
+        seen.page.get_by_role("button", name="Make a join token").click()
+        commands = seen.page.locator("pre").inner_text()
+        assert "systemctl enable --now nodeward-agent" in commands
+        assert empty.url in commands
+        seen.shot("enrol")
+
+
+def test_nobody_sees_anything_without_a_token(fleet: Site) -> None:
+    for path in PAGES:
+        for form in FORMATS:
+            http = fleet.visitor("nwt_nobody")
+            answer = http.get(fleet.url + with_format(path, form), allow_redirects=False)
+            assert answer.status_code == 303
+            assert answer.headers["location"].startswith("/login?next=")
+            assert answer.content == b""
+
+
+def test_a_login_leads_to_this_site_only(fleet: Site) -> None:
+    token = fleet.token("carol", Role.VIEWER)
+    for target in ("https://evil.example", "//evil.example", "/\\evil.example", "javascript:1"):
+        http = fleet.visitor("")
+        form = {"token": token, "next": target}
+        answer = http.post(fleet.url + "/login", data=form, allow_redirects=False)
+        assert answer.headers["location"] == "/"
+    cookie = answer.headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "secure" in cookie
+    assert "samesite=lax" in cookie
+
+
+@pytest.fixture
+def tenant(fleet: Site) -> requests.Session:
+    """Somebody who may see the lab's cluster alone."""
+    return fleet.visitor(fleet.token("lab only", Role.OPERATOR, cluster="lab"))
+
+
+@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_tenant_sees_no_name_of_another(
+    fleet: Site, tenant: requests.Session, path: str, form: str
+) -> None:
+    answer = tenant.get(fleet.url + with_format(path, form))
+    assert answer.status_code == 200, answer.text
+    assert "prod-" not in answer.text
+    assert "etag" not in answer.headers
+    everybody = fleet.visitor(fleet.token("all", Role.VIEWER))
+    if path not in ("/waivers",):
+        assert "lab" in answer.text or "lab" not in everybody.get(fleet.url + path).text
+
+
+def test_a_tenant_cannot_open_another_ones_node(fleet: Site, tenant: requests.Session) -> None:
+    for path in ("", "/diff"):
+        answer = tenant.get(f"{fleet.url}/nodes/prod-eu/prod-eu-worker-0003{path}")
+        gone = tenant.get(f"{fleet.url}/nodes/prod-eu/no-such-node{path}")
+        assert answer.status_code == gone.status_code == 404
+        assert answer.text.replace("prod-eu-worker-0003", "no-such-node") == gone.text
+
+
+def forms(fleet: Site, http: requests.Session) -> str:
+    found = re.search(r'name="csrf" value="([0-9a-f]{64})"', http.get(fleet.url + "/agents").text)
+    assert found
+    return found[1]
+
+
+def test_a_form_of_another_site_is_refused(fleet: Site) -> None:
+    http = fleet.visitor(fleet.token("dave", Role.OPERATOR))
+    csrf = forms(fleet, http)
+    url = fleet.url + "/agents/enrol"
+    assert http.post(url, data={"on": "lab"}).status_code == 403
+    assert http.post(url, data={"on": "lab", "csrf": "0" * 64}).status_code == 403
+    good = {"on": "lab", "csrf": csrf}
+    for header in ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
+        assert http.post(url, data=good, headers=header).status_code == 403
+    assert http.post(url, data=good).status_code == 200
+
+
+def test_a_viewer_may_act_on_nothing(fleet: Site) -> None:
+    http = fleet.visitor(fleet.token("erin", Role.VIEWER))
+    found = re.search(r'name="csrf" value="([0-9a-f]{64})"', http.get(fleet.url + "/").text)
+    assert found
+    form = {"csrf": found[1], "on": "lab", "reason": "x", "owner": "y", "until": "1d"}
+    for path in ("/agents/enrol", "/waivers", "/waivers/x/approve", "/agents/x/revoke"):
+        assert http.post(fleet.url + path, data=form).status_code == 403
+
+
+def test_a_revoked_token_ends_the_session_at_once(fleet: Site) -> None:
+    from sqlalchemy import select
+
+    from nodeward.collector.clock import now_ms
+    from nodeward.collector.db import tables as t
+    from nodeward.collector.store.access import revoke_access
+
+    http = fleet.visitor(fleet.token("frank", Role.VIEWER))
+    assert http.get(fleet.url + "/", allow_redirects=False).status_code == 200
+    with fleet.center.engine.connect() as connection:
+        query = select(t.access.c.id).where(t.access.c.name == "frank")
+        access = connection.execute(query).scalar_one()
+    fleet.center.writer.act_now(lambda c: revoke_access(c, access, now_ms()))
+    assert http.get(fleet.url + "/", allow_redirects=False).status_code == 303
+
+
+def test_a_spreadsheet_takes_no_cell_for_a_formula(fleet: Site) -> None:
+    http = fleet.visitor(fleet.token("grace", Role.VIEWER))
+    text = "=cmd()"
+    answer = http.get(fleet.url + "/sql", params={"sql": f"SELECT '{text}' AS x", "format": "csv"})
+    assert answer.text == f"x\r\n'{text}\r\n"
+
+
+def test_every_answer_keeps_scripts_and_frames_out(fleet: Site) -> None:
+    http = fleet.visitor(fleet.token("heidi", Role.VIEWER))
+    for path in (*PAGES, "/login", "/no/such/page"):
+        policy = http.get(fleet.url + path).headers.get("content-security-policy", "")
+        if path != "/no/such/page":
+            assert "default-src 'self'" in policy
+            assert "unsafe" not in policy
+            assert "frame-ancestors 'none'" in policy

@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from OpenSSL import SSL
 
 import tls_keys as keys
@@ -28,8 +30,9 @@ from nodeward.host.tls import (
     TlsAnswer,
     TlsHandshake,
     TlsOffer,
+    _flight,
 )
-from nodeward.host.wire import Outcome
+from nodeward.host.wire import Budget, Outcome
 
 
 class OurMachine(LiveHost):
@@ -279,3 +282,23 @@ def test_a_tls_port_that_ends_the_handshake_is_told_by_its_alert() -> None:
 def test_no_packet_ever_leaves_for_another_machine(address: str) -> None:
     with pytest.raises(OfflineError, match="not an address of this machine"):
         HOST.ask(HttpGet(address, 80, "/"))
+
+
+RECORD = st.sampled_from(
+    [
+        b"\x16\x03\x03\x00\x04", b"\x02\x00\x00\x00", b"\x0b\x00\x00\x03\x00\x00\x00",
+        b"\x15", b"\x03\x03", b"\x0d\x00\x00\x04\x01\x01", b"\x0e\x00\x00\x00", b"\x00" * 40,
+        b"\x00\x02\x02\x28", b"\xff" * 5, b"\x00\x2d",
+    ]
+)  # fmt: skip
+
+
+@given(st.lists(RECORD, max_size=12).map(b"".join))
+def test_any_answer_to_a_hello_is_an_outcome(raw: bytes) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(raw)
+        theirs.shutdown(socket.SHUT_WR)
+        found = _flight(ours, Budget(5))
+    assert found.outcome in (Outcome.GARBAGE, Outcome.TLS_ALERT, Outcome.ANSWERED)
+    assert (found.alert is not None) == (found.outcome is Outcome.TLS_ALERT)

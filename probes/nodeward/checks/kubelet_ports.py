@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 
 from nodeward.checks.kubelet_authn import NO_KUBELET, NOBODY, OFFLINE, C
-from nodeward.checks.kubelet_samples import ANY, answers, listener, reply
+from nodeward.checks.kubelet_samples import ANY, LISTENING, answers, listener, reply
 from nodeward.checks.kubelet_support import (
     AUTHN,
     CONFIG,
@@ -74,6 +74,11 @@ RO = "readOnlyPort"
             "the file says 0, the port answers",
         ),
         Example(
+            Status.FAIL,
+            (example(C, "readOnlyPort: 0"), LISTENING),
+            "the file says 0, and a tree at rest shows the kubelet's socket",
+        ),
+        Example(
             Status.PASS,
             (example(C, "{}"), answers(read_only=reply(200), read_only_pid=4711)),
             "port 10255 is another program's",
@@ -98,8 +103,12 @@ def _read_only(kubelet: Kubelet, answers: Answers) -> Verdict:
     remedy = mend(kubelet, RO, "0", breaks=breaks)
     for port in _open_ports(answers):
         answer = port.reply(PODS)
+        if answer is None:  # seen to listen, and not asked: a contrary listener wins
+            seen.append(Evidence("listens", str(port.number), str(port)))
+            because = f"port {port.number} is open: {port}; {said(RO, setting)}"
+            return Verdict.failed(unprobed(answers, because), *seen, remedy=remedy)
         seen.append(Evidence(f"GET {PODS} on port {port.number}", str(answer), str(port)))
-        if answer is not None and answer.status == 200:
+        if answer.status == 200:
             because = f"port {port.number} shows all pods to anyone; {said(RO, setting)}"
             return Verdict.failed(because, *seen, remedy=remedy)
         if port.owned and port.replies and setting.value == 0:

@@ -25,6 +25,10 @@ def listener(
     return Listener(address, port, 1, 0, pid, program)
 
 
+LISTENING = KubeletAnswers({READ_ONLY: Port(10255, (listener(10255),), True)}, probed=False)
+"""A tree at rest whose socket table shows the read-only port."""
+
+
 def reply(status: int | None, text: str = "", outcome: str = "answered") -> Reply:
     return Reply(outcome, status, text)
 

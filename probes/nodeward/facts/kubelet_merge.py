@@ -226,7 +226,8 @@ def find(tree: Tree, dotted: str) -> Setting | Tree | None:
 
 def apply_flags(tree: Tree, arguments: Arguments, name: Callable[[int], str]) -> Tree:
     """Every flag that sets a field, on top. `name` makes the source of an argument's place."""
-    for flag, (path, kind) in FIELDS.items():
+    for flag in dict.fromkeys(f.name for f in arguments.flags if f.name in FIELDS):
+        path, kind = FIELDS[flag]
         given = arguments.every(flag)
         if flag in ONLY_ON:
             given = tuple(g for g in given[-1:] if parse_bool(g.value))

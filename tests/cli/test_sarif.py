@@ -77,6 +77,16 @@ def test_odd_names_make_valid_addresses(source: str) -> None:
     rendered(odd)
 
 
+def test_what_stands_behind_a_place_is_no_part_of_it() -> None:
+    source = "/etc/x.yaml:4 (changed after the kubelet started)"
+    result = of(
+        rendered(finding("a.b", Status.FAIL, Severity.LOW, "x", Evidence("a", "b", source))), "a.b"
+    )
+    place = result["locations"][0]["physicalLocation"]
+    assert place["artifactLocation"]["uri"] == "etc/x.yaml"
+    assert place["region"] == {"startLine": 4}
+
+
 def test_an_accepted_failure_is_suppressed_with_its_reason() -> None:
     exception = Accepted("*", "until the move", "net-team", 2e9, "2033-05-18")
     run = rendered(accepted={CheckId("a.fail.high"): exception})

@@ -57,6 +57,12 @@ def test_a_failure_shows_value_place_and_fix() -> None:
     ]
 
 
+def test_evidence_that_the_sentence_has_told_is_not_told_again() -> None:
+    told = Evidence("mode", "0644", "/etc/x")
+    text = shown(finding("a.b", Status.FAIL, Severity.LOW, "the mode of /etc/x is 0644", told))
+    assert text.count("0644") == 1
+
+
 def test_what_does_not_apply_is_told_once_for_its_reason() -> None:
     assert "– not applicable: etcd is not on this host\n    e.idle.one, e.idle.two\n" in shown()
 

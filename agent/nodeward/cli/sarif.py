@@ -39,7 +39,8 @@ SCORE = {
     Severity.LOW: "2.5",
     Severity.INFO: "0.0",
 }
-_PLACE = re.compile(r"^(?P<path>/[^\0]*?)(?::(?P<line>[1-9]\d{0,8}))?$")
+# A path, maybe a line, maybe more words: "/etc/x.conf:3 (changed after the start)".
+_PLACE = re.compile(r"^(?P<path>/[^\0 ]*?)(?::(?P<line>[1-9]\d{0,8}))?(?=[ ,]|$)")
 
 
 def to_json(

@@ -93,7 +93,7 @@ def _entry(finding: Finding, paint: Paint, accepted: Accepted | None) -> Iterato
         head += " " + paint.severity(finding.severity, f" {finding.severity.value} ")
     yield f"{head}  {paint.bold(finding.check)}"
     yield from _wrapped(safe(finding.because), paint.width, "  ", "  ")
-    yield from _evidence(finding.evidence, paint)
+    yield from _evidence([e for e in finding.evidence if not _told(e, finding.because)], paint)
     if accepted is not None:
         yield from _wrapped(f"accepted {safe(accepted.line)}", paint.width, "  ", "    ")
     elif finding.remedy is not None:
@@ -110,6 +110,11 @@ def _evidence(evidence: Sequence[Evidence], paint: Paint) -> Iterator[str]:
             yield paint.dim(line)
     if len(evidence) > len(shown):
         yield paint.dim(f"    {dot} and {len(evidence) - len(shown)} more (-o json)")
+
+
+def _told(piece: Evidence, because: str) -> bool:
+    """Whether the sentence above already names both the value and its place."""
+    return bool(piece.source) and piece.value in because and piece.source in because
 
 
 def _remedy(finding: Finding, remedy: Remedy, paint: Paint) -> Iterator[str]:

@@ -109,7 +109,7 @@ def mend(kubelet: Kubelet, path: str, good: str, *, breaks: str = "") -> Remedy:
                 f" then {path}: {good} belongs in {file or 'a file given with --config'}."
             )
         case Layer.FILE | Layer.DROPIN if setting.place:
-            advice = f"Set {path}: {good} in {setting.source}."
+            advice = f"Set {path}: {good} in {setting.source.partition(' ')[0]}."
         case Layer.LEGACY:
             advice = (
                 f"Start the kubelet with --config and set {path}: {good} in that file. Without"

@@ -306,8 +306,8 @@ def _plant(one: ConfigFile, launch: Launch) -> Tree:
 
     def make(path: tuple[str, ...], value: Any) -> Setting:  # noqa: ANN401
         line = one.document.line(*path) if one.document else 0
-        where = f"{one.path}:{line}" if line else one.path
-        return Setting(value, f"{where} {'.'.join(path)}{note}", layer, one.path, later)
+        where = f"{one.path}:{line}" if line else f"{one.path} {'.'.join(path)}"
+        return Setting(value, f"{where}{note}", layer, one.path, later)
 
     return plant(one.mapping, make)
 

@@ -39,8 +39,15 @@ WEIGHT: Final = {4: 1_000_000, 3: 10_000, 2: 100, 1: 10, 0: 1}
 """What one failure of that severity adds to a node's score. Only the order of scores means much."""
 
 
-def pack(status: Status, severity: Severity) -> int:
-    return CODE[status] * 8 + severity.rank
+_PACKED: Final[Mapping[str, Mapping[str, int]]] = {
+    status.value: {severity.value: code * 8 + severity.rank for severity in Severity}
+    for status, code in CODE.items()
+}
+
+
+def pack(status: str, severity: str) -> int:
+    """The words of the wire, or Status and Severity: hashing an enum's member costs a call."""
+    return _PACKED[status][severity]
 
 
 def unpack(value: int) -> tuple[Status, Severity]:

@@ -192,6 +192,7 @@ async def reports(center: Center, call: Call) -> Answer:
     await _own(center, caller, report.node)
     if report.kind == "delta" and report.base is None:
         raise bad("base", "a delta names the digest it starts from")
+    wire.check_names(report, center.writer.names.rules)
     if len({f.check for f in report.findings}) != len(report.findings):
         raise bad("findings", "two findings of one check")
     outcome = await center.writer.report(

@@ -165,16 +165,18 @@ def prepared(senders: list[Sender], each: int) -> dict[str, list[list[bytes]]]:
         base = posture(number, sender.name)
         digest = posture_digest(finding_from_json(f) for f in base)
         body = report(sender, 1, "full", base, digest, None)
-        out["full"].append([request(sender, "/v1/reports", body, sign=True)])
+        again = report(sender, 2, "full", base, digest, None)
+        both = [request(sender, "/v1/reports", b, sign=True) for b in (body, again)]
+        out["full"].append(both)
         deltas, before = [], digest
         for step in range(each):
             changed = [finding(n, STATUSES[(step + n) % 2], f"s{step}") for n in (1, 2, 3)]
             after = "sha256:" + hashlib.sha256(f"{number}/{step}".encode()).hexdigest()
-            body = report(sender, 2 + step, "delta", changed, after, before)
+            body = report(sender, 3 + step, "delta", changed, after, before)
             deltas.append(request(sender, "/v1/reports", body, sign=True))
             before = after
         out["delta"].append(deltas)
-        body = gzip.compress(json.dumps({"boot": "b", "seq": 1 + each, "digest": before}).encode())
+        body = gzip.compress(json.dumps({"boot": "b", "seq": 2 + each, "digest": before}).encode())
         out["heartbeat"].append([request(sender, "/v1/heartbeat", body, sign=False)])
     return out
 
@@ -371,11 +373,10 @@ def ingest_part(settings: Settings, seconds: float, senders_count: int, each: in
     server = Server(settings)
     try:
         fulls, deltas = made["full"], made["delta"]
-        third = len(fulls) // 3
-        measure(server, "full", fulls[:third], ever=False, connections=64, ca=ca, seconds=60,
-                goal=3_000)  # fmt: skip
-        measure(server, "full", fulls[third:], ever=False, connections=512, ca=ca, seconds=60,
-                goal=3_000)  # fmt: skip
+        for step, what in enumerate(("full, new", "full, same")):
+            for part, connections in ((fulls[::2], 64), (fulls[1::2], 512)):
+                measure(server, what, [[f[step]] for f in part], ever=False, ca=ca, seconds=60,
+                        connections=connections, goal=3_000)  # fmt: skip
         goal = 4_000 if postgres else 8_000
         half = each // 2
         measure(server, "delta", [d[:half] for d in deltas], ever=False, connections=64, ca=ca,

@@ -235,6 +235,133 @@ _agent_command("release", "Let a quarantined key speak again.")
 _agent_command("revoke", "The key speaks for nobody from now on (within five seconds).")
 
 
+@command.command("waive")
+@click.argument("check", metavar="CHECK-GLOB")
+@click.option("--node", default="*", show_default=True, metavar="GLOB")
+@click.option("--label", multiple=True, metavar="KEY=VALUE", help="Only clusters labelled so.")
+@click.option("--reason", required=True)
+@click.option("--owner", required=True, help="Who answers for it.")
+@click.option("--until", required=True, metavar="TIME", help="RFC 3339, or a span such as 30d.")
+@click.pass_context
+def waive(
+    context: click.Context,
+    check: str,
+    node: str,
+    label: tuple[str, ...],
+    reason: str,
+    owner: str,
+    until: str,
+) -> int:
+    """A dated exception, in force at once: whoever may write the store needs nobody's approval."""
+    labels = _labels(label)
+    _settings(context)
+    from nodeward.collector.clock import moment_ms, now_ms, span_ms
+    from nodeward.collector.store.audit import note
+    from nodeward.collector.store.waivers import make_waiver
+
+    now = now_ms()
+
+    def act(connection: Connection) -> str:
+        try:
+            expires_at = now + span_ms(until)
+        except ValueError:
+            expires_at = moment_ms(until, "until", now)
+        made = make_waiver(
+            connection,
+            check=check,
+            node=node,
+            labels=labels,
+            reason=reason,
+            owner=owner,
+            expires_at=expires_at,
+            by=_who(),
+            approved=True,
+            now=now,
+        )
+        note(connection, _who(), "waiver.create", made, now)
+        return made
+
+    click.echo(_write(context, act))
+    return exits.OK
+
+
+@command.command("label")
+@click.argument("cluster")
+@click.argument("labels", nargs=-1, required=True, metavar="KEY=VALUE...")
+@click.pass_context
+def label_cluster(context: click.Context, cluster: str, labels: tuple[str, ...]) -> int:
+    """Label a cluster: filters and the scope of tokens go by labels."""
+    wanted = _labels(labels)
+    _settings(context)
+    from nodeward.collector.clock import now_ms
+    from nodeward.collector.db import tables as t
+    from nodeward.collector.db.engine import insert
+    from nodeward.collector.store.audit import note
+    from nodeward.collector.store.enrol import cluster_id
+
+    def act(connection: Connection) -> None:
+        number = cluster_id(connection, cluster, now_ms())
+        statement = insert(connection, t.cluster_label)
+        statement = statement.on_conflict_do_update(
+            index_elements=["cluster", "key"], set_={"value": statement.excluded.value}
+        )
+        rows = [{"cluster": number, "key": k, "value": v} for k, v in wanted.items()]
+        connection.execute(statement, rows)
+        note(connection, _who(), "cluster.label", cluster, now_ms(), wanted)
+
+    _write(context, act)
+    return exits.OK
+
+
+@command.command("backup")
+@click.argument("file", type=click.Path(dir_okay=False))
+@click.pass_context
+def backup(context: click.Context, file: str) -> int:
+    """Copy the store into FILE, while the collector runs."""
+    settings = _settings(context)
+    from nodeward.collector import keep
+
+    with _usage():
+        keep.backup(settings.database_url, Path(file))
+    return exits.OK
+
+
+@command.command("restore")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False))
+@click.option("--replace", is_flag=True, help="Also where there is a store already.")
+@click.pass_context
+def restore(context: click.Context, file: str, replace: bool) -> int:
+    """Bring back a backup. The collector must not run."""
+    settings = _settings(context)
+    from nodeward.collector import keep
+
+    with _usage():
+        keep.restore(settings.database_url, Path(file), replace=replace)
+    return exits.OK
+
+
+@command.command("prune")
+@click.option("--older-than", "age_ms", required=True, metavar="SPAN", callback=_span)
+@click.option("--export", type=click.Path(dir_okay=False), help="Into this .ndjson.gz first.")
+@click.pass_context
+def prune(context: click.Context, age_ms: int, export: str | None) -> int:
+    """Changes older than SPAN leave the store; questions about that time lose their answer."""
+    settings = _settings(context)
+    from nodeward.collector import keep
+    from nodeward.collector.clock import now_ms
+    from nodeward.collector.db.engine import open_engine
+
+    engine = open_engine(settings.database_url)
+    try:
+        gone = keep.prune(engine, now_ms() - age_ms, Path(export) if export else None)
+    except FileExistsError:
+        raise click.UsageError(f"{export} is there already") from None
+    finally:
+        engine.dispose()
+    click.echo(f"{gone} changes left the store")
+    return exits.OK
+
+
 @command.group("config")
 def config() -> None:
     """The configuration."""

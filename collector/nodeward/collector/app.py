@@ -20,6 +20,7 @@ from nodeward.collector.api import acts, operate, people
 from nodeward.collector.api.agents import Front
 from nodeward.collector.api.answer import problem_answer
 from nodeward.collector.center import Center
+from nodeward.collector.notify import notify
 from nodeward.collector.problem import Problem
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,9 @@ def build_app(center: Center, more: Iterable[BaseRoute] = ()) -> Starlette:
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         async with center.running():
+            notify("READY=1")
             yield
+            notify("STOPPING=1")
 
     app = Starlette(
         routes=[*API, *more],

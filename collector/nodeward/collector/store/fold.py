@@ -35,8 +35,10 @@ def fold_some(engine: Engine, writer: Writer, now: int) -> int:
         nodes = sorted({row.node for row in rows})
         query = select(t.evidence.c.node, t.evidence.c.blob).where(t.evidence.c.node.in_(nodes))
         blobs: Mapping[int, bytes] = {r.node: r.blob for r in connection.execute(query)}
-    good_rows = [row for row in rows if row.verified == 1 or _is_signed(row)]
-    bad_rows = [row for row in rows if row not in good_rows]
+    good_rows: list[Record] = []
+    bad_rows: list[Record] = []
+    for row in rows:
+        (good_rows if row.verified == 1 or _is_signed(row) else bad_rows).append(row)
     packed, ends = _packed(good_rows, blobs)
 
     def act(connection: Connection) -> None:

@@ -1,0 +1,236 @@
+"""What an operator does: init, settings, backup, restore, prune, the unit; hostile senders."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+import re
+import shutil
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from nodeward.cli.main import cli
+from nodeward.collector import keep, settings
+from nodeward.collector.problem import Problem
+
+ROOT = Path(__file__).parents[2]
+SQLITE_ONLY = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+
+
+def _f(check: str = "a.x", status: str = "fail") -> dict[str, Any]:
+    return {"check": check, "status": status, "severity": "high", "because": "seen"}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., Result]:
+    def runs(*arguments: str) -> Result:
+        environment = {"NODEWARD_COLLECTOR_STATE": str(tmp_path)}
+        return CliRunner().invoke(
+            cli, ["collector", *arguments], env=environment, standalone_mode=False
+        )
+
+    return runs
+
+
+def test_init_makes_what_is_missing_and_leaves_what_is_there(
+    run: Callable[..., Result], tmp_path: Path
+) -> None:
+    assert run("init", "--name", "collector.example").exception is None
+    before = {p.name: p.read_bytes() for p in tmp_path.glob("*.crt")}
+    assert (tmp_path / "ca.key").stat().st_mode & 0o077 == 0
+    assert run("init").exception is None
+    assert {p.name: p.read_bytes() for p in tmp_path.glob("*.crt")} == before
+
+
+def test_a_label_and_a_waiver_are_made_beside_a_running_collector(
+    run: Callable[..., Result],
+) -> None:
+    run("init")
+    assert run("label", "east", "env=prod").exception is None
+    made = run("waive", "a.*", "--reason", "r", "--owner", "o", "--until", "30d")
+    assert re.fullmatch(r"[0-9a-f]{12}\n", made.output)
+    assert run("waive", "a.*", "--reason", "r", "--owner", "o", "--until", "9w9").exception
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"listne": "x"}, "did you mean listen"),
+        ({"listen": "nowhere"}, "invalid literal"),
+        ({"stale_after": "soon"}, "soon"),
+        ({"tls": "yes"}, "must be bool"),
+        ({"connections": True}, "must be int"),
+    ],
+)
+def test_a_wrong_setting_is_named(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(settings.SettingsError, match=said):
+        settings.check(values, "collector.yaml")
+
+
+def test_settings_come_from_file_folder_and_environment(tmp_path: Path) -> None:
+    main = tmp_path / "collector.yaml"
+    main.write_text("listen: 0.0.0.0:1\nstale_after: 1h\n")
+    (tmp_path / "collector.d").mkdir()
+    (tmp_path / "collector.d" / "10.yaml").write_text("listen: 0.0.0.0:2\n")
+    got = settings.load(main, {"NODEWARD_COLLECTOR_METRICS_OPEN": "true"})
+    assert (got.listen, got.stale_after, got.metrics_open) == ("0.0.0.0:2", "1h", True)
+
+
+# -- backup and restore
+
+
+@SQLITE_ONLY
+def test_a_backup_of_a_running_collector_restores_what_was_acknowledged(
+    start: Callable[[], Any], tmp_path: Path
+) -> None:
+    first = start()
+    agent = first.agent("n1")
+    agent.full(_f("a.x", "fail"))
+    url, copy = first.settings.database_url, tmp_path / "copy.db"
+    keep.backup(url, copy)
+    agent.full(_f("a.x", "pass"))
+    first.stop()
+    with pytest.raises(Problem, match="--replace"):
+        keep.restore(url, copy, replace=False)
+    keep.restore(url, copy, replace=True)
+    second = start()
+    assert [f["status"] for f in second.items("/v1/findings")] == ["fail"]
+    agent.url = second.url
+    assert agent.beat().json()["error"]["code"] == "send-full"
+
+
+@SQLITE_ONLY
+def test_what_is_no_backup_is_not_restored(collector: Any, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.db"
+    bad.write_bytes(b"SQLite format 3\0" + b"x" * 5_000)
+    with pytest.raises(Problem, match="no collector's store"):
+        keep.restore(collector.settings.database_url, bad, replace=True)
+    assert collector.items("/v1/nodes") == []
+
+
+def test_pruned_changes_are_in_the_export(collector: Any, tmp_path: Path) -> None:
+    agent = collector.agent("n1")
+    agent.full(_f("a.x", "fail"))
+    agent.full(_f("a.x", "pass"))
+    out = tmp_path / "changes.ndjson.gz"
+    assert keep.prune(collector.center.engine, 2**60, out) == 1
+    with gzip.open(out, "rt") as lines:
+        rows = [json.loads(line) for line in lines]
+    assert [(r["node"], r["check"], r["old"], r["new"]) for r in rows] == [
+        ("n1", "a.x", "fail", "pass")
+    ]
+    assert collector.items("/v1/changes") == []
+
+
+# -- the server
+
+
+def test_it_is_alive_and_ready_and_tells_prometheus(collector: Any) -> None:
+    collector.agent("n1").full(_f())
+    for path in ("/livez", "/readyz"):
+        assert collector.http.get(collector.url + path, timeout=30).text == "ok\n"
+    told = collector.get("/metrics").text
+    assert 'nodeward_findings{check="a.x",severity="high",status="fail"} 1.0' in told
+    assert 'nodeward_nodes{cluster="east",seen="current"} 1.0' in told
+    assert "n1" not in told
+
+
+@SQLITE_ONLY
+def test_every_answer_carries_a_request_id_and_the_one_error_shape(collector: Any) -> None:
+    for path in ("/nothing", "/v1/nodes/east/none", "/v1/findings?limit=0", "/v1/reports"):
+        answer = collector.get(path)
+        assert set(answer.json()["error"]) == {"code", "message", "field"}
+        assert re.fullmatch("[0-9a-f]{16}", answer.headers["X-Request-Id"])
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def _connected(collector: Any) -> ssl.SSLSocket:
+    context = ssl.create_default_context(cafile=collector.ca)
+    port = int(collector.url.rpartition(":")[2])
+    plain = socket.create_connection(("127.0.0.1", port), 30)
+    return context.wrap_socket(plain, server_hostname="127.0.0.1")
+
+
+@SQLITE_ONLY
+def test_headers_that_do_not_end_are_cut_off(
+    start: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nodeward.collector.protocol.HEADERS_S", 0.2)
+    monkeypatch.setattr("nodeward.collector.protocol.SWEEP_S", 0.1)
+    with _connected(start()) as slow:
+        slow.sendall(b"GET /livez HTTP/1.1\r\nx: ")
+        # An orderly end is as good as a hard one.
+        with contextlib.suppress(ssl.SSLError, ConnectionError):
+            assert slow.recv(1) == b""
+
+
+@SQLITE_ONLY
+def test_a_body_that_dawdles_is_a_408(
+    start: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nodeward.collector.api.answer.BODY_S", 0.3)
+    with _connected(start()) as slow:
+        slow.sendall(b"POST /v1/enroll HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
+        assert slow.recv(100).startswith(b"HTTP/1.1 408")
+
+
+@SQLITE_ONLY
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /livez HTTP/1.1\r\n" + b"a: b\r\n" * 100,
+        b"GET /livez HTTP/1.1\r\na: " + b"b" * 100_000,
+        b"GET /" + b"a" * 100_000,
+    ],
+    ids=["many headers", "a long header", "a long path"],
+)
+def test_headers_without_bounds_are_cut_off(collector: Any, head: bytes) -> None:
+    with _connected(collector) as flood:
+        try:
+            flood.sendall(head + b"\r\n")
+            assert not flood.recv(100).startswith(b"HTTP/1.1 200")
+        except (ssl.SSLError, ConnectionError):
+            pass
+    assert collector.http.get(collector.url + "/livez", timeout=30).ok
+
+
+@SQLITE_ONLY
+def test_more_than_can_be_written_is_a_503_that_says_when(
+    collector: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = collector.agent("n1")
+    monkeypatch.setattr("nodeward.collector.store.writer.MOST_WAITING", 0)
+    answer = agent.full(_f())
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
+    monkeypatch.undo()
+    assert agent.full(_f()).status_code == 200
+
+
+@SQLITE_ONLY
+def test_stopping_does_not_wait_for_idle_connections(start: Callable[[], Any]) -> None:
+    running = start()
+    agent = running.agent("n1")
+    agent.full(_f())
+    began = time.monotonic()
+    running.stop()
+    assert time.monotonic() - began < 10
+
+
+def test_the_unit_is_confined() -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("needs systemd-analyze")
+    unit = ROOT / "systemd" / "nodeward-collector.service"
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--threshold=20", str(unit)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-300:]

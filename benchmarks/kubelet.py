@@ -112,7 +112,7 @@ def main() -> None:
         show("the ports alone, wall", columns[1], columns[3], "curl", goal)
 
 
-def run(command: list[str], **extra: str) -> Any:  # noqa: ANN401  what the program printed
+def run(command: list[str], **extra: str) -> Any:
     done = subprocess.run(
         command, capture_output=True, text=True, check=True, env={**os.environ, **extra}
     )

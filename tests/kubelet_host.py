@@ -96,9 +96,10 @@ def start(recording: Path) -> subprocess.Popen[str]:
     program = recording / "binaries" / "v1.36.2" / "kubelet"  # where its version is told
     program.parent.mkdir(parents=True)
     shutil.copy2(Path(sys.executable).resolve(), program)
+    words = kubelet_standin.command((recording / "cmdline.args.txt").read_text().splitlines())
     kubelet = subprocess.Popen(
-        kubelet_standin.command((recording / "cmdline.args.txt").read_text().splitlines()),
-        executable=program,
+        words if not (recording / "private.yaml").exists() else _apart(recording, program, words),
+        executable=None if (recording / "private.yaml").exists() else program,
         stdout=subprocess.PIPE,
         text=True,
         env={
@@ -112,6 +113,13 @@ def start(recording: Path) -> subprocess.Popen[str]:
     if kubelet.stdout.readline() != "ready\n":
         raise RuntimeError("the stand-in did not start")
     return kubelet
+
+
+def _apart(recording: Path, program: Path, words: list[str]) -> list[str]:
+    """The same in a mount namespace of its own, where another file stands for its configuration."""
+    script = 'mount --bind "$1" /var/lib/kubelet/config.yaml && shift && exec -a kubelet "$@"'
+    private = str(recording / "private.yaml")
+    return ["unshare", "--mount", "bash", "-c", script, "sh", private, str(program), *words[1:]]
 
 
 if __name__ == "__main__":

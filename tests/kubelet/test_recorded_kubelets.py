@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -123,6 +124,18 @@ def test_a_port_of_another_program_is_not_the_kubelets(tmp_path: Path) -> None:
     place = prepare("kubeadm", tmp_path)
     (place / "stranger").touch()
     assert scan(place)["kubelet.port.readonly"]["status"] == "pass"
+
+
+def test_a_kubelet_in_another_mount_namespace_is_judged_by_its_own_file(tmp_path: Path) -> None:
+    place = prepare("kubeadm", tmp_path)
+    text = (place / "config.yaml").read_text()
+    (place / "private.yaml").write_text(text + "protectKernelDefaults: false\n")
+    (place / "config.yaml").write_text(text + "protectKernelDefaults: true\n")
+    assert scan(place)["kubelet.protect-kernel-defaults"]["status"] == "fail"
+    (place / "private.yaml").unlink()
+    for left in ("etc", "lib", "binaries"):
+        shutil.rmtree(place / left)
+    assert scan(place)["kubelet.protect-kernel-defaults"]["status"] == "pass"
 
 
 @pytest.mark.parametrize("mode", ["silent", "garbage", "endless", "alert"])

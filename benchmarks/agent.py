@@ -162,8 +162,7 @@ def memory(status: str, name: str) -> int:
 
 def latency(folder: Path, changes: int) -> None:
     """From the rename on disk to the moment at which the collector has the change durably."""
-    sys.path.insert(0, str(ROOT / "tests/agent"))
-    from test_end_to_end import Centre
+    from centre import Centre
 
     os.environ["NODEWARD_METADATA"] = "off"
     centre = Centre(folder / "centre")

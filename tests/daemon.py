@@ -17,6 +17,10 @@ from typing import Any
 
 from kubeadm_tree import build
 
+PYTHON = os.environ.get("NODEWARD_TEST_PYTHON", sys.executable)
+"""The interpreter that is tested: /usr/bin/python3 has the distribution's own libraries."""
+
+SOURCES = [Path(__file__).parents[1] / name for name in ("probes", "agent", "collector")]
 ANONYMOUS = "kubelet.authn.anonymous"
 
 
@@ -41,6 +45,7 @@ class Daemon:
         self._ear.start()
         self.process: subprocess.Popen[bytes] | None = None
         self.watchdog_s: float | None = None
+        self.path: list[Path] = []
 
     def configure(self, **more: Any) -> None:
         token = self.folder / "token"
@@ -64,14 +69,14 @@ class Daemon:
     def start(self) -> None:
         environment = {
             **os.environ,
-            "PYTHONPATH": os.pathsep.join(sys.path),
+            "PYTHONPATH": os.pathsep.join(map(str, [*self.path, *SOURCES])),
             "NOTIFY_SOCKET": str(self.folder / "notify"),
         }
         if self.watchdog_s:
             environment["WATCHDOG_USEC"] = str(int(self.watchdog_s * 1e6))
         log = (self.folder / "log").open("ab")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "nodeward.cli", "agent", "--config", self.folder / "agent.yaml"],
+            [PYTHON, "-m", "nodeward.cli", "agent", "--config", self.folder / "agent.yaml"],
             env=environment, stderr=log,
         )  # fmt: skip
         log.close()

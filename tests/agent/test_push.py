@@ -86,6 +86,22 @@ def test_a_collector_that_lost_its_memory_gets_everything_again(node: Node, stan
     assert stand.posture == {"a": finding("a", "fail"), "b": finding("b")}
 
 
+def test_a_day_without_a_collector_loses_no_change(tmp_path: Path, stand: Any) -> None:
+    """A look every 5 minutes of 24 hours, each with a change."""
+    url, day = stand.url, 24 * 12
+    with contextlib.closing(Node(tmp_path / "n", "http://127.0.0.1:9")) as away:
+        for n in range(day):
+            away.put(finding("a", ("pass", "fail")[n % 2]), finding("b"))
+        assert away.pusher.push().left == day
+    with contextlib.closing(Node(tmp_path / "n", url)) as back:
+        while back.pusher.push().left:
+            pass
+        assert back.spool.tally().dropped == 0
+    told = [f["status"] for report in stand.history for f in report["findings"]
+            if f["check"] == "a"]  # fmt: skip
+    assert told == ["pass", "fail"] * (day // 2)
+
+
 def test_an_answer_that_was_lost_doubles_nothing(node: Node, stand: Any) -> None:
     node.put(finding("a"))
     node.pusher.push()

@@ -7,7 +7,6 @@ import os
 import random
 import signal
 import socket
-import sys
 import time
 import urllib.request
 from collections.abc import Callable
@@ -84,11 +83,8 @@ def test_the_resident_imports_little(make: Make, stand: Any, tmp_path: Path) -> 
         f"path = {str(tmp_path / 'modules')!r} + '.' + str(os.getpid())\n"
         "atexit.register(lambda: open(path, 'w').write('\\n'.join(sys.modules)))\n"
     )
-    sys.path.insert(0, str(tmp_path))
-    try:
-        agent.start()
-    finally:
-        sys.path.remove(str(tmp_path))
+    agent.path = [tmp_path]
+    agent.start()
     agent.heard("READY=1")
     assert agent.process is not None
     pid = agent.process.pid

@@ -141,6 +141,14 @@ def owner(path: str, uid: int, gid: int) -> Spoil:
     return lambda node: os.chown(node.root / path, uid, gid)
 
 
+def etcds_own(node: PkiNode) -> None:
+    """As Debian's etcd package runs it, with keys of its own."""
+    status = node.root / "proc/12/status"
+    status.write_text(status.read_text().replace("Uid:\t0", "Uid:\t107"))
+    for name in ("server", "peer"):
+        os.chown(node.pki / f"etcd/{name}.key", 107, 107)
+
+
 def only_authorities(node: PkiNode) -> None:
     for path in node.pki.rglob("*"):
         if path.is_file() and path.name != "ca.crt":
@@ -392,6 +400,11 @@ KEYS = [
     Case("one key for two components",
          lambda node: node.leaf("etcd/server", LEAFS["etcd/server"][1], node.etcd, key("P-256", 1)),
          (fail("shared-key", "medium", "one key"),)),
+    Case("one key for server and peer of one name",
+         lambda node: node.leaf("etcd/peer", LEAFS["etcd/peer"][1], node.etcd, key("P-256", 5)),
+         (fail("shared-key", "medium", "etcd-server (CN=node1) and etcd-peer (CN=node1)"),)),
+    Case("an authority renewed with its old key", authority("front", Spec(serial=7)), ()),
+    Case("etcd's keys belong to etcd", etcds_own, ()),
     Case("the authority's key for a leaf",
          lambda node: node.leaf("apiserver", LEAFS["apiserver"][1], node.cluster, node.cluster.key),
          (fail("shared-key", "high", "one key"),)),

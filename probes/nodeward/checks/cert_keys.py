@@ -25,9 +25,12 @@ from nodeward.checks.cert_samples import (
 )
 from nodeward.facts.access import octal, readers, replaceable
 from nodeward.facts.clock import Now
+from nodeward.facts.daemons import APISERVER, Daemons, sample
 from nodeward.facts.pki import Guard, Held, Kind, Pem, Pki, PrivateKey
+from nodeward.facts.pki_places import PROGRAM_OF
 from nodeward.facts.pki_roles import SIGNERS
 from nodeward.model import (
+    Absent,
     Evidence,
     Example,
     Params,
@@ -35,12 +38,15 @@ from nodeward.model import (
     Severity,
     Source,
     Status,
+    Unreadable,
     Verdict,
     check,
 )
 
 _KEY = PrivateKey("EC", 256, "aa" * 32)
 _KEY_PATH = "/etc/kubernetes/pki/apiserver.key"
+_NONE = Daemons(())
+_SERVER = Daemons((replace(sample(APISERVER, ""), uid=500),))
 
 
 def key_files(facts: Pki) -> Iterator[tuple[str, Pem]]:
@@ -81,19 +87,25 @@ def _key(mode: int = 0o600, *, uid: int = 0, gid: int = 0, folder: int = 0o755) 
     ),
     sources=(PKI, SECURING),
     examples=(
-        Example(Status.PASS, _key(), "0600, root"),
-        Example(Status.FAIL, _key(0o644), "everyone can read it"),
-        Example(Status.FAIL, _key(0o640, gid=1000), "a group can read it: medium"),
-        Example(Status.FAIL, _key(0o600, uid=1000), "it belongs to a user: medium"),
-        Example(Status.FAIL, _key(0o600, folder=0o777), "it can be replaced"),
-        Example(Status.FAIL, _key(0o644, folder=0o700), "only its directory protects it: low"),
-        Example(Status.NOT_APPLICABLE, NOTHING, "no private key"),
+        Example(Status.PASS, (_key(), _NONE), "0600, root"),
+        Example(Status.PASS, (_key(0o600, uid=500), _SERVER), "0600, its daemon's own user"),
+        Example(Status.FAIL, (_key(0o644), _NONE), "everyone can read it"),
+        Example(Status.FAIL, (_key(0o640, gid=1000), _NONE), "a group can read it: medium"),
+        Example(Status.FAIL, (_key(0o600, uid=1000), _NONE), "it belongs to a user: medium"),
+        Example(Status.FAIL, (_key(0o600, folder=0o777), _NONE), "it can be replaced"),
+        Example(
+            Status.FAIL, (_key(0o644, folder=0o700), _NONE), "only its directory protects it: low"
+        ),
+        Example(Status.NOT_APPLICABLE, (NOTHING, _NONE), "no private key"),
         Example(
             Status.UNKNOWN,
-            together(place("apiserver", _KEY_PATH, kind=Kind.KEY, error="EACCES", guard=None)),
+            (
+                together(place("apiserver", _KEY_PATH, kind=Kind.KEY, error="EACCES", guard=None)),
+                _NONE,
+            ),
             "it may not be looked at",
         ),
-        Example(Status.UNKNOWN, DARK, "processes hidden"),
+        Example(Status.UNKNOWN, (DARK, DARK), "processes hidden"),
     ),
     mappings={
         "sac": ["S15a"],
@@ -101,7 +113,7 @@ def _key(mode: int = 0o600, *, uid: int = 0, gid: int = 0, folder: int = 0o755) 
         "stig": ["V-242451", "V-242466", "V-242467"],
     },
 )
-def key_perms(facts: Pki) -> Verdict:
+def key_perms(facts: Pki, daemons: Daemons | Absent | Unreadable) -> Verdict:
     offences: list[Offence] = []
     dark: list[str] = []
     count = 0
@@ -111,11 +123,21 @@ def key_perms(facts: Pki) -> Verdict:
             dark.append(f"{pem.where}: {pem.error}")
         elif not stat.S_ISREG(pem.guard.mode):
             dark.append(f"{pem.where}: {pem.error or 'no regular file'}")
-        elif found := _looseness(pem.guard, owners=facts.owners):
+        elif found := _looseness(_own(pem.guard, component, daemons), owners=facts.owners):
             offences.append(Offence(found[0], Evidence(component, found[1], pem.where)))
     if not count and not facts.unseen:
         return Verdict.not_applicable("no private key is on this host")
     return verdict(offences, f"{count} private keys belong to root alone", dark=dark, unseen=facts)
+
+
+def _own(at: Guard, component: str, daemons: Daemons | Absent | Unreadable) -> Guard:
+    """The same with the daemon's own user as good as root: etcd's keys belong to etcd."""
+    program = PROGRAM_OF.get(component)
+    daemon = daemons.one(program) if program and isinstance(daemons, Daemons) else None
+    if daemon is None or not daemon.uid:
+        return at
+    folders = tuple(replace(f, uid=0) if f.uid == daemon.uid else f for f in at.folders)
+    return replace(at, uid=0 if at.uid == daemon.uid else at.uid, folders=folders)
 
 
 def _looseness(at: Guard, *, owners: bool) -> tuple[Severity, str] | None:
@@ -195,7 +217,9 @@ def _users_of_keys(facts: Pki) -> dict[str, list[tuple[str, str, str]]]:
     found: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
     for held, one in (*leafs(facts), *anchors(facts)):
         key = one.key.spki_sha256
-        found[key].append((one.subject, held.use.component, held.pem.where))
+        # An authority is known by its name, wherever it is trusted; a leaf by who uses it.
+        name = one.subject if one.is_ca else f"{held.use.component} ({one.subject})"
+        found[key].append((name, held.use.component, held.pem.where))
     for held in facts.held(kind=Kind.PUBLIC_KEY):
         for public in held.pem.public_keys:
             name = "the service account signer"

@@ -41,7 +41,8 @@ class Daemon:
 
     `settings` are those of etcd's environment or configuration file, as flags, with the source of
     each; with a configuration file etcd ignores every other flag (`exclusive`). `container` is
-    the container of a static pod that it runs in: its paths are those of that container.
+    the container of a static pod that it runs in: its paths are those of that container. `uid` is
+    the user that it runs as.
     """
 
     program: str
@@ -53,6 +54,7 @@ class Daemon:
     exclusive: bool = False
     container: Container | None = None
     root: str = ""
+    uid: int | None = None
 
     def flag(self, name: str) -> str | None:
         """The value that counts, None where it is not set."""
@@ -121,6 +123,7 @@ def of_processes(processes: tuple[Process, ...], manifests: Manifests | None) ->
                 process.pid,
                 process.started_at,
                 container=_container(process, manifests),
+                uid=process.uid,
             )
 
 

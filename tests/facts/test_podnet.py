@@ -43,6 +43,10 @@ CID = "f" * 64
             UID,
         ),
         (f"0::/../../kubepods.slice/kubepods-pod{UNDER}.slice/cri-containerd-{CID}.scope", UID),
+        (f"0::/../../pod{UID}/{CID}", UID),  # seen from another pod of the same class
+        (f"0::/../../../burstable/pod{UID}/{CID}", UID),
+        (f"0::/../../pod{STATIC}/{CID}", STATIC),
+        (f"0::/../x/pod{UID}/{CID}", None),
         (f"0::/kubepods/besteffort/pod{UID}", UID),
         ("0::/system.slice/kubelet.service\n", None),
         ("0::/kubepods.slice\n", None),

@@ -316,6 +316,8 @@ def build(made: Lab, scenario: dict[str, Any]) -> None:
     for path, text in scenario.get("files", {}).items():
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(text)
+    for name, text in scenario.get("pod_rules", {}).items():
+        run("nsenter", "-t", str(made.pods[name]), "-n", "nft", "-f", "-", text=text)
     for argv in scenario.get("rules", []):
         run(*argv[:-1], text=argv[-1]) if argv[0] == "nft" else run(*argv)
 

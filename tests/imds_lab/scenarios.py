@@ -148,6 +148,15 @@ SCENARIOS: dict[str, dict[str, Any]] = {
         "aws-v1", rules=[nft_output("ip daddr 169.254.169.254 meta skuid != 0 reject")],
         on_host=["default/own"],
     ),
+    "aws, a pod's own rule about users": on_aws(
+        "aws-v1",
+        pods=[WEB, DB],
+        # What is let through is the uid that nodeward says it takes, in the first pod alone.
+        pod_rules={
+            "default/web": nft_output("meta nfproto ipv4 meta skuid != 61183 reject")[-1],
+            "prod/db": nft_output("meta nfproto ipv4 meta skuid 61183 reject")[-1],
+        },
+    ),
     "aws, told by cloud-init": on_aws(
         "aws-v2-hop1", params={}, files={"/run/cloud-init/cloud-id": "aws\n"}
     ),
@@ -237,6 +246,10 @@ MATRIX: dict[str, tuple[dict[str, str], dict[str, dict[str, str]]]] = {
     ),
     "aws, iptables-legacy": (aws(OPEN), {"default/web": aws(TIMEOUT)}),
     "aws, the node's own processes kept off": (aws(REFUSED), {"default/web": aws(OPEN)}),
+    "aws, a pod's own rule about users": (
+        aws(OPEN),
+        {"default/web": aws(OPEN), "prod/db": aws(REFUSED)},
+    ),
     "aws, told by cloud-init": (aws(TOKEN), {"default/web": aws(HOP)}),
     "aws, no pods": (aws(OPEN), {}),
     "no cloud": ({}, {}),

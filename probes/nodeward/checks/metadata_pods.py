@@ -5,7 +5,7 @@ from __future__ import annotations
 from nodeward.facts.cloud import Cloud, Sign
 from nodeward.facts.endpoints import BY_NAME, SECRET_ATTRIBUTES, Kind, sent_table
 from nodeward.facts.firewall import NodeRules
-from nodeward.facts.matrix import Matrix, judge, reached, shown
+from nodeward.facts.matrix import Matrix, judge, reached
 from nodeward.facts.metadata import (
     UNCLEAR,
     Cell,
@@ -192,7 +192,9 @@ def pod_reach(
     rules: NodeRules | Absent | Unreadable,
     p: Metadata,
 ) -> Verdict:
-    return judge(Matrix(cloud, networks, pods, host, p, rules), JUDGED, severity=_weaker)
+    return judge(
+        Matrix(cloud, networks, pods, host, p, rules), JUDGED, severity=_weaker, whole=True
+    )
 
 
 @check(
@@ -324,27 +326,27 @@ def imdsv1(
     if not any(e.version_one for e in BY_NAME.values() if e.cloud == name):
         return Verdict.not_applicable(f"{name} has no session tokens that it could demand")
     matrix = Matrix(cloud, networks, pods, host, p, rules)
-    rows = [("host", matrix.host_cells), *((f"pod {p}", p.cells) for p in matrix.places)]
-    rows = [(who, tuple(c for c in found if _first_version(c))) for who, found in rows]
-    evidence = most([Evidence(who, shown(found)) for who, found in rows if found])
-    said = [(who, c) for who, found in rows for c in found if c.outcome in _SAYS_VERSION]
-    for who, cell in said:
-        if cell.outcome is Outcome.OPEN:
-            return Verdict.failed(f"{who} is answered without a token: {cell}", *evidence)
+    rows = [("host", matrix.host_cells), *((f"pod {at}", at.cells) for at in matrix.places)]
+    said = [
+        (who, cell)
+        for who, found in rows
+        for cell in found
+        if BY_NAME[cell.endpoint].version_one and cell.outcome in _SAYS_VERSION
+    ]
+    open_ones = [(who, cell) for who, cell in said if cell.outcome is Outcome.OPEN]
+    if open_ones:
+        evidence = most([Evidence(who, str(cell)) for who, cell in open_ones])
+        who, cell = open_ones[0]
+        return Verdict.failed(f"{who} is answered without a token: {cell}", *evidence)
     if not said:
-        return Verdict.unknown(
-            "no place here gets an answer, so the version cannot be told", *evidence
-        )
-    return Verdict.passed(f"without a token there is no data: {said[0][1]}", *evidence)
+        return Verdict.unknown("no place here gets an answer, so the version cannot be told")
+    who, cell = said[0]
+    return Verdict.passed(f"without a token there is no data: {cell}", Evidence(who, str(cell)))
 
 
 _SAYS_VERSION = frozenset(
     {Outcome.OPEN, Outcome.TOKEN, Outcome.TOKEN_WANTED, Outcome.HOP_LIMIT, Outcome.DENIED}
 )
-
-
-def _first_version(cell: Cell) -> bool:
-    return BY_NAME[cell.endpoint].version_one
 
 
 @check(

@@ -63,14 +63,20 @@ def judge(
     bad: Callable[[Cell], bool] = reached,
     what: str = "use",
     severity: Callable[[Cell], Severity | None] = lambda _: None,
+    whole: bool = False,
 ) -> Verdict:
     """Fail when a pod's network gets a bad cell of these kinds, unknown while one is unclear or
-    untested, pass when each was asked and none is bad. A node without pods proves nothing."""
+    untested, pass when each was asked and none is bad. A node without pods proves nothing.
+
+    One rule shows the `whole` matrix; the others show what is bad or unclear, so that not every
+    pod that comes or goes changes every finding.
+    """
     early = why_not(matrix.cloud, matrix.p) or _nothing_to_ask(matrix, kinds)
     if early is not None:
         return early
     rows = [(place, tuple(c for c in place.cells if c.kind in kinds)) for place in matrix.places]
-    evidence = (*most(_rows(rows, bad)), *_beside(matrix, kinds))
+    shown_rows = rows if whole else [r for r in rows if _rank(r, bad) < FINE]
+    evidence = (*most(_rows(shown_rows, bad)), *_beside(matrix, kinds))
     evidence += tuple(rule_evidence(matrix, kinds))
     offenders = [(p, [c for c in found if bad(c)]) for p, found in rows]
     offenders = [(p, found) for p, found in offenders if found]
@@ -82,12 +88,12 @@ def judge(
             f" {_named(p for p, _ in offenders)} ({cell.outcome})"
         )
         return Verdict.failed(because, *evidence, severity=severity(cell))
+    none = f"none of {_networks(len(rows))}" if whole else "no pod network"
     doubt = _doubt(matrix, rows)
     if doubt:
-        return Verdict.unknown(f"none of {_networks(len(rows))} is seen to {what} it, but {doubt}",
-                               *evidence)  # fmt: skip
+        return Verdict.unknown(f"{none} is seen to {what} it, but {doubt}", *evidence)
     names = ", ".join(dict.fromkeys(c.endpoint for _, found in rows for c in found))
-    return Verdict.passed(f"none of {_networks(len(rows))} can {what} {names}", *evidence)
+    return Verdict.passed(f"{none} can {what} {names}", *evidence)
 
 
 def _networks(count: int) -> str:
@@ -148,20 +154,23 @@ def _families(found: Iterable[Cell]) -> str:
     return " and ".join(sorted({"IPv6" if cell.ipv6 else "IPv4" for cell in found}))
 
 
-def _rows(
-    rows: list[tuple[Place, tuple[Cell, ...]]], bad: Callable[[Cell], bool]
-) -> list[Evidence]:
+Row = tuple[Place, tuple[Cell, ...]]
+FINE = 2
+
+
+def _rank(row: Row, bad: Callable[[Cell], bool]) -> int:
+    """0 for a row with a bad cell, 1 for an unclear one, FINE for the rest."""
+    place, found = row
+    if any(bad(c) for c in found):
+        return 0
+    return 1 if place.problem or any(c.outcome in UNCLEAR for c in found) else FINE
+
+
+def _rows(rows: list[Row], bad: Callable[[Cell], bool]) -> list[Evidence]:
     """A line a network of pods, the worst first."""
-
-    def rank(row: tuple[Place, tuple[Cell, ...]]) -> int:
-        place, found = row
-        if any(bad(c) for c in found):
-            return 0
-        return 1 if place.problem or any(c.outcome in UNCLEAR for c in found) else 2
-
     return [
         Evidence(f"pod {place}", shown(found) or place.problem, f"network namespace {place.inode}")
-        for place, found in sorted(rows, key=rank)
+        for place, found in sorted(rows, key=lambda row: _rank(row, bad))
     ]
 
 

@@ -12,9 +12,10 @@ from nodeward.model import Fact
 
 # cgroupfs: /kubepods/burstable/pod<uid>/<container>; systemd: kubepods-burstable-pod<uid with _>
 # .slice/cri-containerd-<container>.scope, both also below other groups (kind, nested runtimes).
+# From inside another pod the way there starts with "/..", and kubepods may be left out.
 # A static pod's uid is the hash of its manifest: 32 hexadecimal digits.
 _POD = re.compile(
-    rb"kubepods[^\n]*?[/-]pod"
+    rb"(?:kubepods[^\n]*?[/-]|:/(?:\.\./)+(?:(?:burstable|besteffort)/)?)pod"
     rb"([0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}|[0-9a-f]{32})(?=[/.:\n]|\Z)"
 )
 _INODE = re.compile(r"net:\[([0-9]+)\]")

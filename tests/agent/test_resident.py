@@ -255,3 +255,38 @@ def test_random_kills_lose_and_double_nothing(make: Make, stand: Any) -> None:
 @pytest.mark.timeout(3600)
 def test_a_thousand_random_kills(make: Make, stand: Any) -> None:
     kills(make, stand, 1000, seed=2)
+
+
+def test_who_makes_many_events_does_not_keep_the_agent_busy(make: Make, stand: Any) -> None:
+    """A neighbour of a watched file that is written all the time."""
+    agent = make(stand.url)
+    agent.start()
+    agent.heard("READY=1")
+    assert stand.wait_for(lambda: status_of(stand) == "pass")
+    assert agent.process is not None
+    before = switches(agent.process.pid)
+    start = time.monotonic()
+    while (passed := time.monotonic() - start) < 2:
+        (agent.root / "var/lib/kubelet/noise").write_text("x")
+    assert switches(agent.process.pid) - before < 40 * passed
+    agent.set_anonymous(True)
+    assert stand.wait_for(lambda: status_of(stand) == "fail")
+
+
+def switches(pid: int) -> int:
+    """How often it has waited for something."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("voluntary_ctxt")).split()[1])
+
+
+def test_a_worker_is_bounded(make: Make, stand: Any) -> None:
+    agent = make(stand.url, looks={"memory_limit_bytes": 300 << 20, "cpu_limit_s": 7})
+    agent.start()
+    limits = ""
+    until = time.monotonic() + 30
+    while "7                    12" not in limits and time.monotonic() < until:
+        for pid in agent.workers():
+            with contextlib.suppress(OSError):
+                limits = Path(f"/proc/{pid}/limits").read_text()
+        time.sleep(0.005)
+    assert str(300 << 20) in limits

@@ -50,6 +50,10 @@ FLOOR_KINDS = ("module", "process", "listener", "route", "pod")
 LOST_FOR_S = 3600.0
 """How long an overflow is told after it happened."""
 
+REST_S = 0.05
+"""After events were taken, so long none are: who makes many of them wakes us 20 times a second at
+most, whatever they are about."""
+
 
 def now() -> float:
     """Seconds of the boot clock: it counts suspend, and nobody can set it."""
@@ -75,6 +79,7 @@ class Resident:
         self._status = ""
         self._own_cpu_s = _own_cpu_s()
         self._next_ping = 0.0
+        self._rests_until = 0.0
         self._wake, self._waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._signals: set[int] = set()
         self._settle(config)
@@ -179,9 +184,10 @@ class Resident:
 
     def _patience(self) -> float:
         waits = [wait_s(self._state, now(), self._pace)]
-        watchdog = watchdog_s()
-        if watchdog is not None:
+        if watchdog_s() is not None:
             waits.append(max(0.0, self._next_ping - now()))
+        if self._rests_until > now():
+            waits.append(self._rests_until - now())
         return min(waits)
 
     def _wait(self, seconds: float) -> Iterator[Happened]:
@@ -196,9 +202,10 @@ class Resident:
 
     def _fds(self) -> Iterator[int]:
         yield self._wake
-        if self._files is not None and self._files.fd >= 0:
-            yield self._files.fd
-        yield from self._events.sockets
+        if now() >= self._rests_until:
+            if self._files is not None and self._files.fd >= 0:
+                yield self._files.fd
+            yield from self._events.sockets
         if self._listener is not None:
             yield from self._listener.fds
         for worker in self._workers():
@@ -214,9 +221,11 @@ class Resident:
                 os.read(self._wake, 4096)
         elif self._files is not None and fd == self._files.fd:
             stale, overflow = self._files.read()
+            self._rests_until = now() + REST_S
             yield from self._changed(stale, lost=overflow)
         elif fd in self._events.sockets:
             kind, lost = self._events.read(fd)
+            self._rests_until = now() + REST_S
             yield from self._changed(set(self._plan.events.get(kind or "", ())), lost=lost)
         elif self._listener is not None and fd in self._listener.fds:
             self._listener.read(fd)

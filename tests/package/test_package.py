@@ -70,6 +70,39 @@ def test_kernel_modules_are_seen_from_inside_the_sandbox(node: Node) -> None:
         )
 
 
+ENTER = """\
+import os
+from nodeward.host import rights
+fd = os.open(open("/run/pod").read().strip(), os.O_RDONLY)
+rights.enter_network(fd)
+rights.drop_all()
+print("inside", os.listdir("/proc/self/net").count("tcp"), len(open("/proc/net/dev").readlines()))
+"""
+
+
+@pytest.mark.parametrize("drop_in", [True, False])
+def test_the_networks_of_pods_can_be_entered_with_the_drop_in_and_not_without(
+    node: Node, drop_in: bool
+) -> None:
+    folder = "/etc/systemd/system/nodeward-agent.service.d"
+    if drop_in:
+        node.sh(f"mkdir -p {folder}; cp /usr/share/nodeward/drop-ins/50-netns.conf {folder}")
+    node.sh(
+        "systemd-run -q --unit=pod unshare --net sleep 300;"
+        "echo /proc/$(systemctl show pod -p MainPID --value)/ns/net >/run/pod; chmod 644 /run/pod"
+    )
+    node.write("/srv/enter.py", ENTER)
+    node.write(
+        f"{folder}/look.conf",
+        "[Unit]\nConditionPathExistsGlob=\n[Service]\nType=oneshot\nWatchdogSec=0\nRestart=no\n"
+        "ExecStart=\nExecStart=/usr/bin/python3 -I /srv/enter.py\nSyslogIdentifier=looker\n",
+    )
+    node.sh("chmod 755 /srv; chmod 644 /srv/enter.py; systemctl daemon-reload; systemctl start nodeward-agent || :")
+    said = node.sh("journalctl --sync; journalctl -t looker -o cat")
+    # Two lines of heading and one interface: the network of `unshare` has nothing but lo.
+    assert ("inside 1 3" in said) is drop_in, said
+
+
 def test_one_look_without_a_daemon_goes_to_the_journal(node: Node) -> None:
     node.sh("systemctl start nodeward-scan")
     lines = node.sh("journalctl --sync; journalctl -t nodeward-scan --no-pager -o cat").splitlines()

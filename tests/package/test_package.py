@@ -97,7 +97,9 @@ def test_the_networks_of_pods_can_be_entered_with_the_drop_in_and_not_without(
         "[Unit]\nConditionPathExistsGlob=\n[Service]\nType=oneshot\nWatchdogSec=0\nRestart=no\n"
         "ExecStart=\nExecStart=/usr/bin/python3 -I /srv/enter.py\nSyslogIdentifier=looker\n",
     )
-    node.sh("chmod 755 /srv; chmod 644 /srv/enter.py; systemctl daemon-reload; systemctl start nodeward-agent || :")
+    node.sh(
+        "chmod 755 /srv; chmod 644 /srv/enter.py; systemctl daemon-reload; systemctl start nodeward-agent || :"
+    )
     said = node.sh("journalctl --sync; journalctl -t looker -o cat")
     # Two lines of heading and one interface: the network of `unshare` has nothing but lo.
     assert ("inside 1 3" in said) is drop_in, said

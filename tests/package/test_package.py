@@ -98,7 +98,8 @@ def test_the_networks_of_pods_can_be_entered_with_the_drop_in_and_not_without(
         "ExecStart=\nExecStart=/usr/bin/python3 -I /srv/enter.py\nSyslogIdentifier=looker\n",
     )
     node.sh(
-        "chmod 755 /srv; chmod 644 /srv/enter.py; systemctl daemon-reload; systemctl start nodeward-agent || :"
+        "chmod 755 /srv; chmod 644 /srv/enter.py;"
+        "systemctl daemon-reload; systemctl start nodeward-agent || :"
     )
     said = node.sh("journalctl --sync; journalctl -t looker -o cat")
     # Two lines of heading and one interface: the network of `unshare` has nothing but lo.

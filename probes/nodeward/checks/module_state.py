@@ -296,7 +296,14 @@ def _sources(exposures: Iterable[Exposure]) -> list[Evidence]:
 
 
 def _next_boot(node: KernelModules) -> KernelModules:
-    """This host with nothing in /run and the sysctls that its files set."""
+    """This host with nothing in /run and the sysctls that its files set. Kept."""
+    kept = node.memo.get("next boot")
+    if not isinstance(kept, KernelModules):
+        kept = node.memo["next boot"] = _rebooted(node)
+    return kept
+
+
+def _rebooted(node: KernelModules) -> KernelModules:
     disabled, _ = node.boot_sysctl.get("kernel.modules_disabled", ("0", ""))
     modprobe, _ = node.boot_sysctl.get("kernel.modprobe", (DEFAULT_MODPROBE, ""))
     helper = node.helper

@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 
 from nodeward.facts import install_command as command
-from nodeward.facts.globs import matches
 from nodeward.facts.modprobe_conf import Configuration, Rule, soft_dependencies
 from nodeward.facts.module_index import Index, module_name, normal
 
@@ -154,8 +154,7 @@ class Modprobe:
     def _by_config(self, name: str) -> tuple[Found, ...]:
         return tuple(
             Found(r.value, r.name, r.place, self.is_builtin(r.value))
-            for r in self.conf.of("alias")
-            if matches(r.name, name)
+            for r in self.conf.matching("alias", name)
         )
 
     def _by_name(self, name: str) -> tuple[Found, ...]:
@@ -223,7 +222,11 @@ class Modprobe:
 
     def blacklisted(self, name: str) -> Rule | None:
         """The blacklist rule with exactly this name."""
-        return next((r for r in self.conf.of("blacklist") if r.name == name), None)
+        return self._blacklist.get(name)
+
+    @cached_property
+    def _blacklist(self) -> Mapping[str, Rule]:
+        return {r.name: r for r in reversed(self.conf.of("blacklist"))}
 
     def softdep(self, name: str) -> Rule | None:
         """The first softdep rule whose pattern matches."""

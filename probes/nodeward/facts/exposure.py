@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 
 from nodeward.facts.autoload import Does, Event, Run
 from nodeward.facts.errors import ParseError
@@ -54,9 +55,9 @@ def _shown(state: State, because: str, *evidence: Evidence) -> Exposure:
 
 def expose(node: KernelModules, component: Component) -> Exposure:
     """The worst over the kernels and sets of folders that this host may have. Kept."""
-    kept = node._memo.get(component.name)
+    kept = node.memo.get(component.name)
     if not isinstance(kept, Exposure):
-        kept = node._memo[component.name] = _expose(node, component)
+        kept = node.memo[component.name] = _expose(node, component)
     return kept
 
 
@@ -355,6 +356,7 @@ def _traced(state: State, because: str, variant: Variant, *played: tuple[Request
     """With the chain of each request as evidence."""
     last = next((e.place or e.detail for e in reversed(played[0][1].events) if e.place), "")
 
+    @cache
     def trace() -> tuple[Evidence, ...]:
         return tuple(row for request, run in played for row in chain(variant, request, run))
 

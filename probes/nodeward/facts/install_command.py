@@ -19,16 +19,18 @@ MODPROBE = frozenset({"modprobe", "/sbin/modprobe", "/usr/sbin/modprobe", "/bin/
 INSMOD = frozenset({"insmod", "/sbin/insmod", "/usr/sbin/insmod"})
 SHELLS = frozenset({"sh", "/bin/sh", "/usr/bin/sh", "bash", "/bin/bash", "/usr/bin/bash"})
 PATH = ("/sbin", "/usr/sbin", "/bin", "/usr/bin")  # what the kernel gives its helper
-_REDIRECT = re.compile(r"\s*(?:[12&]?>>?\s*(?:&[12]|/dev/null)|<\s*/dev/null)(?=\s|$)")
+_REDIRECT = re.compile(r"\s*(?:[12&]?>>?\s*(?:&[12]|/dev/null)|<\s*/dev/null)(?=[\s;&|]|$)")
 _JOINT = re.compile(r"\s*(;|&&|\|\||\n)\s*")
 _STRANGE = re.compile(r"[|&;<>()$`{}*?\[\]!]")
 
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """Ends with this status and does nothing else."""
+    """Ends with this status and does nothing else; None: with that of the step before.
+    `final` ends the whole command."""
 
-    status: int
+    status: int | None
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +68,6 @@ def steps(command: str, programs: Mapping[str, bool]) -> tuple[tuple[Joint, Step
         if part.strip(" \t"):
             step = _step(part, programs)
             found.append((";" if joint == "\n" else joint, step))
-            if isinstance(step, Exit) and part.split()[0] == "exit" and joint in (";", "\n"):
-                break
     return tuple(found) or ((";", Exit(0)),)
 
 
@@ -90,12 +90,18 @@ def _step(part: str, programs: Mapping[str, bool]) -> Step:
     except ValueError:
         return Exit(2)  # the shell's syntax error
     if words and words[0] == "exec":
-        words = words[1:]
+        after = _step(part.strip().removeprefix("exec"), programs)
+        if isinstance(after, Exit):
+            return Exit(after.status, final=True)
+        return after if len(words) == 1 else Unclear("exec of another program")
     if not words:
-        return Exit(0)
+        return Exit(None)
     if words[0] in SHELLS and words[1:2] == ["-c"] and len(words) == 3:
         inner = steps(words[2], programs)
-        return inner[0][1] if len(inner) == 1 else Unclear("a shell within a shell")
+        if len(inner) != 1:
+            return Unclear("a shell within a shell")
+        only = inner[0][1]
+        return Exit(only.status or 0) if isinstance(only, Exit) else only
     if _STRANGE.search(part):
         return Unclear(f"the shell is asked for more than plain commands: {part[:60]!r}")
     return _program(words, programs)
@@ -122,9 +128,10 @@ def _program(words: list[str], programs: Mapping[str, bool]) -> Step:
 
 def _exit(words: list[str]) -> Step:
     if len(words) == 1:
-        return Exit(0)
-    status = words[1].rstrip("\r")
-    return Exit(int(status) & 0xFF) if status.isdecimal() and "\r" not in words[1] else Exit(2)
+        return Exit(None, final=True)
+    if not words[1].isdecimal():  # a carriage return makes it so
+        return Exit(2, final=True)
+    return Exit(int(words[1]) & 0xFF, final=True)
 
 
 def _modprobe(arguments: list[str]) -> Step:
@@ -174,8 +181,10 @@ def play(
         if joint == "||" and status is True:
             continue
         match step:
-            case Exit(code):
-                status = code == 0
+            case Exit(code, final):
+                status = status if code is None else code == 0
+                if final:
+                    break
             case Modprobe():
                 status = modprobe(step)
             case Unclear(why):

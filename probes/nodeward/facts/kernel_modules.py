@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import ClassVar, NamedTuple
 
 from nodeward.facts.autoload import Kernel, Modprobe, Program
@@ -98,7 +99,8 @@ class KernelModules(Fact):
     is not known.
     `loaded` is None when it is not known; `modular` is False where the running kernel has no
     loadable modules. `boot_sysctl` is what the configuration will set at the next boot, with its
-    place. `assumed` names what was taken from the kernel's defaults.
+    place. `assumed` names what was taken from the kernel's defaults. `memo` keeps what was
+    worked out of all this: judging again costs next to nothing.
     """
 
     events: ClassVar[tuple[str, ...]] = ("module", "sysctl")
@@ -117,7 +119,7 @@ class KernelModules(Fact):
     boot_sysctl: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     assumed: tuple[str, ...] = ()
     errors: tuple[tuple[str, str], ...] = ()
-    _memo: dict[object, object] = field(default_factory=dict, repr=False, compare=False)
+    memo: dict[object, object] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def live_names(self) -> frozenset[str]:
@@ -127,18 +129,18 @@ class KernelModules(Fact):
     def fresh(self) -> KernelModules:
         """The same without what was worked out before; parsed indexes are kept."""
         indexes: dict[object, object] = {
-            k: v for k, v in self._memo.items() if isinstance(k, tuple) and k[0] == "index"
+            k: v for k, v in self.memo.items() if isinstance(k, tuple) and k[0] == "index"
         }
-        return replace(self, _memo=indexes)
+        return replace(self, memo=indexes)
 
     def variants(self) -> Iterator[Variant]:
         """Each kernel under each set of folders. ParseError when an index is damaged."""
         for tree in self.kernels:
             for habits in distinct(self.habits, self.entries):
                 key = (tree.release, tree.folder, habits)
-                kept = self._memo.get(key)
+                kept = self.memo.get(key)
                 if not isinstance(kept, Variant):
-                    kept = self._memo[key] = self._variant(tree, habits)
+                    kept = self.memo[key] = self._variant(tree, habits)
                 yield kept
 
     def _variant(self, tree: KernelTree, habits: Habits) -> Variant:
@@ -170,9 +172,9 @@ class KernelModules(Fact):
         reads = Reads.TRIES if self.live else Reads.EITHER
         reads = Reads.TEXTS if program is Program.BUSYBOX else reads
         key = ("index", tree.release, tree.folder, reads)
-        kept = self._memo.get(key)
+        kept = self.memo.get(key)
         if not isinstance(kept, Index):
-            kept = self._memo[key] = read_index(tree.files, reads)
+            kept = self.memo[key] = read_index(tree.files, reads)
         return kept
 
 
@@ -214,6 +216,7 @@ class Variant:
         return replace(self, engine=replace(self.engine, kernel=kernel, _runs={}), doors={})
 
 
+@lru_cache(maxsize=64)
 def version(release: str) -> tuple[int, int]:
     """`6.1.0-56-cloud-amd64` -> (6, 1); (0, 0) where it does not begin so."""
     found = re.match(r"(\d+)\.(\d+)", release)

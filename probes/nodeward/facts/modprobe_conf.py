@@ -297,7 +297,7 @@ class Configuration:
     unread: tuple[Entry, ...] = ()
     dirs: tuple[str, ...] = ALL_DIRS
     _memo: dict[str, tuple[Rule, ...]] = field(default_factory=dict, repr=False, compare=False)
-    _first: dict[str, First] = field(default_factory=dict, repr=False, compare=False)
+    _first: dict[str, Named] = field(default_factory=dict, repr=False, compare=False)
 
     def of(self, kind: str) -> tuple[Rule, ...]:
         """The rules of one kind, in their order."""
@@ -307,9 +307,16 @@ class Configuration:
 
     def first(self, kind: str, module: str) -> Rule | None:
         """The first rule of a kind whose name, a pattern, matches a module's."""
+        return self._named(kind).first(module)
+
+    def matching(self, kind: str, name: str) -> tuple[Rule, ...]:
+        """All rules of a kind whose name, a pattern, matches, in their order."""
+        return self._named(kind).all(name)
+
+    def _named(self, kind: str) -> Named:
         if kind not in self._first:
-            self._first[kind] = First(self.of(kind))
-        return self._first[kind](module)
+            self._first[kind] = Named(self.of(kind))
+        return self._first[kind]
 
     def plus(self, path: str, lines: Sequence[str]) -> Configuration:
         """The same with one more file, sorted in where its name belongs."""
@@ -325,21 +332,28 @@ class Configuration:
         )
 
 
-class First:
-    """The first of several rules that matches a name: literal names at once, patterns in turn."""
+class Named:
+    """Rules by name: those with literal names at once, patterns in turn."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._rules = rules
-        self._literal: dict[str, int] = {}
+        self._literal: dict[str, list[int]] = {}
         self._wild: list[int] = []
         for i, rule in enumerate(rules):
             if WILD.isdisjoint(rule.name) and "\\" not in rule.name:
-                self._literal.setdefault(rule.name, i)
+                self._literal.setdefault(rule.name, []).append(i)
             else:
                 self._wild.append(i)
 
-    def __call__(self, name: str) -> Rule | None:
-        best = self._literal.get(name, len(self._rules))
+    def all(self, name: str) -> tuple[Rule, ...]:
+        """Every rule that matches, in the order given."""
+        wild = [i for i in self._wild if matches(self._rules[i].name, name)]
+        literal = self._literal.get(name, [])
+        return tuple(self._rules[i] for i in (sorted(literal + wild) if wild else literal))
+
+    def first(self, name: str) -> Rule | None:
+        """The first that matches."""
+        best = self._literal.get(name, [len(self._rules)])[0]
         for i in self._wild:
             if i >= best:
                 break

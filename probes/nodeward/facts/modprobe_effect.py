@@ -46,15 +46,22 @@ class Useless(NamedTuple):
 
 
 def useless(node: KernelModules, variant: Variant) -> tuple[Useless, ...]:
-    """All such lines under one way of reading, in the order of their files."""
-    found = [
+    """All such lines under one way of reading, in the order of their files. Kept."""
+    key = ("useless", variant.tree.release, variant.tree.folder, variant.habits)
+    kept = node.memo.get(key)
+    if not isinstance(kept, tuple):
+        kept = node.memo[key] = tuple(_useless(node, variant))[:MOST_LINES]
+    return kept
+
+
+def _useless(node: KernelModules, variant: Variant) -> list[Useless]:
+    return [
         *_thrown_away(variant),
         *_not_read(node, variant),
         *_masked(variant),
         *_rules(node, variant),
         *_on_command_line(node, variant),
     ]
-    return tuple(found[:MOST_LINES])
 
 
 # --- lines that kmod does not take at all ----------------------------------------------------

@@ -26,8 +26,16 @@ def file_name(node: KernelModules, name: str) -> str:
 def fix(node: KernelModules, component: Component, file: str) -> tuple[str, ...]:
     """The fewest lines after which the engine finds the component kept out; () if there are none.
 
-    Modules of its own that are loaded now are taken to be gone, as after a boot.
+    Modules of its own that are loaded now are taken to be gone, as after a boot. Kept.
     """
+    key = ("fix", component.name, file)
+    kept = node.memo.get(key)
+    if not isinstance(kept, tuple):
+        kept = node.memo[key] = _search(node, component, file)
+    return kept
+
+
+def _search(node: KernelModules, component: Component, file: str) -> tuple[str, ...]:
     try:
         variants = [v.without(component.modules) for v in node.variants()]
     except ParseError:  # nothing can be proved on a damaged index

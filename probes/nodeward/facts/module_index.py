@@ -199,7 +199,7 @@ class Table:
         for key in self._places:
             if not WILD.isdisjoint(key):
                 head = key[:HEAD]
-                found.setdefault(head if WILD.isdisjoint(head) else "", []).append(key)
+                found.setdefault(head if WILD.isdisjoint(head) else "*", []).append(key)
         return found
 
     def get(self, name: str) -> str | None:
@@ -208,7 +208,7 @@ class Table:
 
     def match(self, name: str) -> tuple[str, ...]:
         places = list(self._places.get(name, ()) if WILD.isdisjoint(name) else ())
-        for pattern in (*self._wild.get(name[:HEAD], ()), *self._wild.get("", ())):
+        for pattern in (*self._wild.get(name[:HEAD], ()), *self._wild.get("*", ())):
             if matches(pattern, name):
                 places += self._places[pattern]
         return tuple(self.rows[i][1] for i in sorted(places))

@@ -59,9 +59,10 @@ class WhatProgram(Query[ProgramKind]):
             return ProgramKind(name, real, writable)
         raw = host.read(self.path, limit=PROGRAM_LIMIT)
         kind = _called(_from_bytes(raw), self.path.rpartition("/")[2])
-        told = re.search(rb"kmod version (\d+)", raw) if kind == "kmod" else None
+        at = raw.find(b"kmod version ")
+        told = re.match(rb"\d+", raw[at + 13 : at + 20]) if kind == "kmod" and at >= 0 else None
         dirs = _dirs(raw) if kind == "kmod" else ()
-        return ProgramKind(kind, real, writable, dirs, int(told[1]) if told else None)
+        return ProgramKind(kind, real, writable, dirs, int(told[0]) if told else None)
 
 
 def _called(kind: str, name: str) -> str:
@@ -82,7 +83,7 @@ def _from_bytes(raw: bytes) -> str:
 
 
 def _dirs(raw: bytes) -> tuple[str, ...]:
-    found = [d for d in _DIRS if re.search(rb"(?:^|\0)" + re.escape(d) + rb"\0", raw)]
+    found = [d for d in _DIRS if b"\0" + d + b"\0" in raw]
     if b"/etc/modprobe.d" not in found:
         return ()  # its library holds them, or the build has folders of its own
     return (*(d.decode() for d in found), "/lib/modprobe.d")

@@ -126,6 +126,24 @@ def test_of_two_kubelets_the_worse_one_is_reported(tmp_path: Path) -> None:
     assert "2 kubelets run here" in found.because
 
 
+def test_a_kubelet_of_a_node_inside_a_container_is_another_nodes(tmp_path: Path) -> None:
+    inner = Run(V136, ("kubelet", f"--config={CONFIG}", "--anonymous-auth=true"), pid=900)
+    root = kubelet_hosts.build(Host({CONFIG: CLOSED}, (WITH_CONFIG, inner)), tmp_path / "host")
+    for pid, network in ((1, "net:[1]"), (812, "net:[1]"), (900, "net:[2]")):
+        place = root / "proc" / str(pid) / "ns" / "net"
+        place.parent.mkdir(parents=True)
+        place.symlink_to(network)
+    assert judge(root).status is Status.PASS
+
+
+def test_a_kubelet_that_is_gone_while_we_look_is_judged_by_what_was_seen(tmp_path: Path) -> None:
+    root = kubelet_hosts.build(Host({CONFIG: CLOSED}, (WITH_CONFIG,)), tmp_path / "host")
+    for name in ("environ", "cwd", "status", "stat"):
+        (root / "proc/812" / name).unlink()
+    assert judge(root).status is Status.PASS
+    assert judge(root, "kubelet.config.drift").status is Status.UNKNOWN
+
+
 def test_a_file_changed_after_the_start_is_judged_and_reported_as_drift(tmp_path: Path) -> None:
     opened = HEAD + "authentication: {anonymous: {enabled: true}}\n"
     root = kubelet_hosts.build(Host({CONFIG: opened}, (WITH_CONFIG,)), tmp_path / "host")

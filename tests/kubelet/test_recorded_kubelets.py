@@ -21,14 +21,14 @@ TESTS = Path(__file__).parents[1]
 pytestmark = pytest.mark.root
 
 
-def scan(folder: Path, *arguments: str, mode: str = "") -> dict[str, Any]:
+def scan(folder: Path, *arguments: str, mode: str = "", **environment: str) -> dict[str, Any]:
     """Findings by check of the host that the folder describes."""
     done = subprocess.run(
         ["unshare", "--net", "--pid", "--mount", "--fork", "--mount-proc", "--kill-child",
          sys.executable, str(TESTS / "kubelet_host.py"), str(folder), "-o", "json",
          "--check", "kubelet.*", *arguments],
         capture_output=True, text=True, timeout=120, check=False,
-        env={**os.environ, "STANDIN_MODE": mode},
+        env={**os.environ, "STANDIN_MODE": mode, **environment},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "hunter2" not in done.stdout  # a password in a pod that /pods shows
@@ -124,6 +124,13 @@ def test_a_port_of_another_program_is_not_the_kubelets(tmp_path: Path) -> None:
     place = prepare("kubeadm", tmp_path)
     (place / "stranger").touch()
     assert scan(place)["kubelet.port.readonly"]["status"] == "pass"
+
+
+def test_nothing_is_asked_where_asking_is_switched_off(tmp_path: Path) -> None:
+    found = scan(prepare("kubeadm", tmp_path), NODEWARD_KUBELET="off")
+    assert found["kubelet.authn.anonymous"]["status"] == "pass"
+    assert "not probed" in found["kubelet.authn.anonymous"]["because"]
+    assert found["kubelet.port.healthz-bind"]["because"].startswith("the health port listens on")
 
 
 def test_a_kubelet_in_another_mount_namespace_is_judged_by_its_own_file(tmp_path: Path) -> None:

@@ -167,6 +167,11 @@ def _anonymous(kubelet: Kubelet, answers: Answers) -> Verdict:
             "a path without a handler gets the kubelet's own 404: everything is allowed",
         ),
         Example(
+            Status.FAIL,
+            (example(C, "{}"), answers(pods=reply(200), unhandled=reply(405))),
+            "a switched off handler says so, to anyone",
+        ),
+        Example(
             Status.PASS,
             (
                 example(C, "authorization: {mode: AlwaysAllow}"),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from nodeward.facts.listeners import Listener
-from nodeward.model import Fact
+from nodeward.model import Fact, Params
 
 PODS, UNHANDLED = "/pods", "/debug/pprof/"
 """A path that tells who may read, and one without a handler below a registered root: it passes
@@ -18,6 +18,19 @@ SECURE, READ_ONLY, HEALTHZ, EXTRA = "secure", "read-only", "healthz", "extra"
 PROXY_METRICS, PROXY_HEALTHZ = "kube-proxy metrics", "kube-proxy healthz"
 
 _ANONYMOUS = "system:anonymous"
+
+
+@dataclass(frozen=True, slots=True)
+class KubeletPorts(Params):
+    """`probe` off: no port is asked, only listeners are read. The numbers are where to look for
+    what no configuration of the kubelet names."""
+
+    section: ClassVar[tuple[str, ...]] = ("kubelet",)
+
+    probe: Literal["auto", "off"] = "auto"
+    read_only: int = 10255
+    proxy_metrics: int = 10249
+    proxy_healthz: int = 10256
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +53,10 @@ class Reply:
 
     @property
     def unhandled(self) -> bool:
-        """The kubelet's own 404, which only an authorized caller gets to see."""
-        return self.status == 404 and self.text.startswith("404: Page Not Found")
+        """The kubelet's own 404, which only an authorized caller gets to see; 405 where the
+        handlers below this root are switched off."""
+        own = self.text.startswith("404: Page Not Found")
+        return self.status == 405 or (self.status == 404 and own)
 
     def __str__(self) -> str:
         return str(self.status) if self.status is not None else self.outcome

@@ -13,7 +13,7 @@ from typing import Any
 from nodeward.facts import kubelet_answers as facts
 from nodeward.facts.der import DerError
 from nodeward.facts.kubelet import Kubelet
-from nodeward.facts.kubelet_answers import KubeletAnswers, Port, Reply, Tls
+from nodeward.facts.kubelet_answers import KubeletAnswers, KubeletPorts, Port, Reply, Tls
 from nodeward.facts.listeners import Listener, Listeners
 from nodeward.facts.x509 import parse_certificate, parse_name
 from nodeward.host import Host, HostError, OfflineError
@@ -24,23 +24,24 @@ from nodeward.probes.registry import probe
 
 SECURE_S, READ_ONLY_S, EXTRA_S, OTHER_S = 2.0, 1.1, 1.0, 0.3
 MOST_EXTRA = 1
-READ_ONLY_PORT, PROXY_METRICS_PORT, PROXY_HEALTHZ_PORT = 10255, 10249, 10256
 
 
 @probe
-def read_kubelet_answers(host: Host, kubelet: Kubelet, listeners: Listeners) -> KubeletAnswers:
-    look = _Look(host, kubelet, listeners)
+def read_kubelet_answers(
+    host: Host, kubelet: Kubelet, listeners: Listeners, at: KubeletPorts
+) -> KubeletAnswers:
+    look = _Look(host, kubelet, listeners, probed=at.probe != "off")
     secure = look.port(
         _number(kubelet, "port", 10250), (facts.PODS, facts.UNHANDLED), SECURE_S, tls=True
     )
-    read_only = _number(kubelet, "readOnlyPort", READ_ONLY_PORT) or READ_ONLY_PORT
+    read_only = _number(kubelet, "readOnlyPort", at.read_only) or at.read_only
     health = _number(kubelet, "healthzPort", 10248)
     ports = {
         facts.SECURE: secure,
         facts.READ_ONLY: look.port(read_only, (facts.PODS,), READ_ONLY_S),
         facts.HEALTHZ: look.port(health, ("/healthz",)),
-        facts.PROXY_METRICS: look.port(PROXY_METRICS_PORT, ("/healthz",), owner="kube-proxy"),
-        facts.PROXY_HEALTHZ: look.port(PROXY_HEALTHZ_PORT, ("/healthz",), owner="kube-proxy"),
+        facts.PROXY_METRICS: look.port(at.proxy_metrics, ("/healthz",), owner="kube-proxy"),
+        facts.PROXY_HEALTHZ: look.port(at.proxy_healthz, ("/healthz",), owner="kube-proxy"),
     }
     known = {p.number for p in ports.values()}
     extra = [look.port(n, (facts.PODS,), EXTRA_S) for n in look.others(known)][:MOST_EXTRA]
@@ -56,9 +57,9 @@ def _number(kubelet: Kubelet, path: str, otherwise: int) -> int:
 class _Look:
     """One kubelet's listeners, and the questions put to them."""
 
-    def __init__(self, host: Host, kubelet: Kubelet, listeners: Listeners) -> None:
+    def __init__(self, host: Host, kubelet: Kubelet, listeners: Listeners, *, probed: bool) -> None:
         self.host, self.kubelet, self.listeners = host, kubelet, listeners
-        self.probed = True
+        self.probed = probed
         self.configz: Mapping[str, Any] | None = None
 
     def others(self, known: Iterable[int]) -> list[int]:

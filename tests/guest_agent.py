@@ -11,6 +11,7 @@ import errno
 import gzip
 import json
 import os
+import select
 import shutil
 import socket
 import subprocess
@@ -20,6 +21,7 @@ import traceback
 import tty
 from typing import Any
 
+from nodeward.agent.netlink import Events
 from nodeward.facts.exposure import expose, switched_off
 from nodeward.facts.kernel_modules import KernelModules
 from nodeward.facts.module_fix import fix
@@ -182,6 +184,18 @@ def mend(component: str) -> list[str]:
     lines = fix(look(), BY_NAME[component], file)
     put({f"/etc/modprobe.d/{file}": "".join(f"{line}\n" for line in lines)}, {})
     return list(lines)
+
+
+def heard(trigger: str) -> dict[str, Any]:
+    """What the agent's event sockets tell of a trigger: kinds of events, or why there are none."""
+    events = Events(["module", "process"], ["kubelet"], "/")
+    did = fire(trigger)
+    kinds = set()
+    for _ in range(20):
+        for fd in select.select(list(events.sockets), [], [], 0.25)[0]:
+            kinds.add(events.read(fd)[0])
+    events.close()
+    return {"did": did, "heard": sorted(kinds - {None}), "failed": events.failed}
 
 
 def main(port: str) -> None:

@@ -91,3 +91,12 @@ def test_the_fix_really_blocks(guest: Guest) -> None:
     rows = guest.ask("scenario", {}, {}, [], ["sock4-dccp", "sock6-dccp", "sock4-sctp"])
     assert [row["did"]["ok"] for row in rows] == [False, False, False]
     assert [row["said"]["ok"] for row in rows] == [False, False, False]
+
+
+def test_a_module_that_loads_is_heard(guest: Guest) -> None:
+    """By the socket that wakes the agent; and here, too, the kernel would tell of processes."""
+    guest.load("up")
+    told = guest.ask("heard", "sock4-sctp")
+    assert "sctp" in told["did"]["loaded"]
+    assert told["failed"] == {}
+    assert told["heard"] == ["module"]

@@ -20,6 +20,9 @@ from certificate_maker import (
     write,
 )
 from child import as_nobody, open_to_all
+from nodeward.agent.runner import Looker, examine
+from nodeward.agent.scan import scan, select
+from nodeward.facts.clock import Now
 from nodeward.host import DeniedError, TreeHost
 from nodeward.host.pem import KeyRow, PemContents, PemFile
 from nodeward.model import Finding
@@ -140,8 +143,6 @@ def test_an_unreadable_key_is_judged_by_its_mode(node: PkiNode) -> None:
                 raise DeniedError(path, "EACCES")
             return super().read(path, limit=limit)
 
-    from nodeward.agent.scan import scan, select
-
     (node.root / "etc/kubernetes/pki/apiserver.key").chmod(0o644)
     rules = select(["cert.key-perms", "cert.shared-key"])
     report = scan(Closed(node.root), rules, at=NOW.timestamp())
@@ -176,8 +177,6 @@ def test_a_directory_that_may_not_be_searched_leaves_it_open(node: PkiNode) -> N
             if path == "/var/lib/kubelet/pki":
                 raise DeniedError(path, "EACCES")
             return super().names(path)
-
-    from nodeward.agent.scan import scan, select
 
     rules = select(["cert.key-perms", "cert.rotation-stalled", "cert.ca-expiry", "cert.chain"])
     report = scan(Closed(node.root), rules, at=NOW.timestamp())
@@ -268,7 +267,7 @@ def test_no_kubeconfig_breaks_the_look(node: PkiNode, text: str) -> None:
 
 
 def test_a_kubeconfig_that_cannot_be_read_is_named(node: PkiNode) -> None:
-    write(node.root / "etc/kubernetes/scheduler.conf", "a: b: c")
+    write(node.root / "etc/kubernetes/scheduler.conf", "clusters: b: c")
     found = node.findings(glob="cert.kubeconfig-insecure")["cert.kubeconfig-insecure"]
     assert found.status == "unknown"
     assert "/etc/kubernetes/scheduler.conf: not YAML, line 1" in found.because
@@ -296,3 +295,28 @@ def test_traditional_and_pkcs8_keys_are_the_same_key(tmp_path: Path) -> None:
         write(tmp_path / name, text)
     host = TreeHost(tmp_path)
     assert host.ask(PemFile("/a")).keys == host.ask(PemFile("/b")).keys
+
+
+def test_many_files_below_tmp_cost_little_and_are_told(node: PkiNode) -> None:
+    for number in range(20):
+        filler = "x" * (255 << 10)
+        write(node.root / f"tmp/{number}.conf", f"clusters: []\nfiller: {filler}\n")
+    found = node.findings(glob="cert.superadmin")["cert.superadmin"]
+    assert found.status == "unknown"
+    assert "too many files" in found.because
+    assert node.findings()["cert.expiry.apiserver"].status == "pass"
+
+
+def test_components_of_kubeconfigs_are_not_absent_when_those_cannot_be_read(node: PkiNode) -> None:
+    from nodeward.facts.kubeconfig import Kubeconfigs
+    from nodeward.facts.pki import Pki
+    from nodeward.model import Seen, Unreadable
+
+    looker = Looker(TreeHost(node.root))
+    looker.readings[Kubeconfigs] = Unreadable("Kubeconfigs", "took longer than 20 s")
+    reading = looker.look(Pki)
+    assert isinstance(reading, Seen)
+    looker.readings[Now] = Seen(Now(NOW.timestamp()))
+    (found,) = examine(looker, select(["cert.expiry.scheduler"]))
+    assert found.status == "unknown"
+    assert "took longer" in found.because

@@ -79,6 +79,8 @@ class KubeconfigFile(Query[KubeconfigContents]):
 
     def answer(self, host: TreeHost) -> KubeconfigContents:
         raw = host.read(self.path, limit=KUBECONFIG_LIMIT)
+        if not any(word in raw for word in (b"clusters", b"users", b"contexts")):
+            return KubeconfigContents(error="no kubeconfig")
         try:
             value = load(raw)
         except ValueError as exc:

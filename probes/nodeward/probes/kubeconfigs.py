@@ -30,6 +30,7 @@ from nodeward.probes.pki_files import Files, of_contents
 from nodeward.probes.registry import probe
 
 MOST_COPIES = 500
+LARGEST_COPY, LARGEST_COPIES = 256 << 10, 4 << 20  # bytes of one, and of all: YAML costs 1 s a MiB
 _WEBHOOK_FLAGS = ("authorization-config", "admission-control-config-file")
 _NO_KUBECONFIG = "no kubeconfig"
 
@@ -120,11 +121,17 @@ class _Search:
                     self.add(f"{folder}/{name}", "cni", in_use=True)
 
     def of_copies(self) -> None:
+        """Anyone may write below /tmp: what a look costs is bounded, and what is left out told."""
+        count = total = 0
         for path in self.copies():
-            if len(self.found) > MOST_COPIES:
+            size = self.files.size(path)
+            if path in self.found or size is None or size > LARGEST_COPY:
+                continue
+            count, total = count + 1, total + size
+            if count > MOST_COPIES or total > LARGEST_COPIES:
+                self.files.unseen.append(f"{path} and more: too many files that may be kubeconfigs")
                 return
-            if path not in self.found and self.files.regular(path):
-                self.add(path, "copy", in_use=False)
+            self.add(path, "copy", in_use=False)
 
     def copies(self) -> Iterator[str]:
         homes = [f"{HOMES}/{name}" for name in self.files.names(HOMES)]

@@ -56,11 +56,21 @@ def read_pki(
         uses=tuple(search.uses),
         distribution=node.distribution,
         owners=_owned(host, pems.values()),
-        unseen=tuple(files.unseen),
+        unseen=(
+            *files.unseen,
+            *_not_read(daemons, "the arguments of daemons"),
+            *_not_read(kubelet, "the kubelet's settings"),
+            *_not_read(kubeconfigs, "kubeconfigs"),
+        ),
         control_plane=node.control_plane,
         rotates=_rotates(kubelet),
         supervisor_started=_supervisor_started(processes),
     )
+
+
+def _not_read(reading: object, what: str) -> tuple[str, ...]:
+    """What a place would have named is then missing here, and that must be known."""
+    return (f"{what}: {reading.error}",) if isinstance(reading, Unreadable) else ()
 
 
 def _supervisor_started(processes: Processes | Absent | Unreadable) -> float | None:

@@ -50,11 +50,13 @@ class Files:
             return True  # it is there, or may be: reading it will tell
         return True
 
-    def regular(self, path: str) -> bool:
+    def size(self, path: str) -> int | None:
+        """Bytes of a regular file; None for anything else."""
         try:
-            return self.host.stat(path).mode & 0o170000 == 0o100000
+            at = self.host.stat(path)
         except HostError:
-            return False
+            return None
+        return at.size if at.mode & 0o170000 == 0o100000 else None
 
     def real(self, path: str) -> str:
         try:

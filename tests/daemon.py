@@ -50,7 +50,7 @@ class Daemon:
     def configure(self, **more: Any) -> None:
         token = self.folder / "token"
         token.write_text(self.token)
-        collector: dict[str, Any] = {"urls": [self.url], "timeout_s": 5} if self.url else {}
+        collector: dict[str, Any] = {"urls": [self.url], "timeout_s": 30} if self.url else {}
         if self.ca:
             collector["ca"] = [self.ca]
         tree = {

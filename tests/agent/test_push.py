@@ -37,7 +37,7 @@ class Node:
         self.spool = Spool(folder, SpoolBounds(), moment)
         self.identity = Identity(folder / "identity", machine)
         self.token: str | None = "join-me"
-        self.centre = Centre(Collector(urls=urls, timeout_s=3, **how), folder)
+        self.centre = Centre(Collector(urls=urls, timeout_s=30, **how), folder)
         self.pusher = Pusher(self.centre, self.identity, self.spool, "n1", "c1", self.vouch, HEAD)
 
     def vouch(self) -> dict[str, str] | None:

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+SQLITE_ONLY = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+
 
 def _f(check: str = "a.x", status: str = "fail") -> dict[str, Any]:
     return {"check": check, "status": status, "severity": "high", "because": "seen"}
@@ -31,6 +33,7 @@ def _until(condition: Callable[[], bool], within_s: float) -> None:
 # -- join tokens
 
 
+@SQLITE_ONLY
 @pytest.mark.parametrize(
     "how",
     [
@@ -50,6 +53,7 @@ def test_a_join_token_is_good_for_what_it_was_made_for(
     assert agent.full(_f()).status_code == 401
 
 
+@SQLITE_ONLY
 def test_a_token_of_one_use_enrols_one_key_and_that_one_again(
     collector: Any, new_agent: Any
 ) -> None:
@@ -60,6 +64,7 @@ def test_a_token_of_one_use_enrols_one_key_and_that_one_again(
     assert second.enrol(token).status_code == 403
 
 
+@SQLITE_ONLY
 def test_a_proof_by_another_key_is_refused(collector: Any, new_agent: Any) -> None:
     agent, other = (new_agent(collector.url, collector.ca, "n1") for _ in range(2))
     stolen = agent.enrol("x", public_key=__import__("base64").b64encode(other.public).decode())
@@ -78,6 +83,7 @@ def test_a_token_that_names_no_node_leaves_the_key_pending_until_approved(
     assert agent.full(_f()).status_code == 200
 
 
+@SQLITE_ONLY
 def test_a_second_key_for_a_live_node_waits_and_then_supersedes(
     collector: Any, new_agent: Any
 ) -> None:
@@ -119,6 +125,7 @@ def test_a_report_that_its_key_did_not_sign_quarantines_the_key(collector: Any) 
     assert agent.send_mac("/v1/heartbeat", b"{}").status_code == 403
 
 
+@SQLITE_ONLY
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -140,6 +147,7 @@ def test_a_session_does_not_admit_what_it_did_not_mac(
     assert agent.send_mac("/v1/reports", body, **spoil).status_code == 401
 
 
+@SQLITE_ONLY
 def test_a_session_is_of_one_key_only(collector: Any) -> None:
     one, two = collector.agent("n1"), collector.agent("n2")
     one.open_session()
@@ -174,6 +182,7 @@ def test_revocation_reaches_every_replica_within_five_seconds(
     assert agent.send_mac("/v1/heartbeat", b"{}").status_code == 403
 
 
+@SQLITE_ONLY
 def test_a_quarantined_key_speaks_again_once_released(collector: Any) -> None:
     agent = collector.agent("n1")
     agent.full(_f("a.x", "fail"), seq=1)

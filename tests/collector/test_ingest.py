@@ -53,6 +53,7 @@ def test_the_same_report_again_gives_the_same_answer_and_no_row(collector: Any, 
     assert _rows(collector, "SELECT count(*) FROM report")[0][0] == 1
 
 
+@SQLITE_ONLY
 def test_compressing_it_anew_does_not_make_it_another_report(collector: Any, f: Make) -> None:
     agent = collector.agent("n1")
     raw = json.dumps(agent.body("full", [f("a.x", "fail")])).encode()
@@ -101,6 +102,7 @@ def test_a_foreign_node_in_the_body_is_refused_and_both_are_told(collector: Any,
     assert collector.items("/v1/findings") == []
 
 
+@SQLITE_ONLY
 def test_a_lower_seq_is_refused(collector: Any, f: Make) -> None:
     agent = collector.agent("n1")
     agent.full(f("a.x", "fail"), seq=7)
@@ -118,6 +120,7 @@ def test_another_report_under_a_seq_that_was_used_quarantines_the_key(
     assert collector.items("/v1/findings")[0]["status"] == "fail"
 
 
+@SQLITE_ONLY
 def test_a_boot_that_had_ended_and_speaks_again_is_a_clone(collector: Any, f: Make) -> None:
     agent = collector.agent("n1")
     assert agent.full(f("a.x", "fail"), boot="one", seq=1).status_code == 200
@@ -132,8 +135,23 @@ def test_counters_say_what_the_postures_say(collector: Any, f: Make) -> None:
         agent.full(f("a.x", "fail"), f("a.y", "pass"))
         agent.delta(f("a.y", "fail" if number else "unknown"))
     got = {c["check"]: c["nodes"] for c in collector.items("/v1/checks")}
+    _totals_are_the_sums(collector)
+    collector.post("/v1/nodes/east/n0/retire")
+    _totals_are_the_sums(collector)
     none = {"pass": 0, "fail": 0, "not-applicable": 0, "unknown": 0, "error": 0}
     assert got == {"a.x": none | {"fail": 3}, "a.y": none | {"fail": 2, "unknown": 1}}
+
+
+def _totals_are_the_sums(collector: Any) -> None:
+    rows = _rows(collector, "SELECT rule, cluster, value, nodes FROM total WHERE nodes <> 0")
+    sums = _rows(
+        collector,
+        "SELECT 0, cluster, value, sum(nodes) FROM counter GROUP BY cluster, value"
+        " UNION ALL SELECT rule, 0, value, sum(nodes) FROM counter GROUP BY rule, value"
+        " UNION ALL SELECT 0, p.cluster, 0, count(*) FROM posture p JOIN node n ON n.id = p.node"
+        ' WHERE p."set" IS NOT NULL AND n.retired_at IS NULL GROUP BY p.cluster',
+    )
+    assert sorted(map(tuple, rows)) == sorted(tuple(r) for r in sums if r[3])
 
 
 def test_folding_changes_nothing_that_is_shown(collector: Any, f: Make) -> None:

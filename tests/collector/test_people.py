@@ -158,6 +158,7 @@ def test_an_unknown_filter_is_refused_and_not_ignored(collector: Any) -> None:
     assert (answer.status_code, answer.json()["error"]["field"]) == (400, "sttus")
 
 
+@SQLITE_ONLY
 def test_acts_are_in_the_audit_log_and_refused_ones_are_not(collector: Any) -> None:
     agent = collector.agent("n1")
     collector.post(f"/v1/agents/{agent.id}/revoke")
@@ -166,6 +167,7 @@ def test_acts_are_in_the_audit_log_and_refused_ones_are_not(collector: Any) -> N
     assert acts == [("admin", "agent.revoke", agent.id)]
 
 
+@SQLITE_ONLY
 def test_a_revoked_token_is_nobodys(collector: Any) -> None:
     token = collector.access("x")
     with collector.center.engine.connect() as connection:
@@ -195,6 +197,7 @@ def test_pages_follow_each_other_without_gap_or_repeat(collector: Any) -> None:
     assert sorted((n["score"] for n in by_score), reverse=True) == [n["score"] for n in by_score]
 
 
+@SQLITE_ONLY
 def test_an_etag_saves_the_body(collector: Any) -> None:
     tag = collector.get("/v1/checks").headers["ETag"]
     headers = {"Authorization": f"Bearer {collector.admin}", "If-None-Match": tag}
@@ -225,6 +228,7 @@ def test_a_waiver_stands_beside_the_finding_once_another_approved_it(collector: 
     assert [f["waiver"] for f in collector.items("/v1/findings")] == [None, None]
 
 
+@SQLITE_ONLY
 def test_an_expired_waiver_resurfaces_the_finding_and_stays_in_the_history(collector: Any) -> None:
     collector.agent("n1").full(_f("a.x", "fail"))
     made = _waive(collector, collector.access("maker", Role.OPERATOR)).json()["id"]
@@ -235,6 +239,7 @@ def test_an_expired_waiver_resurfaces_the_finding_and_stays_in_the_history(colle
     assert [w["id"] for w in collector.items("/v1/waivers", state="expired")] == [made]
 
 
+@SQLITE_ONLY
 def test_a_waiver_stays_within_its_makers_clusters(collector: Any) -> None:
     collector.agent("n1", "east")
     token = collector.access("east", Role.OPERATOR, cluster="east")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
@@ -49,6 +50,7 @@ class Center:
         self.pulse = Pulse(self.engine)
         self.sessions = Sessions(self.engine)
         self.metrics = Metrics(self)
+        self._stopping = threading.Event()
 
     def ask(self, asker: Asker, question: Callable[[Db], T]) -> T:
         """Answer a question within the asker's scope. Blocks: call it in a thread."""
@@ -65,18 +67,20 @@ class Center:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """The background work; at the end, what is queued is written."""
+        stopping = asyncio.Event()
         tasks = [
-            asyncio.create_task(_every(POLL_S, self.keys.poll), name="poll keys"),
-            asyncio.create_task(_every(POLL_S, self._looks), name="poll looks"),
-            asyncio.create_task(_every(TIDY_S, self._tidy), name="tidy"),
-            asyncio.create_task(_every(FLUSH_S, self._flush), name="flush heartbeats"),
-            asyncio.create_task(_every(FOLD_S, self._fold), name="fold reports"),
+            asyncio.create_task(_every(POLL_S, self.keys.poll, stopping), name="poll keys"),
+            asyncio.create_task(_every(POLL_S, self._looks, stopping), name="poll looks"),
+            asyncio.create_task(_every(TIDY_S, self._tidy, stopping), name="tidy"),
+            asyncio.create_task(_every(FLUSH_S, self._flush, stopping), name="flush heartbeats"),
+            asyncio.create_task(_every(FOLD_S, self._fold, stopping), name="fold reports"),
         ]
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
+            # Not cancelled: a thread that is at work would keep its connection open.
+            self._stopping.set()
+            stopping.set()
             await asyncio.gather(*tasks, return_exceptions=True)
             await asyncio.to_thread(self.close)
 
@@ -112,17 +116,18 @@ class Center:
             self.writer.act_now(lambda connection: flush(connection, beats))
 
     def _fold(self) -> None:
-        while fold_some(self.engine, self.writer, now_ms()):
+        while fold_some(self.engine, self.writer, now_ms()) and not self._stopping.is_set():
             pass
 
 
-async def _every(seconds: float, act: Callable[[], object]) -> None:
+async def _every(seconds: float, act: Callable[[], object], stopping: asyncio.Event) -> None:
     """Run it in a thread, now and again and again; a failure is logged and does not end it."""
-    while True:
+    while not stopping.is_set():
         try:
             await asyncio.to_thread(act)
         except (SQLAlchemyError, Problem, LookupError) as exc:
             log.warning("%s: %s", getattr(act, "__name__", "background work"), exc)
         except Exception:
             log.exception("a defect in the background")
-        await asyncio.sleep(seconds)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), seconds)

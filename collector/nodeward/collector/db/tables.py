@@ -115,6 +115,16 @@ counter = Table(  # nodes of a cluster that have a check at a value
     PrimaryKeyConstraint("rule", "cluster", "value"),
     sqlite_with_rowid=False,
 )
+total = Table(  # the same summed: cluster 0 is the fleet; check 0 is all checks, and value 0 nodes
+    "total",
+    meta,
+    Column("rule", Integer, nullable=False),
+    Column("cluster", Integer, nullable=False),
+    Column("value", SmallInteger, nullable=False),
+    Column("nodes", Integer, nullable=False),
+    PrimaryKeyConstraint("rule", "cluster", "value"),
+    sqlite_with_rowid=False,
+)
 node = Table(  # who there is; rarely written
     "node",
     meta,

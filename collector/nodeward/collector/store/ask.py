@@ -16,7 +16,7 @@ from functools import cached_property
 from itertools import islice
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, false, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, and_, false, func, or_, select
 
 from nodeward.collector.clock import rfc3339
 from nodeward.collector.db import tables as t
@@ -33,7 +33,7 @@ from nodeward.model import Severity, Status
 STALE_MS: Final = 15 * 60_000
 """A node not heard of for this long is stale: three heartbeats missed."""
 MOST: Final = 500
-FEW_NODES: Final = 20_000
+FEW_NODES: Final = 2_000
 """Up to so many nodes with a finding are gathered by their sets and sorted; more are walked."""
 
 
@@ -351,26 +351,43 @@ def _hits(db: Db, want: Filter) -> Iterator[_Hit]:
 
 def _counts_by_value(db: Db, want: Filter, rules: set[int] | None) -> Mapping[int, int]:
     """How many findings there are at each value, from the counters."""
-    c = t.counter.c
-    query = select(c.value, func.sum(c.nodes).label("nodes")).group_by(c.value)
-    clusters = _clusters(db, want)
-    if clusters is not None:
-        query = query.where(c.cluster.in_(sorted(clusters)) if clusters else false())
-    if rules is not None:
-        query = query.where(c.rule.in_(sorted(rules)))
+    table, conditions = _counted(db, want, rules)
+    c = table.c
+    query = select(c.value, func.sum(c.nodes).label("nodes")).where(*conditions).group_by(c.value)
     return {row.value: int(row.nodes) for row in db.connection.execute(query)}
+
+
+def _counted(
+    db: Db, want: Filter, rules: set[int] | None
+) -> tuple[Table, list[ColumnElement[bool]]]:
+    """The smallest table that has the counts: totals wherever all checks or all clusters meet."""
+    within = _clusters(db, want)
+    table = t.counter if rules is not None and within is not None else t.total
+    c = table.c
+    out: list[ColumnElement[bool]] = [c.value != NONE]
+    if rules is not None:
+        out.append(c.rule.in_(sorted(rules)))
+    elif table is t.total:
+        out.append(c.rule == 0)
+    if within is not None:
+        out.append(c.cluster.in_(sorted(within)) if within else false())
+    elif rules is not None:
+        out.append(c.cluster == 0)
+    else:
+        out.append(c.cluster != 0)
+    return table, out
 
 
 def _hits_at(
     db: Db, want: Filter, level: int, rules: set[int] | None, after: tuple[int, int], *, few: bool
 ) -> Iterator[_Hit]:
     """Findings at one level by node, after (node, rule)."""
-    value = LEVELS[level]
-    batch = 2 * want.limit + 2
-    sets = _sets_at(level, rules)
+    value, sets = LEVELS[level], _sets_at(level, rules)
     node_id, rule_id = after
+    batch = 2 * want.limit + 2
     while True:
-        rows = _nodes_with(db, want, sets, node_id, batch, few=few)
+        pairs = _nodes_with(db, want, sets, node_id, batch, few=few)
+        rows = _rows_of(db, want, [pair.node for pair in pairs])
         states = db.names.states(db.connection, {row.set for row in rows})
         for row in rows:
             state = states[row.set]
@@ -382,9 +399,9 @@ def _hits_at(
                 if want.waived is not None and want.waived != _is_waived(db, row, rule):
                     continue
                 yield _Hit(level, row, rule)
-        if len(rows) < batch:
+        if len(pairs) < batch:
             return
-        node_id, rule_id = rows[-1].id, 2**62
+        node_id, rule_id = pairs[-1].node + 1, -1
 
 
 def _sets_at(level: int, rules: set[int] | None) -> Select[Any]:
@@ -400,10 +417,32 @@ def _sets_at(level: int, rules: set[int] | None) -> Select[Any]:
 def _nodes_with(
     db: Db, want: Filter, sets: Select[Any], node_id: int, batch: int, *, few: bool
 ) -> Sequence[Record]:
+    """Ids of nodes that have one of these sets, from that id on.
+
+    Few are gathered by the index on sets and sorted; of many the first are found sooner by walking
+    the nodes in order, so the index is hidden from the planner. Names come in a second step:
+    joining first would join all.
+    """
     p = t.posture.c
-    query = _NODE.where(*_within(db, want), *_seen(db, want), p.node >= node_id)
-    query = query.where(p.set.in_(sets)).order_by(p.node).limit(batch)
-    return db.connection.execute(query).all()
+    of_set = p.set if few else p.set + 0
+    query = select(p.node).where(p.node >= node_id, of_set.in_(sets))
+    clusters = _clusters(db, want)
+    if clusters is not None:
+        query = query.where(p.cluster.in_(sorted(clusters)) if clusters else false())
+    if want.node is not None or want.seen is not None:
+        query = query.join(t.node, t.node.c.id == p.node).where(*_seen(db, want))
+    if want.node is not None:
+        query = query.where(t.node.c.name == want.node)
+    return db.connection.execute(query.order_by(p.node).limit(batch)).all()
+
+
+def _rows_of(db: Db, want: Filter, nodes: Sequence[int]) -> Sequence[Record]:
+    """These nodes with all that is shown of them, without those that `seen` leaves out."""
+    if not nodes:
+        return []
+    p = t.posture.c
+    query = _NODE.where(p.node.in_(nodes), p.set.is_not(None), *_seen(db, want))
+    return db.connection.execute(query.order_by(p.node)).all()
 
 
 def _is_waived(db: Db, row: Record, rule: int) -> bool:
@@ -523,12 +562,15 @@ def value_json(value: int) -> Mapping[str, str] | None:
 
 def checks(db: Db, want: Filter) -> Page:
     """How many nodes have each check at each status, from the counters."""
-    c = t.counter.c
-    query = select(c.rule, c.value, func.sum(c.nodes).label("nodes")).group_by(c.rule, c.value)
-    clusters = _clusters(db, want)
-    if clusters is not None:
-        query = query.where(c.cluster.in_(sorted(clusters)) if clusters else false())
     rules = rules_of(db, want)
+    within = _clusters(db, want)
+    c = t.total.c if within is None else t.counter.c
+    query = select(c.rule, c.value, func.sum(c.nodes).label("nodes")).group_by(c.rule, c.value)
+    query = query.where(c.rule != 0)
+    if within is None:
+        query = query.where(c.cluster == 0)
+    else:
+        query = query.where(c.cluster.in_(sorted(within)) if within else false())
     by_check: dict[str, Counter[str]] = {}
     worst: dict[str, int] = {}
     for row in db.connection.execute(query):
@@ -553,17 +595,18 @@ def checks(db: Db, want: Filter) -> Page:
 def clusters(db: Db, want: Filter) -> Page:
     """The posture of each cluster: nodes, and findings by status, from the counters."""
     within = _clusters(db, want)
-    c, p = t.counter.c, t.posture.c
+    c = t.total.c
     counts: dict[int, Counter[str]] = {}
-    query = select(c.cluster, c.value, func.sum(c.nodes).label("nodes"))
-    for row in db.connection.execute(query.group_by(c.cluster, c.value)):
+    sizes: dict[int, int] = {}
+    for row in db.connection.execute(select(c.cluster, c.value, c.nodes).where(c.rule == 0)):
+        if row.value == NONE:
+            sizes[row.cluster] = row.nodes
+            continue
         status, severity = unpack(row.value)
         counter = counts.setdefault(row.cluster, Counter())
         counter[status.value] += int(row.nodes)
         if status is Status.FAIL:
             counter[f"fail.{severity.value}"] += int(row.nodes)
-    many = select(p.cluster, func.count().label("nodes")).group_by(p.cluster)
-    sizes = {row.cluster: row.nodes for row in db.connection.execute(many)}
     names = select(t.cluster.c.id, t.cluster.c.name).order_by(t.cluster.c.name)
     items: list[Mapping[str, Any]] = [
         _cluster_json(row.name, sizes.get(row.id, 0), counts.get(row.id, Counter()))

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, Table, bindparam, select, update
 
 from nodeward.collector.db import tables as t
 from nodeward.collector.db.engine import insert
@@ -60,6 +60,7 @@ class _Node:
     platform: int | None
     state: State
     before: State
+    new: bool
     job: Incoming | None = None
 
 
@@ -118,6 +119,7 @@ def _lock(connection: Connection, names: Names, ids: set[int]) -> dict[int, _Nod
             platform=row.platform,
             state=state,
             before=state,
+            new=row.set is None,
         )
     return out
 
@@ -235,7 +237,7 @@ def _write(connection: Connection, names: Names, nodes: Sequence[_Node], work: _
         for row in nodes:
             row.set = sets[row.state.digest]
         connection.execute(_POSTURE, [_posture_row(connection, names, node) for node in nodes])
-        count(connection, _moves(nodes))
+        count(connection, _moves(nodes), Counter(n.cluster for n in nodes if n.new))
     if work.reports:
         connection.execute(t.report.insert(), work.reports)
     if work.boots:
@@ -297,8 +299,24 @@ def _moves(nodes: Iterable[_Node]) -> Counter[tuple[int, int, int]]:
     return out
 
 
-def count(connection: Connection, moves: Mapping[tuple[int, int, int], int]) -> None:
-    """Add to the counters. In one order, so that two replicas cannot deadlock here."""
+def count(
+    connection: Connection,
+    moves: Mapping[tuple[int, int, int], int],
+    nodes: Mapping[int, int],
+) -> None:
+    """Add to the counters and their totals; `nodes`: how many nodes more a cluster has."""
+    totals: Counter[tuple[int, int, int]] = Counter()
+    for (rule, cluster, value), many in moves.items():
+        totals[rule, 0, value] += many
+        totals[0, cluster, value] += many
+    for cluster, many in nodes.items():
+        totals[0, cluster, 0] += many
+    _add(connection, t.counter, moves)
+    _add(connection, t.total, totals)
+
+
+def _add(connection: Connection, table: Table, moves: Mapping[tuple[int, int, int], int]) -> None:
+    """In one order, so that two replicas cannot deadlock here."""
     rows = [
         {"rule": rule, "cluster": cluster, "value": value, "nodes": many}
         for (rule, cluster, value), many in sorted(moves.items())
@@ -306,8 +324,8 @@ def count(connection: Connection, moves: Mapping[tuple[int, int, int], int]) -> 
     ]
     if not rows:
         return
-    statement = insert(connection, t.counter)
-    more = t.counter.c.nodes + statement.excluded.nodes
+    statement = insert(connection, table)
+    more = table.c.nodes + statement.excluded.nodes
     connection.execute(
         statement.on_conflict_do_update(
             index_elements=["rule", "cluster", "value"], set_={"nodes": more}

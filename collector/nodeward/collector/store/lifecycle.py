@@ -91,7 +91,9 @@ def retire(connection: Connection, names: Names, nodes: Sequence[int], now: int,
     for row in rows:
         for rule, value, _none in differences(states.get(row.set, EMPTY), EMPTY):
             moves[rule, row.cluster, value] -= 1
-    count(connection, moves)
+    there = Counter({row.cluster: 0 for row in rows})
+    there.subtract(row.cluster for row in rows if row.set is not None)
+    count(connection, moves, there)
     told = [
         security_event("node.retired", at=now, node=i, agent=None, detail={"why": why}) for i in ids
     ]

@@ -216,6 +216,21 @@ def test_a_recording_of_this_machine_replays_to_the_same_findings(tmp_path: Path
     assert "not in this recording" not in first.out
 
 
+def test_a_live_scan_and_its_replay_find_the_same() -> None:
+    """What was redacted decides nothing on this machine."""
+    from nodeward.agent.scan import scan, select
+    from nodeward.host import LiveHost, Recorder
+    from nodeward.host.record import dump, load
+
+    recorder = Recorder(LiveHost())
+    at = time.time()
+    first = scan(recorder, select(()), at=at)
+    host, node, _ = load(dump(recorder, node=first.node, taken_at=first.taken_at))
+    again = scan(host, select(()), at=at, node=node)
+    assert again.findings == first.findings
+    assert {**again.inventory, "machine_id": None} == {**first.inventory, "machine_id": None}
+
+
 def test_a_recording_goes_to_a_pipe_too(kubeadm_root: Path) -> None:
     said = nodeward("record", "-", "--root", kubeadm_root, "--check", "kernel.module.dccp")
     assert json.loads(said.out)["schema"] == "nodeward.recording/v1"

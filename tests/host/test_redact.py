@@ -30,6 +30,7 @@ SECRET = st.text(string.ascii_letters + string.digits + "+/_-!$%^=", max_size=40
 # How a secret stands in files, arguments and units. %s is the secret.
 PLACES = {
     "yaml": "apiVersion: v1\npassword: %s\nkind: X\n",
+    "annotation": "  annotations:\n    example.com/api-token: %s\n",
     "yaml in quotes": 'users:\n- user:\n    token: "%s"\n',
     "yaml in single quotes": "token: '%s'\n",
     "yaml with commas and blanks": "adminPassword: two words, %s and more\n",
@@ -153,6 +154,8 @@ KEPT = [
     "ServiceAccountToken: {path: token}",
     "certificate-authority-data: " + base64.b64encode(b"-----BEGIN CERTIFICATE-----\nMII").decode(),
     "-----BEGIN CERTIFICATE-----\nMIIabcdef\n-----END CERTIFICATE-----\n",
+    "could not read /root/.aws/credentials: EACCES, and 13 more",
+    "/root/.azure/msal_token_cache.json: more than 1048576 bytes",
     "PasswordAuthentication no",
     "password_auth = off",
     "https://10.0.0.1:6443/path@x",

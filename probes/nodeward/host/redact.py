@@ -12,6 +12,8 @@ import hashlib
 import re
 
 REDACTED = "REDACTED"
+LONGEST_PATH = 256
+"""How far back of a name the path is sought that would make it a file's name."""
 
 _PEM_KEY = re.compile(
     r"-----BEGIN (?P<kind>[A-Z0-9 ]*PRIVATE KEY)-----.*?(?:-----END (?P=kind)-----|\Z)", re.DOTALL
@@ -79,6 +81,8 @@ _PLAIN_NAME = re.compile(  # names that only speak of secrets
     r"|audience|audiences|url|uri|endpoint|webhook|issuer|config|kind|version|policy|strategy"
     r"|period|enabled|size|count|key-id|(?<=-)auth)[\"'\\]*[ \t]*[:=\0 \t,]+[\"'\\]*$"
 )
+# "/root/.aws/credentials: EACCES" speaks of a file; "example.com/token: x" is a setting.
+_PATH_BEFORE = re.compile(r"(?:^|[\s(\[\"'=,])/(?:[\w.@+-]+/)*$")
 _PLAIN_VALUE = re.compile(
     r"(?i)^(?:\W+|true|false|yes|no|on|off|null|none|~|-?\d{1,6}"
     r"|(?:\d+(?:\.\d+)?(?:ns|us|µs|ms|s|m|h|d))+"
@@ -142,7 +146,8 @@ def another_machine_id(machine_id: str) -> str:
 
 def _redact_value(match: re.Match[str]) -> str:
     groups = match.groupdict()
-    if _PLAIN_NAME.search(groups["name"]):
+    before = match.string[max(0, match.start() - LONGEST_PATH) : match.start()]
+    if _PLAIN_NAME.search(groups["name"]) or _PATH_BEFORE.search(before):
         return match[0]
     for kind, quote in (("double", '"'), ("single", "'"), ("escaped", '\\"'), ("bare", "")):
         value = groups.get(kind)

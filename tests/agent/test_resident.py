@@ -184,6 +184,7 @@ def test_the_textfile_collector_finds_the_posture_and_nobody_else(
     agent.heard("READY=1")
     written = tmp_path / "textfile/nodeward.prom"
     assert f'check="{ANONYMOUS}"' in written.read_text()
+    assert 'component="apiserver",path="/etc/kubernetes/pki/apiserver.crt"' in written.read_text()
     assert written.stat().st_mode & 0o777 == 0o644
     readable = {p.name for p in (agent.folder / "run").iterdir() if p.stat().st_mode & 0o004}
     assert readable == {"agent.json"}

@@ -3,20 +3,34 @@ of an old status is no longer exposed, and Prometheus marks it stale at the next
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from nodeward.agent.spool import Tally
 from nodeward.facts.agent import Agent
+from nodeward.facts.pki_metrics import CertificateRow
 
 STATUSES = ("pass", "fail", "not-applicable", "unknown", "error")
 
 
 def exposition(
-    agent: Agent, tally: Tally, posture: Mapping[str, Mapping[str, Any]], at: float
+    agent: Agent,
+    tally: Tally,
+    posture: Mapping[str, Mapping[str, Any]],
+    certificates: Iterable[CertificateRow],
+    at: float,
 ) -> str:
-    """Prometheus text format 0.0.4."""
-    return "".join(f"{line}\n" for line in _lines(agent, tally, posture, at))
+    """Prometheus text format 0.0.4. `at`: when the node was looked at, seconds since 1970."""
+    lines = [*_lines(agent, tally, posture, at), *_certificates(certificates)]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _certificates(rows: Iterable[CertificateRow]) -> Iterator[str]:
+    name = "nodeward_certificate_not_after_timestamp_seconds"
+    yield from _head(name, "When a certificate in use ends.")
+    for row in rows:
+        labels = _labels(component=row.component, path=row.path)
+        yield f"{name}{{{labels}}} {row.not_after}"
 
 
 def _lines(

@@ -31,6 +31,8 @@ from nodeward.agent.status import write_status
 from nodeward.checks import catalog
 from nodeward.facts.agent import Agent, Kept, Spending, Standing, Watch
 from nodeward.facts.clock import Now
+from nodeward.facts.pki import Pki
+from nodeward.facts.pki_metrics import CertificateRow, certificate_rows
 from nodeward.host import LiveHost
 from nodeward.model import Check, Fact, Finding, Params, Reading, Seen
 from nodeward.model.report import REPORT_SCHEMA, finding_to_json, report_to_json
@@ -137,6 +139,8 @@ class _Task:
     given: dict[type[Fact], Reading[Fact]]
     spool: Spool
     standing: Standing = field(default_factory=Standing)
+    certificates: tuple[CertificateRow, ...] | None = None
+    """For the metrics; None when nobody wants them, or nothing is looked at."""
 
     def run(self) -> dict[str, Any]:
         result: dict[str, Any] = {}
@@ -146,7 +150,10 @@ class _Task:
             result |= self._look(agent)
         result |= self._push()
         with contextlib.suppress(OSError):
-            write_status(self.config, self._agent(), self.spool.tally(), self.spool.latest())
+            write_status(
+                self.config, self._agent(), self.spool.tally(), self.spool.latest(),
+                self.certificates,
+            )  # fmt: skip
         return result
 
     def _agent(self) -> Agent:
@@ -181,6 +188,12 @@ class _Task:
             rules = affected(rules, {*self.job.facts, Agent.__name__})
         findings = examine(looker, rules)
         head = self._head(looker, findings, at, whole=whole)
+        if self.config.metrics.listen or self.config.metrics.textfile:
+            match looker.look(Pki):
+                case Seen(Pki() as pki):
+                    self.certificates = certificate_rows(pki)
+                case _:
+                    self.certificates = ()
         result = {"looked": len(findings), **_watching(looker, traces)}
         try:
             kept: dict[str, Any] = {f.check: finding_to_json(f) for f in findings}

@@ -32,6 +32,9 @@ from imds_lab.imitators import Listener
 CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
+PATIENCE_S = 2.0
+"""A busy machine must not make a time-out of an answer."""
+
 NODE4, NODE6 = "172.31.0.10", "fd00:31::10"
 CLOUD4, CLOUD6 = "172.31.0.1", "fd00:31::1"
 
@@ -338,7 +341,8 @@ def look(scenario: dict[str, Any]) -> dict[str, Any]:
     from nodeward.model.report import finding_to_json
 
     given: dict[str, Any] = {
-        k: tuple(v) if isinstance(v, list) else v for k, v in scenario["params"].items()
+        k: tuple(v) if isinstance(v, list) else v
+        for k, v in {"timeout_s": PATIENCE_S, **scenario["params"]}.items()
     }
     begin = time.monotonic()
     looker = Looker(LiveHost("/"), {Now: Seen(Now(time.time())), Metadata: Seen(Metadata(**given))})

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from imds_lab.lab import Lab, build, ip, lab
+from imds_lab.lab import Lab, build, ip, lab, matrix, run
 from nodeward.facts.podnet import PodNetworks
 from nodeward.host import LiveHost
 from nodeward.host.base import HostError
@@ -66,6 +66,30 @@ def unplugged(made: Lab) -> dict[str, Any]:
     result = ask(*places)
     pull.join()
     return result
+
+
+def mounted(made: Lab) -> dict[str, Any]:
+    """In a DaemonSet the machine is seen at /host."""
+    from nodeward.agent.runner import Looker
+    from nodeward.facts.clock import Now
+    from nodeward.facts.metadata import HostReach, Metadata, PodReach
+    from nodeward.model import Seen
+
+    build(made, {**TWO, "services": [["aws-v1", "169.254.169.254:80"]]})
+    root = made.folder / "host"
+    root.mkdir()
+    run("mount", "--rbind", "/", str(root))
+    given = {Metadata: Seen(Metadata(cloud="aws")), Now: Seen(Now(time.time()))}
+    looker = Looker(LiveHost(root), dict(given))
+    found: dict[str, Any] = {}
+    match looker.look(HostReach), looker.look(PodReach):
+        case Seen(HostReach() as host), Seen(PodReach() as pods):
+            found["host"] = matrix(host.cells)
+            found["pods"] = {str(place): matrix(place.cells) for place in pods.places}
+        case other:
+            found["problem"] = str(other)
+    run("umount", "--recursive", "--lazy", str(root))
+    return found
 
 
 def at_home(made: Lab) -> dict[str, Any]:
@@ -168,7 +192,8 @@ def await_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
 
 
 CASES: dict[str, Callable[[Lab], dict[str, Any]]] = {
-    f.__name__: f for f in (gone, unplugged, at_home, another, switched_off, recorded, killed)
+    f.__name__: f
+    for f in (gone, unplugged, at_home, another, switched_off, mounted, recorded, killed)
 }
 
 

@@ -25,7 +25,7 @@ RIGHTS = {
     "root, change users and enter": setpriv(*READ, *DROP, "sys_admin"),
     "an account, enter": setpriv("dac_read_search", "sys_admin", user=4242),
 }
-CASES = ("gone", "unplugged", "at_home", "another", "switched_off", "recorded", "killed")
+CASES = ("gone", "unplugged", "at_home", "another", "switched_off", "mounted", "recorded", "killed")
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +66,15 @@ def test_the_switch_in_the_environment_stops_everything(results: Results) -> Non
 
 def test_children_do_not_outlive_the_one_who_asks(results: Results) -> None:
     assert results["killed"]["seconds"] < 10
+
+
+def test_a_machine_that_is_mounted_elsewhere_is_asked_alike(results: Results) -> None:
+    found = results["mounted"]
+    assert found["host"][f"aws-imds {IMDS}"] == "open"
+    assert {pod: cells[f"aws-imds {IMDS}"] for pod, cells in found["pods"].items()} == {
+        "default/web": "open",
+        "prod/db": "open",
+    }
 
 
 def test_a_recording_says_the_same_and_sends_nothing(results: Results) -> None:
@@ -138,7 +147,7 @@ def test_five_hundred_pods_take_bounded_time_and_memory() -> None:
 
 
 def test_what_is_left_over_when_the_time_is_up_is_never_passed() -> None:
-    result = crowd(100, "silent", total_s=2.0)
+    result = crowd(100, "silent", total_s=3.0, timeout_s=1.5)
     late = [p for p in result["problems"].values() if p == "no time was left in this round"]
     assert 0 < len(late) < 100
     found = result["findings"]["meta.pod.reach"]

@@ -47,7 +47,7 @@ class Metadata(Params):
         _between("timeout_s", self.timeout_s, 0.1, LONGEST_S)
         _between("namespaces", self.namespaces, 1, 64)
         _between("at_once", self.at_once, 1, 32)
-        _between("total_s", self.total_s, 1, 18)
+        _between("total_s", self.total_s, 3, 16)
         for line in self.endpoints:
             name, _, address = line.partition("=")
             if name not in BY_NAME:

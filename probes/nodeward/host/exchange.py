@@ -7,6 +7,7 @@ bytes are read, compared with the pattern that the question brought along, and t
 from __future__ import annotations
 
 import errno
+import os
 import re
 import selectors
 import socket
@@ -275,15 +276,29 @@ def _begin(request: Request) -> _Talk | Reply:
 
 
 def _target(request: Request) -> tuple[str, int] | tuple[str, int, int, int]:
-    """A link-local IPv6 address needs an interface: "%*" is the first that leads out of here."""
+    """A link-local IPv6 address needs an interface: "%*" is the one that leads out of here."""
     address, zone, name = request.address.partition("%")
     if not zone:
         return address, request.port
     here = [(index, found) for index, found in socket.if_nameindex() if found != "lo"]
-    index = next((i for i, found in here if name in ("*", found)), None)
+    if name == "*":
+        name = _way_out() or next((found for _, found in here), "")
+    index = next((i for i, found in here if found == name), None)
     if index is None:
         raise OSError(errno.ENODEV, "no such interface")
     return address, request.port, 0, index
+
+
+def _way_out() -> str:
+    """The interface of the default route, proc_pid_net(5); "" where there is none."""
+    try:
+        with open("/proc/self/net/route", "rb") as routes:
+            rows = [line.split() for line in routes.readlines()[1:]]
+    except OSError:
+        return ""
+    everywhere = b"0" * 8
+    found = (row[0] for row in rows if len(row) > 7 and row[1] == row[7] == everywhere)
+    return os.fsdecode(next(found, b""))
 
 
 def _close(talks: Iterable[_Talk]) -> None:

@@ -228,7 +228,7 @@ def _be_the_child(parent: int, pipe: int, work: Callable[[], Answer], most_s: fl
     _close_all_but(pipe)
     try:
         answer = work()
-    except (OSError, HostError, ValueError) as exc:
+    except Exception as exc:  # noqa: BLE001  told to the parent, which judges it
         answer = Answer(problem=_why(exc))
     os.write(pipe, json.dumps(to_plain(answer)).encode())
     os._exit(0)
@@ -240,6 +240,7 @@ def _close_all_but(pipe: int) -> None:
 
 
 def _why(exc: Exception) -> str:
+    """What this child has no right to load any more (a module, a codec) fails here too."""
     return exc.why if isinstance(exc, HostError) else f"{type(exc).__name__}: {exc}"
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import resource
 import stat
 import subprocess
 import sys
@@ -369,8 +370,9 @@ def test_what_looks_at_nothing_imports_nothing_heavy(args: list[str]) -> None:
 
 
 def test_a_scan_of_an_idle_host_takes_a_moment() -> None:
-    """The goal is a second (benchmarks measure it); this only catches what goes badly wrong on a
-    machine that is busy with other tests."""
-    start = time.monotonic()
+    """The goal is a second on the wall, which benchmarks measure; the processor's time, which no
+    other test can stretch, catches what goes badly wrong."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert nodeward("scan").code == 0
-    assert time.monotonic() - start < 15
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 3

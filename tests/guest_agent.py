@@ -27,6 +27,7 @@ from nodeward.facts.kernel_modules import KernelModules
 from nodeward.facts.module_fix import fix
 from nodeward.facts.module_requests import BY_NAME
 from nodeward.host import LiveHost
+from nodeward.model import Absent
 from nodeward.probes.kernel_modules import read_kernel_modules
 
 RELEASE = os.uname().release
@@ -86,7 +87,10 @@ def put(files: dict[str, str | None], sysctl: dict[str, str]) -> None:
 
 def look() -> KernelModules:
     """nodeward's own look at this guest."""
-    return read_kernel_modules.read(LiveHost("/"))  # type: ignore[return-value]  # the probe's fact
+    gone = Absent("pods")
+    found = read_kernel_modules.read(LiveHost("/"), gone, gone)
+    assert isinstance(found, KernelModules)
+    return found
 
 
 def foretell(trigger: str) -> dict[str, Any]:

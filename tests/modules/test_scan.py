@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import lzma
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,11 @@ from module_hosts import RELEASE, debian, program, put
 from module_tries import Modules
 from nodeward.agent.runner import Looker, examine
 from nodeward.agent.scan import scan, select
+from nodeward.checks.modules import dccp
+from nodeward.facts.kernel_guards import ModuleRequests, PodContext, PodSeccomp
+from nodeward.facts.kernel_modules import KernelModules
 from nodeward.host import Host, LiveHost, Recorder, Replay, TreeHost
-from nodeward.model import Finding, Severity, Status
+from nodeward.model import Finding, Seen, Severity, Status
 
 PAGE = """# DCCP is unlikely to be needed, has had multiple serious
 # vulnerabilities, and is not well-maintained.
@@ -138,6 +142,19 @@ def test_the_running_machine_can_be_judged() -> None:
     report = scan(LiveHost("/"), select(["kernel.module.*"]), at=0.0)
     assert {f.status for f in report.findings} <= {Status.PASS, Status.FAIL, Status.UNKNOWN,
                                                    Status.NOT_APPLICABLE}  # fmt: skip
+
+
+def test_pods_that_selinux_or_seccomp_would_stop_are_told_from_those_left_open(root: Path) -> None:
+    reading = Looker(TreeHost(root)).look(KernelModules)
+    assert isinstance(reading, Seen)
+    assert isinstance(reading.fact, KernelModules)
+    refused = ModuleRequests(True, (PodContext("u:r:container_t:s0", False, ("web/a",)),))
+    asked = ModuleRequests(True, (PodContext("u:r:my_t:s0", True, ("web/b",)),))
+    closed = dccp(replace(reading.fact, requests=refused, seccomp=PodSeccomp((), 1)))
+    assert closed.status is Status.FAIL
+    assert closed.because.endswith("SELinux refuses the request to every pod that runs here now")
+    left = dccp(replace(reading.fact, requests=asked, seccomp=PodSeccomp(("web/b",), 1)))
+    assert {"web/b"} == {e.value for e in left.evidence if "pods" in e.what}
 
 
 # --- what stops all loads --------------------------------------------------------------------

@@ -57,10 +57,12 @@ def verdict(node: KernelModules, component: Component, exposure: Exposure) -> Ve
         because = exposure.because
         if useless_lines:
             because += f"; without effect: {useless_lines[0].value}"
+        pods, note = left_open(node)
         return Verdict.failed(
-            because,
+            because + note,
             *exposure.evidence,
             *useless_lines,
+            *pods,
             severity=partly,
             remedy=mend(node, component.name, (component,), {component.name: exposure}),
         )
@@ -72,6 +74,21 @@ def verdict(node: KernelModules, component: Component, exposure: Exposure) -> Ve
 def defaults(node: KernelModules) -> str:
     """What was taken for granted, where the tree does not say."""
     return f" (taken for granted: {'; '.join(node.assumed)})" if node.assumed else ""
+
+
+def left_open(node: KernelModules) -> tuple[list[Evidence], str]:
+    """Which pods could make such a request now: SELinux may refuse it to all, and a seccomp
+    filter may keep out the socket. Both only lower what is reached from pods, not the verdict."""
+    rows, note = [], ""
+    if node.requests is not None and node.requests.enforcing and node.requests.contexts:
+        allowed = [c for c in node.requests.contexts if c.allowed]
+        if not allowed:
+            note = "; SELinux refuses the request to every pod that runs here now"
+        rows += [Evidence("SELinux lets pods ask", ", ".join(c.pods), c.context) for c in allowed]
+    if node.seccomp is not None and node.seccomp.unconfined:
+        names = ", ".join(node.seccomp.unconfined[:MOST_LINES])
+        rows.append(Evidence("pods without seccomp", names, "/proc/PID/status"))
+    return rows, note
 
 
 def _no_effect(node: KernelModules, component: Component) -> list[Evidence]:
@@ -189,9 +206,10 @@ def group(node: KernelModules, name: str, components: Sequence[Component], title
     dark = [c for c in components if found[c.name].state is State.UNKNOWN]
     if bad:
         names = ", ".join(f"{c.title} ({found[c.name].state})" for c in bad)
+        pods, note = left_open(node)
         return Verdict.failed(
-            f"{title}: {names}; {found[bad[0].name].because}",
-            *most([_piece(c, found[c.name]) for c in bad]),
+            f"{title}: {names}; {found[bad[0].name].because}{note}",
+            *most([_piece(c, found[c.name]) for c in bad] + pods),
             remedy=mend(node, name, bad, found),
         )
     if dark:

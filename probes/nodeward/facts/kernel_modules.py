@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import ClassVar, NamedTuple
 
 from nodeward.facts.autoload import Kernel, Modprobe, Program
+from nodeward.facts.kernel_guards import ModuleRequests, PodSeccomp
 from nodeward.facts.modprobe_conf import (
     Configuration,
     Entry,
@@ -96,14 +97,14 @@ class KernelModules(Fact):
     """All inputs of the verdicts on modules. What could not be read stands in `errors`.
 
     `habits` are the ways in which modprobe may collect its files: more than one when its version
-    is not known.
-    `loaded` is None when it is not known; `modular` is False where the running kernel has no
-    loadable modules. `boot_sysctl` is what the configuration will set at the next boot, with its
-    place. `assumed` names what was taken from the kernel's defaults. `memo` keeps what was
-    worked out of all this: judging again costs next to nothing.
+    is not known. `loaded` is None when it is not known; `modular` is False where the running
+    kernel has no loadable modules. `requests` and `seccomp` say which pods could make a request at
+    all; None: not to be seen, or there is no SELinux. `boot_sysctl` is what the configuration will
+    set at the next boot, with its place. `assumed` names what was taken from the kernel's
+    defaults. `memo` keeps what was worked out of all this: judging again costs next to nothing.
     """
 
-    events: ClassVar[tuple[str, ...]] = ("module", "sysctl")
+    events: ClassVar[tuple[str, ...]] = ("module", "sysctl", "pod")
 
     live: bool = True
     kernels: tuple[KernelTree, ...] = ()
@@ -116,6 +117,8 @@ class KernelModules(Fact):
     built_in: frozenset[str] = frozenset()  # under /sys/module and not in /proc/modules
     modular: bool = True
     programs: Mapping[str, bool] = field(default_factory=dict)
+    requests: ModuleRequests | None = None
+    seccomp: PodSeccomp | None = None
     boot_sysctl: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     assumed: tuple[str, ...] = ()
     errors: tuple[tuple[str, str], ...] = ()

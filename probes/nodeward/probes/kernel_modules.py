@@ -11,6 +11,7 @@ from dataclasses import replace
 from nodeward.facts.autoload import Modprobe
 from nodeward.facts.errors import ParseError
 from nodeward.facts.install_command import FALSE, TRUE, paths
+from nodeward.facts.kernel_guards import ModuleRequests, PodSeccomp
 from nodeward.facts.kernel_modules import (
     DEFAULT_MODPROBE,
     Helper,
@@ -34,6 +35,7 @@ from nodeward.facts.module_index import BINARY, TEXT
 from nodeward.facts.module_requests import COMPONENTS
 from nodeward.host import Host, HostError, MissingError
 from nodeward.host.modprobe import WhatProgram
+from nodeward.model import Absent, Unreadable
 from nodeward.probes.registry import probe
 
 SYSCTL_DIRS = ("/etc/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d", "/lib/sysctl.d")
@@ -69,14 +71,27 @@ class Notes:
 
 
 @probe
-def read_kernel_modules(host: Host) -> KernelModules:
+def read_kernel_modules(
+    host: Host,
+    requests: ModuleRequests | Absent | Unreadable,
+    seccomp: PodSeccomp | Absent | Unreadable,
+) -> KernelModules:
+    found = _with_files(host, _inputs(host))
+    return replace(
+        found,
+        requests=requests if isinstance(requests, ModuleRequests) else None,
+        seccomp=seccomp if isinstance(seccomp, PodSeccomp) else None,
+    )
+
+
+def _inputs(host: Host) -> KernelModules:
     notes = Notes()
     loaded, modular = _loaded(host, notes)
     helper = _helper(host, notes)
     folders = _folders(host)
     entries = (*(e for f in dict.fromkeys(folders.values()) for e in _entries(host, f)),
                *_old_file(host))  # fmt: skip
-    found = KernelModules(
+    return KernelModules(
         live=host.live,
         kernels=_kernels(host, notes, busybox=helper.kind == "busybox"),
         habits=_habits(helper, folders),
@@ -92,7 +107,6 @@ def read_kernel_modules(host: Host) -> KernelModules:
         assumed=tuple(notes.assumed),
         errors=tuple(notes.errors),
     )
-    return _with_files(host, found)
 
 
 def _loaded(host: Host, notes: Notes) -> tuple[tuple[Loaded, ...] | None, bool]:

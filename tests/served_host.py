@@ -6,7 +6,8 @@ Run as the first process of new mount, pid and network namespaces. FOLDER holds 
 (`root`, see pki_node.py); its /etc and /var/lib hide this machine's. The scenario is
 {"servers": [[PROGRAM, ARGUMENT, ...], ...], "ports": [...], "replace": {PATH: TEXT},
 "stop": [PROGRAM, ...], "at": RFC3339}: PROGRAM is a copy of openssl by that name, or Debian's
-etcd; `replace` happens once all ports are open, `stop` freezes. The scan's JSON goes to stdout.
+etcd (inside FOLDER/image when there is such a folder); `replace` happens once all ports are open,
+`stop` freezes. The scan's JSON goes to stdout.
 """
 
 from __future__ import annotations
@@ -62,6 +63,8 @@ def hide(root: Path) -> None:
 
 def start(folder: Path, words: list[str]) -> subprocess.Popen[bytes]:
     program, *arguments = words
+    if program == "etcd" and (folder / "image").is_dir():
+        return contained(folder, arguments)
     executable = shutil.which("etcd") if program == "etcd" else str(folder / program)
     assert executable
     if program != "etcd":
@@ -75,6 +78,19 @@ def start(folder: Path, words: list[str]) -> subprocess.Popen[bytes]:
             stdout=log,
             stderr=log,
             cwd=folder,
+        )
+
+
+def contained(folder: Path, arguments: list[str]) -> subprocess.Popen[bytes]:
+    """etcd with another root, as a container has: its /certs is no path of the host."""
+    image = folder / "image"
+    for name in ("usr", "lib", "lib64", "bin"):
+        (image / name).mkdir()
+        if Path("/", name).exists():
+            subprocess.run(["mount", "--rbind", f"/{name}", str(image / name)], check=True)
+    with open(folder / "etcd.log", "wb") as log:
+        return subprocess.Popen(
+            ["chroot", str(image), "/usr/bin/etcd", *arguments], stdout=log, stderr=log
         )
 
 

@@ -105,3 +105,30 @@ def test_a_server_that_takes_its_certificate_from_elsewhere_and_one_that_hangs(
     assert said[0][0] == "kubelet-server"
     assert "points elsewhere" in said[0][1]
     assert ("not read", "the certificate of apiserver at 127.0.0.1:6443: timeout") in said
+
+
+def test_a_containers_files_are_read_in_its_own_root(node: PkiNode) -> None:
+    """No manifest tells its mounts: what its arguments name is looked up where it looks."""
+    image = node.root.parent / "image"
+    for name in ("server.crt", "server.key", "ca.crt"):
+        write(image / "certs" / name, (node.pki / "etcd" / name).read_text())
+    (image / "data").mkdir(mode=0o700)
+    etcd = [
+        "etcd",
+        "--data-dir=/data",
+        "--cert-file=/certs/server.crt",
+        "--key-file=/certs/server.key",
+        "--trusted-ca-file=/certs/ca.crt",
+        "--listen-client-urls=https://127.0.0.1:2379",
+        "--advertise-client-urls=https://127.0.0.1:2379",
+        "--listen-peer-urls=http://127.0.0.1:2380",  # no name to look up: it has no /etc/hosts
+        "--initial-advertise-peer-urls=http://127.0.0.1:2380",
+        "--initial-cluster=default=http://127.0.0.1:2380",
+    ]
+    kubelet = [*KUBELET, "-cert", SERVING, "-key", SERVING]
+    found = look(node, servers=[etcd, kubelet], ports=[2379, 10250])
+    said = {e["what"]: e["value"] for e in found["cert.inuse-mismatch"]["evidence"]}
+    assert said["etcd-server"].startswith("presents what /proc/")
+    assert said["etcd-server"].endswith("/root/certs/server.crt holds")
+    assert found["cert.expiry.etcd-server"]["status"] == "pass"
+    assert "/root/certs/server.crt" in found["cert.expiry.etcd-server"]["because"]

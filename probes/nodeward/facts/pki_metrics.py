@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from nodeward.facts.pki import Kind, Pki
+
+_IN_CONTAINER = re.compile(r"^/proc/\d+/root(?=/)")  # a new number with every start
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +33,9 @@ def certificate_rows(facts: Pki) -> tuple[CertificateRow, ...]:
             if not use.in_use or use.component == "copy" or not several:
                 continue
             one = min(several, key=lambda c: c.not_after) if kind is Kind.TRUST else several[0]
-            row = CertificateRow(use.component, use.path, one.not_before, one.not_after)
-            key = (use.component, use.path)
+            path = _IN_CONTAINER.sub("", use.path)
+            row = CertificateRow(use.component, path, one.not_before, one.not_after)
+            key = (use.component, path)
             if key not in found or row.not_after < found[key].not_after:
                 found[key] = row
     return tuple(found[key] for key in sorted(found))

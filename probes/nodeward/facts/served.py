@@ -83,8 +83,10 @@ def ports(listeners: tuple[Listener, ...], daemons: Daemons) -> tuple[Port, ...]
 
 
 def _known(program: str, daemons: Daemons) -> Iterator[tuple[int, str]]:
-    """The ports of a program with the component that serves there; settings after the usual."""
-    yield from _USUAL.get(program, {}).items()
+    """The ports of a program with the component that serves there; settings after the usual.
+    etcd's own default is plain HTTP: where its arguments are known, they alone tell."""
+    if program != ETCD or daemons.one(ETCD) is None:
+        yield from _USUAL.get(program, {}).items()
     if program in _PORT_FLAGS:
         flag, component = _PORT_FLAGS[program]
         for daemon in daemons.running(program):

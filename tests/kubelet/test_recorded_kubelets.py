@@ -74,7 +74,8 @@ def test_a_recorded_kubelet_is_judged_line_by_line(
     assert "".join(lines) == golden.read_text()
 
 
-OF_THIS_MACHINE = ("kubelet.swap", "kubelet.pod-pids")  # /proc/swaps and cgroups are not played
+# /proc/swaps and cgroups are not played.
+OF_THIS_MACHINE = ("kubelet.swap", "kubelet.pod-pids", "kubelet.seccomp-default")
 
 
 def plain(because: str) -> str:

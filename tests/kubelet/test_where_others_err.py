@@ -256,6 +256,21 @@ def test_a_link_is_judged_by_what_it_leads_to(tmp_path: Path) -> None:
     assert findings(host, tmp_path)["kubelet.file.kubeconfig-perms"].status is FAIL
 
 
+def test_running_containers_without_a_filter_are_counted(tmp_path: Path) -> None:
+    group = "/sys/fs/cgroup/kubepods.slice"
+    files = {f"{group}/pids.max": "max\n", f"{group}/cgroup.procs": ""}
+    for pid, mode in ((901, 0), (902, 2), (903, 2)):
+        folder = f"{group}/kubepods-pod{pid}.slice"
+        files |= {
+            f"{folder}/cgroup.procs": "",
+            f"{folder}/cri-containerd-{pid}.scope/cgroup.procs": f"{pid}\n{pid + 50}\n",
+            f"/proc/{pid}/status": f"Name:\tx\nSeccomp:\t{mode}\nSeccomp_filters:\t1\n",
+        }
+    found = findings(node(config="", extra=files), tmp_path)["kubelet.seccomp-default"]
+    assert "1 of 3 containers run without a filter" in found.because
+    assert [e.value for e in found.evidence if e.value.startswith("pid")] == ["pid 901"]
+
+
 def test_what_k3s_was_given_counts_and_not_a_log_line(tmp_path: Path) -> None:
     found = findings(kubelet_hosts.k3s_130_agent(), tmp_path)["kubelet.authn.anonymous"]
     assert found.status is FAIL

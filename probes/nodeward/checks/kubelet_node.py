@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import ClassVar
 
@@ -46,6 +46,9 @@ from nodeward.model import (
 PIDS = Source(
     "Kubernetes: process ids, limits and reservations",
     "https://kubernetes.io/docs/concepts/policy/pid-limiting/",
+)
+SECCOMP = Source(
+    "Kubernetes: seccomp and Kubernetes", "https://kubernetes.io/docs/reference/node/seccomp/"
 )
 SWAP = Source(
     "Kubernetes: swap memory management",
@@ -116,6 +119,55 @@ def _pod_pids(kubelet: Kubelet, limits: KubeletLimits | Absent | Unreadable) -> 
         return Verdict.passed(because, shown(path, setting), seen)
     because = f"{said(path, setting)}, and all pods together have no limit either"
     return Verdict.failed(because, shown(path, setting), seen, remedy=remedy)
+
+
+_MANY = KubeletLimits("max", "/sys/fs/cgroup/kubepods.slice/pids.max", (), 12, (901, 950))
+
+
+@check(
+    "kubelet.seccomp-default",
+    title="Pods run under the runtime's seccomp profile unless they ask for another",
+    why="Without a profile every system call of the kernel is open to every container.",
+    severity=Severity.MEDIUM,
+    remedy=Remedy("Set seccompDefault to true.", ("systemctl restart kubelet",)),
+    sources=[SECCOMP, CONFIG],
+    mappings=maps(["4.2.14"], ["PS"], sac=["S7a"]),
+    examples=[
+        Example(Status.PASS, (example(C, "seccompDefault: true"), OFFLINE), "on"),
+        Example(Status.FAIL, (example(C, "seccompDefault: false"), OFFLINE), "off"),
+        Example(Status.FAIL, (example(C, "{}"), _MANY), "off, and two containers run without"),
+        Example(
+            Status.FAIL,
+            (example(C, "{}"), replace(_MANY, unconfined=())),
+            "off, though every container that runs now has a filter: severity low",
+        ),
+        Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
+        Example(Status.NOT_APPLICABLE, NO_KUBELET, "no kubelet"),
+    ],
+)
+def seccomp_default(kubelet: Kubelet, limits: KubeletLimits | Absent | Unreadable) -> Verdict:
+    return each(kubelet, lambda k: _seccomp(k, limits))
+
+
+def _seccomp(kubelet: Kubelet, limits: KubeletLimits | Absent | Unreadable) -> Verdict:
+    path = "seccompDefault"
+    setting = kubelet.get(path)
+    if not isinstance(setting.value, bool):
+        return unknown(path, setting)
+    if setting.value:
+        return Verdict.passed(said(path, setting), shown(path, setting))
+    breaks = "Programs that need unusual system calls must name a profile of their own."
+    remedy = mend(kubelet, path, "true", breaks=breaks)
+    seen = shown(path, setting)
+    count = limits.containers if isinstance(limits, KubeletLimits) else None
+    if not count or not isinstance(limits, KubeletLimits):
+        return Verdict.failed(f"{said(path, setting)}, want true", seen, remedy=remedy)
+    if limits.unconfined:
+        bare = [Evidence("runs without a filter", f"pid {pid}") for pid in limits.unconfined]
+        because = f"{said(path, setting)}; {len(bare)} of {count} containers run without a filter"
+        return Verdict.failed(because, seen, *most(bare), remedy=remedy)
+    because = f"{said(path, setting)}; each of {count} containers has a filter, so less severe"
+    return Verdict.failed(because, seen, severity=Severity.LOW, remedy=remedy)
 
 
 @check(

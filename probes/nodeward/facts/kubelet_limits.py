@@ -21,11 +21,24 @@ class Swap:
 @dataclass(frozen=True, slots=True)
 class KubeletLimits(Fact):
     """`pids_max` is that of the cgroup of all pods: a number, "max", or None when there is none;
-    `pids_source` is its path. `swaps` is None where /proc/swaps is not there to be read."""
+    `pids_source` is its path. `swaps` is None where /proc/swaps is not there to be read.
+    `containers` are those of pods whose first process could be looked at, `unconfined` the pids
+    among them that run without a seccomp filter; None where no cgroup of pods is there."""
 
     pids_max: str | None = None
     pids_source: str = ""
     swaps: tuple[Swap, ...] | None = None
+    containers: int | None = None
+    unconfined: tuple[int, ...] = ()
+
+
+def parse_seccomp(raw: bytes) -> int | None:
+    """The mode in /proc/PID/status: 0 is none, 2 a filter. None where the kernel shows none."""
+    for line in raw.split(b"\n"):
+        name, _, value = line.partition(b":")
+        if name == b"Seccomp" and value.strip().isdigit():
+            return int(value)
+    return None
 
 
 def parse_swaps(raw: bytes) -> tuple[Swap, ...]:

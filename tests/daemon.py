@@ -145,6 +145,13 @@ class Daemon:
                 row = db.execute(query, (ANONYMOUS,)).fetchone()  # or busy
                 found = json.loads(row[0])["status"] if row else None
 
+    def logged(self, words: str) -> None:
+        """Wait until the log says so."""
+        until = time.monotonic() + 60
+        while words not in self.log():
+            assert time.monotonic() < until, self.log()
+            time.sleep(0.02)
+
     def workers(self) -> list[int]:
         assert self.process is not None
         path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")

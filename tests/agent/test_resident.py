@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import socket
+import subprocess
 import time
 import urllib.request
 from collections.abc import Callable
@@ -189,6 +190,29 @@ def test_the_textfile_collector_finds_the_posture_and_nobody_else(
     readable = {p.name for p in (agent.folder / "run").iterdir() if p.stat().st_mode & 0o004}
     assert readable == {"agent.json"}
     assert not any(p.stat().st_mode & 0o077 for p in (agent.folder / "state").iterdir())
+
+
+@pytest.mark.root
+def test_a_disk_that_is_full_costs_time_and_nothing_else(make: Make, stand: Any) -> None:
+    """The state folder on a tmpfs of 1 MiB; what fills it goes away after a while."""
+    agent = make(stand.url)
+    state = agent.folder / "state"
+    state.mkdir(mode=0o700)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "none", state], check=True)
+    try:
+        agent.start()
+        agent.heard("READY=1")
+        assert stand.wait_for(lambda: status_of(stand) == "pass")
+        with pytest.raises(OSError, match="space"):
+            (state / "filler").write_bytes(b"x" * (2 << 20))
+        agent.set_anonymous(True)
+        agent.logged("could not be kept")
+        (state / "filler").unlink()
+        assert stand.wait_for(lambda: status_of(stand) == "fail")
+        assert stand.posture["agent.spool.dropped"]["status"] == "pass"
+    finally:
+        agent.stop(signal.SIGKILL)
+        subprocess.run(["umount", "-l", state], check=True)
 
 
 def test_a_frozen_agent_goes_on_when_it_thaws(make: Make, stand: Any) -> None:

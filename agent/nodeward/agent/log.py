@@ -3,6 +3,7 @@ leads there (systemd.exec(5), JOURNAL_STREAM), else as text."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -26,7 +27,8 @@ def log(level: int, sentence: str, **fields: object) -> None:
             *(f"NODEWARD_{name.upper()}={value}" for name, value in shown.items()),
         )
     else:
-        print(_line(sentence, shown), file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):  # a full disk must not end who reports it
+            print(_line(sentence, shown), file=sys.stderr, flush=True)
 
 
 def _line(sentence: str, fields: dict[str, object]) -> str:

@@ -80,6 +80,7 @@ class Resident:
         self._own_cpu_s = _own_cpu_s()
         self._next_ping = 0.0
         self._rests_until = 0.0
+        self._stillborn = False
         self._wake, self._waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._signals: set[int] = set()
         self._settle(config)
@@ -134,7 +135,11 @@ class Resident:
             self._trial[0].kill()
             return  # the signal is kept, and comes up again when that worker has ended
         self._signals.discard(signal.SIGHUP)
-        worker = self._start()
+        worker = self._started()
+        if worker is None:
+            self._stillborn = False
+            self._rejected(["no worker can be started to judge it"])
+            return
         worker.give({"kind": "check", "tree": config.tree})
         self._trial = (worker, config)
 
@@ -183,7 +188,7 @@ class Resident:
         signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
 
     def _patience(self) -> float:
-        waits = [wait_s(self._state, now(), self._pace)]
+        waits = [0.0 if self._stillborn else wait_s(self._state, now(), self._pace)]
         if watchdog_s() is not None:
             waits.append(max(0.0, self._next_ping - now()))
         if self._rests_until > now():
@@ -252,6 +257,9 @@ class Resident:
     def _reap(self) -> Iterator[Happened]:
         if self._trial is not None and self._trial[0].ended():
             self._end_trial(*self._trial)
+        if self._stillborn:
+            self._stillborn = False
+            yield Died()
         if self._worker is None or not self._worker.ended():
             return
         worker, self._worker = self._worker, None
@@ -275,7 +283,7 @@ class Resident:
     def _act(self, action: Action) -> None:
         match action:
             case Warm():
-                self._worker = self._worker or self._start()
+                self._worker = self._worker or self._started()
             case Kill():
                 log(WARNING, "the worker took too long and is killed")
                 if self._worker is not None:
@@ -283,8 +291,18 @@ class Resident:
             case Compare():
                 self._compare()
             case Look():
-                self._worker = self._worker or self._start()
-                self._worker.give(self._job(action))
+                self._worker = self._worker or self._started()
+                if self._worker is not None:
+                    self._worker.give(self._job(action))
+
+    def _started(self) -> Worker | None:
+        """A new worker. Where there is no room for a process, that counts as its death."""
+        try:
+            return self._start()
+        except OSError as exc:
+            log(ERROR, "no worker can be started", why=exc.strerror)
+            self._stillborn = True
+            return None
 
     def _start(self) -> Worker:
         looks = self._config.looks
@@ -327,7 +345,10 @@ class Resident:
                 yield from self._changed(missed, lost=False)
             self._compare()  # what is polled from now on is for once only remembered
         if result.get("spool_error"):
-            log(ERROR, "a look could not be kept", why=result["spool_error"])
+            log(ERROR, "what was found could not be kept", why=result["spool_error"])
+            self._be_ready()
+            yield Died(cpu_s)  # so it is looked at again, soon and then less often
+            return
         failed = result.get("failed")
         log(
             INFO if not failed else WARNING,

@@ -8,6 +8,7 @@ its imports run while a burst of changes settles.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import resource
@@ -112,9 +113,16 @@ def perform(job: Job) -> dict[str, Any]:
     if job.kind == "check":
         return {}
     state = Path(config.state_dir)
-    state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _waiting_for(state), contextlib.closing(Spool(state, config.spool, moment)) as spool:
-        return _Task(job, config, given, spool).run()
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _waiting_for(state), contextlib.closing(Spool(state, config.spool, moment)) as spool:
+            return _Task(job, config, given, spool).run()
+    except SpoolFullError as exc:
+        return {"spool_error": str(exc)}
+    except OSError as exc:
+        if exc.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+            raise
+        return {"spool_error": f"{exc.filename}: {exc.strerror}"}
 
 
 @contextlib.contextmanager

@@ -119,6 +119,7 @@ SERVICES: dict[str, Service] = {
     "aws-v2-hop2": aws(v1=False, hops=2),
     "gce": gce(),
     "gke": gce(server="GKE Metadata Server", names="cluster-name\n"),
+    "gke-old": gce(names="cluster-name\n"),
     "azure": azure(),
     "wireserver": fixed("/?comp=versions", '<?xml version="1.0"?><Versions></Versions>'),
     "hostgaplugin": fixed("/versions", '["2015-09-01"]'),

@@ -227,10 +227,11 @@ class Lab:
             ],
             pid,
         )
-        self.others.append(self._serve(pid, services))
+        self.others.append(self.serve(pid, services))
 
-    def _serve(self, inside: int, services: Sequence[Sequence[str]]) -> int:
+    def serve(self, inside: int, services: Sequence[Sequence[str]]) -> int:
         ready, done = os.pipe()
+        """Imitators in the network of a process."""
         pid = os.fork()
         if pid == 0:
             fd = os.open(f"/proc/{inside}/ns/net", os.O_RDONLY)
@@ -312,6 +313,8 @@ def build(made: Lab, scenario: dict[str, Any]) -> None:
         ways = [CLOUD4, CLOUD6] if pod.get("ipv6", True) else [CLOUD4]
         settle(made.pods[pod["name"]], ways)
     settle(os.getpid(), [CLOUD4, CLOUD6])
+    if "node_services" in scenario:
+        made.others.append(made.serve(os.getpid(), scenario["node_services"]))
     for name in scenario.get("on_host", []):
         made.pod(name, on_host=True)
     if "crowd" in scenario:

@@ -121,6 +121,13 @@ def odd(service: str) -> dict[str, Any]:
     }
 
 
+CONCEALING = [
+    "nft", "-f", "-",
+    "table ip conceal {\nchain pre {\ntype nat hook prerouting priority -100;\n"
+    'iifname != "ens5" ip daddr 169.254.169.254 tcp dport 80 dnat to 10.244.1.1:988\n}\n}\n',
+]  # fmt: skip
+
+
 SCENARIOS: dict[str, dict[str, Any]] = {
     "aws v1": on_aws("aws-v1"),
     "aws v2, hop limit 1": on_aws(
@@ -169,7 +176,16 @@ SCENARIOS: dict[str, dict[str, Any]] = {
         params={"cloud": "aws", "endpoints": ["aws-imds=172.31.0.77:8080"]},
     ),
     "gce": {**GCE, "services": [["gce", IMDS]]},
-    "gke": {**GCE, "services": [["gke", IMDS]]},
+    # What GKE does on a node: pods are sent to a proxy of the node, the node's own are not.
+    "gke": {
+        **GCE, "services": [["gce", IMDS]], "node_services": [["gke", "10.244.1.1:988"]],
+        "rules": [CONCEALING],
+    },
+    # The older proxy hides names, and hands on all else.
+    "gke, older concealment": {
+        **GCE, "services": [["gce", IMDS]], "node_services": [["gke-old", "10.244.1.1:988"]],
+        "rules": [CONCEALING],
+    },
     "azure": {
         **AZURE,
         "pods": [WEB, DB],
@@ -257,7 +273,8 @@ MATRIX: dict[str, tuple[dict[str, str], dict[str, dict[str, str]]]] = {
     "generic": ({f"any-metadata {IMDS}": OPEN}, {"default/web": {f"any-metadata {IMDS}": OPEN}}),
     "elsewhere": (ELSEWHERE, {"default/web": ELSEWHERE}),
     "gce": (gce_row(OPEN), {"default/web": gce_row(OPEN)}),
-    "gke": (gce_row(CONCEALED), {"default/web": gce_row(CONCEALED)}),
+    "gke": (gce_row(OPEN), {"default/web": gce_row(CONCEALED)}),
+    "gke, older concealment": (gce_row(OPEN), {"default/web": gce_row(OPEN)}),
     "azure": (
         azure_row(OPEN, OPEN, OPEN),
         {

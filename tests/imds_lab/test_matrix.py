@@ -129,6 +129,8 @@ def test_a_node_without_pods_proves_nothing(results: dict[str, Any]) -> None:
         ("gce", "meta.imdsv1", "not-applicable"),
         ("gke", "meta.pod.reach", "pass"),
         ("gke", "meta.attributes-names", "pass"),
+        ("gke, older concealment", "meta.pod.reach", "fail"),
+        ("gke, older concealment", "meta.attributes-names", "pass"),
         ("azure", "meta.azure-wireserver", "fail"),
         ("azure, half", "meta.azure-wireserver", "fail"),
         ("oci, v1 off", "meta.imdsv1", "pass"),
@@ -191,6 +193,12 @@ def test_a_rule_of_the_older_iptables_is_named_too(results: dict[str, Any]) -> N
             "ip filter (legacy) FORWARD handle 1",
         )
     ]
+
+
+def test_a_rule_that_sends_pods_to_a_proxy_is_named(results: dict[str, Any]) -> None:
+    evidence = finding(results["gke"], "meta.pod.reach")["evidence"]
+    rules = [e["value"] for e in evidence if e["what"] == "rule in prerouting"]
+    assert rules == [f"gce-metadata {IMDS}: dnat where iifname != ens5"]
 
 
 def test_the_route_to_an_endpoint_is_told(results: dict[str, Any]) -> None:

@@ -200,7 +200,7 @@ def _rest(asked: list[Cell], covered: list[str], evidence: tuple[Evidence, ...])
         why = f"an unclear answer: {unclear[0]}" if unclear else "no pod network was asked"
         return Verdict.unknown(f"no rule is seen to cover the endpoints, and {why}", *evidence)
     return Verdict.passed(
-        "no pod network gets an answer at any address; no rule here names them", *evidence
+        "no pod network gets to the service at any address; no rule here names them", *evidence
     )
 
 

@@ -21,12 +21,15 @@ NEEDS = {  # (method, path) -> the least role; all else that is not OPEN: viewer
     ("GET", "/v1/audit"): Role.ADMIN,
     ("POST", "/v1/access"): Role.ADMIN,
     ("POST", "/v1/access/{access}/revoke"): Role.ADMIN,
+    ("POST", "/v1/alerts"): Role.ADMIN,
+    ("POST", "/v1/alerts/{name}/delete"): Role.ADMIN,
     ("POST", "/v1/query"): Role.VIEWER,
 }
 VALID = {
     "/v1/tokens": {"cluster": "east"},
     "/v1/access": {"name": "x"},
     "/v1/waivers": {"check": "a.*", "reason": "r", "owner": "o", "until": "1d"},
+    "/v1/alerts": {"name": "x", "kind": "change", "target": "webhook", "url": "http://127.0.0.1"},
     "/v1/query": {"sql": "SELECT 1"},
 }
 

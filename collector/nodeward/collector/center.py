@@ -20,6 +20,7 @@ from nodeward.collector.metrics import Metrics
 from nodeward.collector.problem import Problem
 from nodeward.collector.settings import Settings
 from nodeward.collector.store.access import Asker
+from nodeward.collector.store.alerts import deliver, evaluate
 from nodeward.collector.store.ask import Db
 from nodeward.collector.store.fold import fold_some
 from nodeward.collector.store.ingest import forget_receipts
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 
 FLUSH_S = 5.0
 FOLD_S = 1.0
+ALERT_S = 5.0
 TIDY_S = 600.0
 
 T = TypeVar("T")
@@ -73,6 +75,7 @@ class Center:
             asyncio.create_task(_every(POLL_S, self._looks, stopping), name="poll looks"),
             asyncio.create_task(_every(TIDY_S, self._tidy, stopping), name="tidy"),
             asyncio.create_task(_every(FLUSH_S, self._flush, stopping), name="flush heartbeats"),
+            asyncio.create_task(_every(ALERT_S, self._alert, stopping), name="alerts"),
             asyncio.create_task(_every(FOLD_S, self._fold, stopping), name="fold reports"),
         ]
         try:
@@ -109,6 +112,12 @@ class Center:
     def _retire(self, connection: Connection, now: int) -> None:
         silent = long_silent(connection, now - span_ms(self.settings.retire_after))
         retire(connection, self.writer.names, silent, now, "silent")
+
+    def _alert(self) -> None:
+        stale_ms = self.settings.stale_ms
+        self.writer.act_now(lambda c: evaluate(c, self.writer.names, stale_ms, now_ms()))
+        while deliver(self.engine, self.writer, now_ms) and not self._stopping.is_set():
+            pass
 
     def _flush(self) -> None:
         beats = self.pulse.take()

@@ -23,6 +23,7 @@ from nodeward.collector.db.engine import insert
 from nodeward.collector.problem import Problem, bad, gone
 from nodeward.collector.store import lifecycle, waivers
 from nodeward.collector.store.access import Asker, Role, make_access, revoke_access
+from nodeward.collector.store.alerts import Rule, make_rule
 from nodeward.collector.store.audit import note
 from nodeward.collector.store.enrol import make_join_token
 
@@ -249,6 +250,45 @@ async def waiver(request: Request) -> Response:
     return answer({"id": made, "state": "pending"}, 201)
 
 
+class AlertIn(msgspec.Struct, forbid_unknown_fields=True):
+    name: Short
+    kind: Short
+    target: Short
+    url: Annotated[str, msgspec.Meta(max_length=2_000)]
+    check: Short = "*"
+    severity: Short = "high"
+    cluster: Short = "*"
+    more_than: Annotated[int, msgspec.Meta(ge=0, le=2**31)] = 0
+
+
+async def alert(request: Request) -> Response:
+    """A rule that tells Alertmanager or a webhook; the answer holds the secret that signs it."""
+    want = wire.decode(await body_of(request), AlertIn)
+    given = msgspec.structs.asdict(want)
+    name = given.pop("name")
+
+    def act(connection: Connection, asker: Asker, now: int) -> str:
+        _fleet_wide(asker)
+        return make_rule(connection, name=name, rule=Rule(**given), by=asker.name, now=now)
+
+    return answer({"secret": await acting(request, Role.ADMIN, "alert.create", name, act)}, 201)
+
+
+async def alert_delete(request: Request) -> Response:
+    name = request.path_params["name"]
+
+    def act(connection: Connection, asker: Asker, _now: int) -> None:
+        _fleet_wide(asker)
+        rules = select(t.alert_rule.c.id).where(t.alert_rule.c.name == name)
+        connection.execute(t.alert_out.delete().where(t.alert_out.c.rule.in_(rules)))
+        this = t.alert_rule.delete().where(t.alert_rule.c.name == name)
+        if connection.execute(this).rowcount != 1:
+            raise gone("alert rule")
+
+    await acting(request, Role.ADMIN, "alert.delete", name, act)
+    return answer({"name": name})
+
+
 def _waiver_act(name: str, do: Callable[..., None]) -> Route:
     async def endpoint(request: Request) -> Response:
         which = request.path_params["waiver"]
@@ -272,6 +312,8 @@ ROUTES: Final = [
     Route("/v1/access", access, methods=["POST"]),
     Route("/v1/access/{access}/revoke", access_revoke, methods=["POST"]),
     Route("/v1/waivers", waiver, methods=["POST"]),
+    Route("/v1/alerts", alert, methods=["POST"]),
+    Route("/v1/alerts/{name}/delete", alert_delete, methods=["POST"]),
     _waiver_act("approve", waivers.approve_waiver),
     _waiver_act("end", waivers.end_waiver),
 ]

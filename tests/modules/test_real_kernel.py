@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from guest import Guest, build, missing
-from module_scenarios import Scenario, scenarios
+from module_scenarios import Scenario, alias, install_loads, nothing, scenarios, softdep
 
 pytestmark = [
     pytest.mark.timeout(1200),
@@ -83,14 +84,18 @@ def test_sixty_configurations_do_what_was_foretold(guest: Guest, image: Path) ->
     compare(guest, image, 60)
 
 
-def test_the_fix_really_blocks(guest: Guest) -> None:
-    """The file that nodeward proposes for DCCP and SCTP, written into the guest."""
+@pytest.mark.parametrize("shape", [nothing, alias, softdep, install_loads])
+def test_the_fix_really_blocks(guest: Guest, shape: Callable[[Random], Scenario]) -> None:
+    """The files that nodeward proposes for DCCP and SCTP, written over a configuration that
+    redirects, cancels or loads, keep them out of a real kernel."""
+    seed = int(os.environ.get("NODEWARD_SEED", secrets.randbelow(10**6)))
+    files = {} if shape is nothing else shape(Random(seed)).files
     guest.load("up")
-    for component in ("dccp", "sctp"):
-        guest.ask("mend", component)
+    guest.ask("put", files, {})
+    lines = [guest.ask("mend", component) for component in ("dccp", "sctp")]
     rows = guest.ask("scenario", {}, {}, [], ["sock4-dccp", "sock6-dccp", "sock4-sctp"])
-    assert [row["did"]["ok"] for row in rows] == [False, False, False]
-    assert [row["said"]["ok"] for row in rows] == [False, False, False]
+    assert all(lines), (seed, files)
+    assert [row["did"]["ok"] for row in rows] == [False, False, False], (seed, files, lines, rows)
 
 
 def test_a_module_that_loads_is_heard(guest: Guest) -> None:

@@ -11,12 +11,16 @@ from pathlib import Path
 import pytest
 
 from module_hosts import RELEASE, debian, program, put
+from module_scenarios import scenarios
 from module_tries import Modules
 from nodeward.agent.runner import Looker, examine
 from nodeward.agent.scan import scan, select
 from nodeward.checks.modules import dccp
+from nodeward.facts.exposure import BAD, State, expose
 from nodeward.facts.kernel_guards import ModuleRequests, PodContext, PodSeccomp
 from nodeward.facts.kernel_modules import KernelModules
+from nodeward.facts.module_fix import file_name, fix
+from nodeward.facts.module_requests import DCCP, SCTP
 from nodeward.host import Host, LiveHost, Recorder, Replay, TreeHost
 from nodeward.model import Finding, Seen, Severity, Status
 
@@ -145,15 +149,13 @@ def test_the_running_machine_can_be_judged() -> None:
 
 
 def test_pods_that_selinux_or_seccomp_would_stop_are_told_from_those_left_open(root: Path) -> None:
-    reading = Looker(TreeHost(root)).look(KernelModules)
-    assert isinstance(reading, Seen)
-    assert isinstance(reading.fact, KernelModules)
+    node = look(root)
     refused = ModuleRequests(True, (PodContext("u:r:container_t:s0", False, ("web/a",)),))
     asked = ModuleRequests(True, (PodContext("u:r:my_t:s0", True, ("web/b",)),))
-    closed = dccp(replace(reading.fact, requests=refused, seccomp=PodSeccomp((), 1)))
+    closed = dccp(replace(node, requests=refused, seccomp=PodSeccomp((), 1)))
     assert closed.status is Status.FAIL
     assert closed.because.endswith("SELinux refuses the request to every pod that runs here now")
-    left = dccp(replace(reading.fact, requests=asked, seccomp=PodSeccomp(("web/b",), 1)))
+    left = dccp(replace(node, requests=asked, seccomp=PodSeccomp(("web/b",), 1)))
     assert {"web/b"} == {e.value for e in left.evidence if "pods" in e.what}
 
 
@@ -396,3 +398,30 @@ def test_a_trie_that_leads_in_circles_is_unknown(tmp_path: Path) -> None:
     found = findings(tmp_path)["kernel.module.sctp"]
     assert found.status is Status.UNKNOWN
     assert "circles" in found.because
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_fix_is_found_for_every_generated_configuration_and_blocks(
+    tmp_path: Path, seed: int
+) -> None:
+    made = [s for s in scenarios(seed, 24) if not s.sysctl and not s.prepare and not s.command_line]
+    for i, scenario in enumerate(made):
+        root = tmp_path / str(i)
+        debian(root, upstream=True)
+        put(root, {p: t for p, t in scenario.files.items() if t is not None and "RELEASE" not in p})
+        node = look(root)
+        for component in (DCCP, SCTP):
+            file = file_name(node, component.name)
+            lines = fix(node, component, file)
+            assert lines, (scenario, component.name)
+            put(root, {f"/etc/modprobe.d/{file}": "".join(f"{line}\n" for line in lines)})
+        for component in (DCCP, SCTP):
+            after = expose(look(root), component)
+            assert after.state not in (*BAD, State.UNKNOWN), (scenario, after)
+
+
+def look(root: Path) -> KernelModules:
+    reading = Looker(TreeHost(root)).look(KernelModules)
+    assert isinstance(reading, Seen)
+    assert isinstance(reading.fact, KernelModules)
+    return reading.fact

@@ -17,8 +17,8 @@ MOST_LINES = 3  # for one component; what three lines do not stop needs a person
 def file_name(node: KernelModules, name: str) -> str:
     """A name that sorts before every other: the first `install` and `softdep` win."""
     file = f"00-nodeward-{name}.conf"
-    others = {e.name for e in node.entries if e.name.endswith(".conf")} - {file}
-    if any(other < file for other in others):
+    others = {e.name for e in node.entries if e.name.endswith(".conf")}
+    if any(o < file and not o.startswith("00-nodeward-") for o in others):
         return f"!{file}"
     return file
 

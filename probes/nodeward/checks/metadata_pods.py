@@ -576,6 +576,8 @@ def host_network_pods(
     own = [pod for pod in networks.on_host if pod.namespace not in p.system_namespaces]
     evidence = most([Evidence("pod in the host's network", str(pod), "/proc") for pod in own])
     if not own and not networks.hidden and networks.complete:
+        if not networks.on_host:
+            return Verdict.passed("no pod shares the host's network")
         count = len(networks.on_host)
         return Verdict.passed(f"{count} pods share the host's network, all of the system")
     if not isinstance(host, HostReach) or not host.cells:

@@ -65,7 +65,7 @@ def build(host: Host, root: Path) -> Path:
 
 def _process(root: Path, run: Run) -> None:
     folder = root / "proc" / str(run.pid)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "cmdline").write_bytes(b"".join(os.fsencode(a) + b"\0" for a in run.argv))
     (folder / "environ").write_bytes(b"".join(os.fsencode(a) + b"\0" for a in run.environ))
     name = run.exe.rpartition("/")[2]

@@ -163,6 +163,19 @@ def test_a_unit_that_differs_from_the_process_is_drift(tmp_path: Path) -> None:
     assert "--read-only-port=10255 is new" in found.because
 
 
+def test_the_service_to_restart_is_the_one_the_kubelet_runs_in(tmp_path: Path) -> None:
+    unit = "[Service]\nExecStart=/usr/local/bin/rke2 agent\n"
+    files = {
+        "/etc/systemd/system/rke2-agent.service": unit,
+        "/proc/812/cgroup": "0::/system.slice/rke2-agent.service\n",
+    }
+    root = kubelet_hosts.build(Host(files, (Run(V136, ("kubelet", "--v=2")),)), tmp_path / "host")
+    found = judge(root)
+    assert found.remedy is not None
+    assert found.remedy.steps == ("systemctl restart rke2-agent.service",)
+    assert judge(root, "kubelet.config.drift").status is Status.PASS  # not compared with rke2's own
+
+
 UNITS = {
     "[Service]\nExecStart=/bin/sh -c 'exec kubelet'\n": Status.UNKNOWN,
     "[Service]\nExecStart=/usr/bin/kubelet 'open\n": Status.UNKNOWN,

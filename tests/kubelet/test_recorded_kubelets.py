@@ -74,8 +74,13 @@ def test_a_recorded_kubelet_is_judged_line_by_line(
     assert "".join(lines) == golden.read_text()
 
 
-# /proc/swaps and cgroups are not played.
-OF_THIS_MACHINE = ("kubelet.swap", "kubelet.pod-pids", "kubelet.seccomp-default")
+# /proc/swaps and cgroups (and the service that these name) are not played.
+OF_THIS_MACHINE = (
+    "kubelet.swap",
+    "kubelet.pod-pids",
+    "kubelet.seccomp-default",
+    "kubelet.file.service-perms",
+)
 
 
 def plain(because: str) -> str:

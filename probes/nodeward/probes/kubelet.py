@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -108,10 +109,23 @@ def of_process(host: Host, process: Process) -> Launch:
         gate=_gate(host, process.pid),
         cwd=_cwd(host, process.pid),
         root=root,
+        unit=_unit_of(host, process.pid) or "kubelet",
     )
     if process.program in EMBEDDED:
         return EMBEDDED[process.program](host, launch)
     return _with_sources(host, launch)
+
+
+_UNIT = re.compile(rb"/([^/\n]+\.service)(?:/|\n|\Z)")
+
+
+def _unit_of(host: Host, pid: int) -> str | None:
+    """The service that the process runs in, by its cgroup; RKE2 and k0s start theirs."""
+    try:
+        found = _UNIT.findall(host.read(f"/proc/{pid}/cgroup", limit=1 << 16))
+    except HostError:
+        return None
+    return found[-1].decode("utf-8", "surrogateescape") if found else None
 
 
 def _has_flags(argv: tuple[str, ...]) -> bool:
@@ -122,9 +136,11 @@ def _has_flags(argv: tuple[str, ...]) -> bool:
 def _with_sources(host: Host, launch: Launch) -> Launch:
     """Note for each argument the file that holds it, where the unit gives the same word."""
     try:
-        service = read_service(host, "kubelet.service")
+        service = read_service(host, f"{launch.unit.removesuffix('.service')}.service")
     except HostError:
         return launch
+    if not service.words or posixpath.basename(service.words[0].text) != launch.program:
+        return launch  # a supervisor's unit: RKE2, k0s
     known = {w.text: w.source for w in service.words}
     words = {i: known[w] for i, w in enumerate(launch.argv) if i and w in known}
     return replace(launch, words=words, differs=_differs(launch, service))

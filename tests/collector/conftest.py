@@ -85,13 +85,13 @@ class Agent:
     def id(self) -> str:
         return base64.b32encode(hashlib.sha256(self.public).digest()).decode().lower()[:26]
 
-    def enrol(self, token: str, **over: Any) -> requests.Response:
+    def enrol(self, token: str, kind: str = "join-token", **over: Any) -> requests.Response:
         proof = self.key.sign(b"nodeward-enroll\n" + self.public + b"\n" + self.node.encode())
         body = {
             "public_key": b64(self.public),
             "node": self.node,
             "cluster": self.cluster,
-            "attestation": {"kind": "join-token", "token": token},
+            "attestation": {"kind": kind, "token": token},
             "proof": b64(proof),
         }
         return self.http.post(self.url + "/v1/enroll", json=body | over, timeout=30)
@@ -405,12 +405,12 @@ def collector(settings: Settings) -> Iterator[Running]:
 
 
 @pytest.fixture
-def start(settings: Settings) -> Iterator[Callable[[], Running]]:
+def start(settings: Settings) -> Iterator[Callable[..., Running]]:
     """Start further collectors on the same store."""
     started: list[Running] = []
 
-    def begin() -> Running:
-        started.append(Running(settings))
+    def begin(other: Settings | None = None) -> Running:
+        started.append(Running(other or settings))
         return started[-1]
 
     yield begin

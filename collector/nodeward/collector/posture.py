@@ -50,8 +50,17 @@ def pack(status: str, severity: str) -> int:
     return _PACKED[status][severity]
 
 
+_UNPACKED: Final = {
+    code * 8 + rank: (status, severity)
+    for code, status in _STATUS.items()
+    for rank, severity in _SEVERITY.items()
+}
+WORDS: Final = {v: (status.value, severity.value) for v, (status, severity) in _UNPACKED.items()}
+"""Value -> the words of the wire, for loops: an enum's `.value` costs a call."""
+
+
 def unpack(value: int) -> tuple[Status, Severity]:
-    return _STATUS[value >> 3], _SEVERITY[value & 7]
+    return _UNPACKED[value]
 
 
 LEVELS: Final = tuple(

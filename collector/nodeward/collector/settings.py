@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
+from nodeward.collector.attest import Trust
 from nodeward.collector.clock import span_ms
 
 FILE: Final = Path("/etc/nodeward/collector.yaml")
@@ -37,6 +38,7 @@ class Settings:
     retire_after: str = ""  # empty: silent nodes stay until somebody retires them
     metrics_open: bool = False  # /metrics without a token
     connections: int = 20_000
+    clusters: dict[str, Trust] = field(default_factory=dict)  # whose pods' tokens enrol agents
 
     @property
     def database_url(self) -> str:
@@ -94,12 +96,15 @@ def _read(path: Path) -> Mapping[str, Any]:
 def check(values: Mapping[str, Any], where: str) -> Settings:
     """Values as settings. Raises SettingsError with a suggestion for an unknown name."""
     known = {f.name: f for f in fields(Settings)}
+    values = dict(values)
+    if "clusters" in values:
+        values["clusters"] = _clusters(values["clusters"], where)
     for name, value in values.items():
         if name not in known:
             near = difflib.get_close_matches(str(name), known, 1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise SettingsError(f"{where}: there is no setting {name}{hint}")
-        wanted = type(known[name].default)
+        wanted = dict if name == "clusters" else type(known[name].default)
         if type(value) is not wanted:
             raise SettingsError(f"{where}: {name} must be {wanted.__name__}, not {value!r}")
     settings = replace(Settings(), **values)
@@ -109,3 +114,23 @@ def check(values: Mapping[str, Any], where: str) -> Settings:
     except ValueError as exc:
         raise SettingsError(f"{where}: {exc}") from None
     return settings
+
+
+def _clusters(given: Any, where: str) -> dict[str, Trust]:  # noqa: ANN401  what a file held
+    if not isinstance(given, dict):
+        raise SettingsError(f"{where}: clusters must be a mapping of names")
+    out = {}
+    names = {f.name for f in fields(Trust)}
+    for cluster, values in given.items():
+        if not isinstance(values, dict) or not all(isinstance(v, str) for v in values.values()):
+            raise SettingsError(f"{where}: clusters.{cluster} must be a mapping of texts")
+        for name in values.keys() - names:
+            near = difflib.get_close_matches(str(name), names, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise SettingsError(f"{where}: there is no setting clusters.{cluster}.{name}{hint}")
+        trust = Trust(**values)
+        missing = trust.missing()
+        if missing is not None:
+            raise SettingsError(f"{where}: clusters.{cluster} needs {missing}")
+        out[str(cluster)] = trust
+    return out

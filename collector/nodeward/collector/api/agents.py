@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,11 +17,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from nodeward.collector import wire
 from nodeward.collector.api.answer import read_body
+from nodeward.collector.attest import attest
 from nodeward.collector.center import Center
 from nodeward.collector.clock import now_ms, rfc3339
 from nodeward.collector.problem import Problem, bad
 from nodeward.collector.signature import agent_id, enroll_text, good, rotate_text, signed_text
-from nodeward.collector.store.enrol import Binding, enrol_by_token, rotate_key, tell_both
+from nodeward.collector.store.enrol import (
+    Binding,
+    enrol_attested,
+    enrol_by_token,
+    rotate_key,
+    tell_both,
+)
 from nodeward.collector.store.ingest import Incoming, problem
 from nodeward.collector.store.keys import Key
 from nodeward.collector.store.pulse import Beat
@@ -122,12 +130,15 @@ async def enroll(center: Center, call: Call) -> Answer:
     proof = wire.unbase64(want.proof, "proof", 64)
     if not good(public_key, proof, enroll_text(public_key, want.node)):
         raise bad("proof", "not this key's signature over the node's name")
+    agent = agent_id(public_key)
+    if want.attestation.kind == "k8s-psat":
+        return _bound(center, await _by_cluster(center, want, agent, public_key))
     if want.attestation.kind != "join-token":
-        raise bad("attestation.kind", "this collector takes join-token")
+        raise bad("attestation.kind", "this collector takes join-token and k8s-psat")
     bound = await center.writer.act(
         lambda connection: enrol_by_token(
             connection,
-            agent=agent_id(public_key),
+            agent=agent,
             public_key=public_key,
             node=want.node,
             cluster=want.cluster,
@@ -136,6 +147,30 @@ async def enroll(center: Center, call: Call) -> Answer:
         )
     )
     return _bound(center, bound)
+
+
+async def _by_cluster(
+    center: Center, want: wire.EnrollIn, agent: str, public_key: bytes
+) -> Binding | Problem:
+    """By a token that the cluster issued to a pod of the node."""
+    trust = center.settings.clusters.get(want.cluster)
+    if trust is None:
+        raise Problem(403, "cluster", "this collector knows no such cluster", field="cluster")
+    attested = await asyncio.to_thread(attest, trust, want.attestation.token, time.time())
+    if attested.node != want.node:
+        raise Problem(403, "other-node", "the token was issued on another node", field="node")
+    return await center.writer.act(
+        lambda connection: enrol_attested(
+            connection,
+            center.writer.names,
+            agent=agent,
+            public_key=public_key,
+            node=attested.node,
+            uid=attested.uid,
+            cluster=want.cluster,
+            now=now_ms(),
+        )
+    )
 
 
 def _bound(center: Center, bound: Binding | Problem) -> Answer:

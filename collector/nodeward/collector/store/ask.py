@@ -21,7 +21,7 @@ from sqlalchemy import ColumnElement, Connection, Select, Table, and_, false, fu
 from nodeward.collector.clock import rfc3339
 from nodeward.collector.db import tables as t
 from nodeward.collector.db.engine import Record
-from nodeward.collector.posture import LEVEL_OF, LEVELS, NONE, POSTED, State, unpack
+from nodeward.collector.posture import LEVEL_OF, LEVELS, NONE, POSTED, WORDS, State, unpack
 from nodeward.collector.problem import bad, gone
 from nodeward.collector.store.access import Scope
 from nodeward.collector.store.evidence import finding_json, said_by
@@ -261,9 +261,7 @@ def node(db: Db, cluster: str, name: str) -> Mapping[str, Any]:
 
 
 def _node_json(db: Db, row: Record, state: State | None) -> Mapping[str, Any]:
-    counts: Counter[str] = (
-        Counter(unpack(value)[0].value for value in state.vec) if state else (Counter())
-    )
+    counts = Counter(WORDS[value][0] for value in state.vec) if state else Counter[str]()
     return {
         "cluster": row.cluster,
         "node": row.name,
@@ -602,11 +600,11 @@ def clusters(db: Db, want: Filter) -> Page:
         if row.value == NONE:
             sizes[row.cluster] = row.nodes
             continue
-        status, severity = unpack(row.value)
+        status, severity = WORDS[row.value]
         counter = counts.setdefault(row.cluster, Counter())
-        counter[status.value] += int(row.nodes)
-        if status is Status.FAIL:
-            counter[f"fail.{severity.value}"] += int(row.nodes)
+        counter[status] += int(row.nodes)
+        if status == "fail":
+            counter[f"fail.{severity}"] += int(row.nodes)
     names = select(t.cluster.c.id, t.cluster.c.name).order_by(t.cluster.c.name)
     items: list[Mapping[str, Any]] = [
         _cluster_json(row.name, sizes.get(row.id, 0), counts.get(row.id, Counter()))

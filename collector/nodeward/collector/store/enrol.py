@@ -14,11 +14,14 @@ from nodeward.collector.db.engine import Record, insert
 from nodeward.collector.problem import Problem
 from nodeward.collector.store.hashing import secret_hash
 from nodeward.collector.store.ingest import security_event
-from nodeward.collector.store.lifecycle import come_back
+from nodeward.collector.store.lifecycle import come_back, retire
+from nodeward.collector.store.names import Names
 
 JOIN_PREFIX: Final = "nwj_"
 BINDING_MS: Final = 30 * 86_400_000
 """How long an enrolment by join token holds before it must be renewed."""
+ATTESTED_MS: Final = 86_400_000
+"""The same for one that the cluster attested, which costs the agent nothing to repeat."""
 
 
 @dataclass(frozen=True)
@@ -97,9 +100,49 @@ def enrol_by_token(
         event = security_event("agent.second-key", at=now, node=row, agent=agent, detail=detail)
         connection.execute(t.security_event.insert(), [event])
     expires_at = now + BINDING_MS
-    _store(connection, agent, row, public_key, "pending" if pending else "active", expires_at, now)
+    word = "pending" if pending else "active"
+    _store(connection, agent, row, public_key, word, expires_at, now, "join-token")
     status: Literal["active", "pending"] = "pending" if pending else "active"
     return Binding(agent, row, node, cluster, status, expires_at)
+
+
+def enrol_attested(
+    connection: Connection,
+    names: Names,
+    *,
+    agent: str,
+    public_key: bytes,
+    node: str,
+    uid: str,
+    cluster: str,
+    now: int,
+) -> Binding | Problem:
+    """Bind the key to the node that the cluster itself named. It supersedes the key before it.
+
+    Another uid under the same name is another machine: the one before it is retired.
+    """
+    known = _known(connection, agent)
+    if known is not None and (known.name, known.cluster) != (node, cluster):
+        return Problem(403, "other-node", "this key is enrolled for another node", field="node")
+    if known is not None and known.status not in ("active", "pending"):
+        return Problem(403, known.status, f"this key is {known.status}: make a new one")
+    row = _node(connection, cluster_id(connection, cluster, now), node, now)
+    query = select(t.node.c.uid).where(t.node.c.id == row).with_for_update()
+    before = connection.execute(query).scalar_one()
+    if before is not None and before != uid:
+        retire(connection, names, [row], now, "another machine has its name")
+        come_back(connection, row)
+    connection.execute(update(t.node).where(t.node.c.id == row).values(uid=uid))
+    live = _live_agent(connection, row, now)
+    if live is not None and live != agent:
+        this = update(t.agent).where(t.agent.c.node == row, t.agent.c.status == "active")
+        connection.execute(this.values(status="superseded", changed_at=now))
+        detail = {"from": live, "to": agent}
+        event = security_event("agent.rekeyed", at=now, node=row, agent=agent, detail=detail)
+        connection.execute(t.security_event.insert(), [event])
+    expires_at = now + ATTESTED_MS
+    _store(connection, agent, row, public_key, "active", expires_at, now, "k8s-psat")
+    return Binding(agent, row, node, cluster, "active", expires_at)
 
 
 def _known(connection: Connection, agent: str) -> Record | None:
@@ -108,6 +151,7 @@ def _known(connection: Connection, agent: str) -> Record | None:
             t.agent.c.id,
             t.agent.c.status,
             t.agent.c.expires_at,
+            t.agent.c.method,
             t.agent.c.node,
             t.node.c.name,
             t.cluster.c.name.label("cluster"),
@@ -132,7 +176,8 @@ def _again(
     if known.expires_at <= now:
         return None
     expires_at = known.expires_at
-    if known.status == "active" and expires_at - now < BINDING_MS // 2:
+    mine = known.method == "join-token"  # what was attested by the cluster is so again
+    if mine and known.status == "active" and expires_at - now < BINDING_MS // 2:
         expires_at = now + BINDING_MS
         this = update(t.agent).where(t.agent.c.id == known.id)
         connection.execute(this.values(expires_at=expires_at, changed_at=now))
@@ -196,19 +241,21 @@ def _store(
     status: str,
     expires_at: int,
     now: int,
+    method: str,
 ) -> None:
     row = {
         "id": agent,
         "node": node,
         "public_key": public_key,
-        "method": "join-token",
+        "method": method,
         "status": status,
         "created_at": now,
         "expires_at": expires_at,
         "changed_at": now,
     }
     statement = insert(connection, t.agent)
-    renewed = {name: statement.excluded[name] for name in ("status", "expires_at", "changed_at")}
+    names = ("status", "expires_at", "changed_at", "method")
+    renewed = {name: statement.excluded[name] for name in names}
     connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=renewed), [row])
 
 
@@ -221,8 +268,9 @@ def rotate_key(
     there = _known(connection, new)
     if there is not None:
         return Problem(409, "known-key", "this key was enrolled before: make a new one")
-    expires_at = now + BINDING_MS
-    _store(connection, new, row.node, public_key, "active", expires_at, now)
+    # A rotation attests nothing anew: what the cluster attested ends when it would have ended.
+    expires_at = now + BINDING_MS if row.method == "join-token" else row.expires_at
+    _store(connection, new, row.node, public_key, "active", expires_at, now, row.method)
     this = update(t.agent).where(t.agent.c.id == old, t.agent.c.status == "active")
     if connection.execute(this.values(status="superseded", changed_at=now)).rowcount != 1:
         raise Problem(403, "ended", "this key may not speak any more")

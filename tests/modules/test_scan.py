@@ -199,6 +199,17 @@ def test_a_program_that_others_may_write_is_high(root: Path) -> None:
     assert (found.status, found.severity) == (Status.FAIL, Severity.HIGH)
 
 
+@pytest.mark.root
+def test_a_program_that_another_user_owns_is_high(root: Path) -> None:
+    program(root, "/opt/modprobe")
+    put(root, {"/proc/sys/kernel/modprobe": "/opt/modprobe\n"})
+    assert findings(root)["kernel.module.autoload-switch"].status is Status.PASS
+    os.chown(root / "opt/modprobe", 1000, 1000)
+    assert findings(root)["kernel.module.autoload-switch"].status is Status.FAIL
+    os.chown(root, 1000, 1000)  # unpacked by an ordinary user
+    assert findings(root)["kernel.module.autoload-switch"].status is Status.PASS
+
+
 def test_a_kernel_that_calls_no_helper_is_a_block(root: Path) -> None:
     put(root, {f"/boot/config-{RELEASE}": "CONFIG_STATIC_USERMODEHELPER=y\n"
                                           'CONFIG_STATIC_USERMODEHELPER_PATH=""\n'})  # fmt: skip

@@ -90,12 +90,19 @@ def _dirs(raw: bytes) -> tuple[str, ...]:
 
 
 def _writable(host: TreeHost, real: str) -> str:
-    """The first of the program and its folders that others than its owner may write to."""
+    """The first of the program and its folders that others than root may change.
+
+    In a tree whose "/" is not root's (unpacked by an ordinary user) owners mean nothing.
+    """
     parts = real.split("/")
+    owned = host.stat("/").uid == 0
     for end in range(len(parts), 0, -1):
         path = "/".join(parts[:end]) or "/"
         found = host.stat(path)
-        shared = statmod.S_ISDIR(found.mode) and found.mode & statmod.S_ISVTX
-        if (found.mode & 0o022 and not shared) and (found.mode & 0o002 or found.gid != 0):
+        if owned and found.uid != 0:
+            return path
+        sticky = statmod.S_ISDIR(found.mode) and found.mode & statmod.S_ISVTX
+        group = found.mode & 0o020 and found.gid != 0
+        if (found.mode & 0o002 or group) and not sticky:
             return path
     return ""

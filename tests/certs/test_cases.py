@@ -311,6 +311,12 @@ LIVES = [
          (fail("ca-expiry", "high"), fail("chain", "low"))),
     Case("an authority that has ended", authority("front", Spec(**days(3660, -10))),
          (fail("ca-expiry", "critical", "expired"), fail("chain", "low"))),
+    Case("an authority that is being replaced",
+         lambda node: write(
+             node.pki / "front-proxy-ca.crt",
+             pem(Authority("front-proxy-ca", 102, spec=Spec(**days(3590, 60))).raw,
+                 node.front.raw), 0o644),
+         ()),
     Case("an ended authority beside its successor",
          lambda node: write(
              node.pki / "front-proxy-ca.crt",

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from certificate_maker import DAY, NOW
 from nodeward.agent.runner import Looker
+from nodeward.checks.cert_samples import certificate as sample
+from nodeward.checks.cert_samples import place, together
 from nodeward.facts.pki import Pki
 from nodeward.facts.pki_metrics import CertificateRow, certificate_rows
 from nodeward.host import TreeHost
@@ -41,3 +43,14 @@ def test_a_rotation_moves_a_line_and_adds_none(tmp_path: Path) -> None:
     assert replace(after[current], not_before=0, not_after=0) == replace(
         before[current], not_before=0, not_after=0
     )
+
+
+def test_a_container_that_starts_anew_keeps_its_line() -> None:
+    """Its root has another number then."""
+    one = sample(age=30, left=335)
+    found = [
+        certificate_rows(together(place("etcd-server", f"/proc/{pid}/root/certs/x.crt", one)))
+        for pid in (812, 977)
+    ]
+    assert found[0] == found[1]
+    assert found[0][0].path == "/certs/x.crt"

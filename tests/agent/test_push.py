@@ -87,8 +87,8 @@ def test_a_collector_that_lost_its_memory_gets_everything_again(node: Node, stan
 
 
 def test_a_day_without_a_collector_loses_no_change(tmp_path: Path, stand: Any) -> None:
-    """A look every 5 minutes of 24 hours, each with a change."""
-    url, day = stand.url, 24 * 12
+    """A look every 15 minutes of 24 hours, each with a change."""
+    url, day = stand.url, 24 * 4
     with contextlib.closing(Node(tmp_path / "n", "http://127.0.0.1:9")) as away:
         for n in range(day):
             away.put(finding("a", ("pass", "fail")[n % 2]), finding("b"))

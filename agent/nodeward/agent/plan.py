@@ -13,7 +13,10 @@ MAX_LINKS = 40
 VIRTUAL = ("/proc", "/sys", "/dev")
 """inotify sees no change here; what can be compared is polled."""
 
-_NOT_POLLED = re.compile(r"/proc/(\d+|self|thread-self)(/|$)|/dev(/|$)|/proc/?$")
+_COUNTERS = "modules|swaps|stat|meminfo|vmstat|uptime|loadavg|interrupts|diskstats|net"
+"""Files of /proc with numbers that always move. Names of modules are compared apart."""
+
+_NOT_POLLED = re.compile(rf"/proc/(\d+|self|thread-self|{_COUNTERS})(/|$)|/dev(/|$)|/proc/?$")
 ANY = ""
 """The name that stands for every entry of a directory."""
 

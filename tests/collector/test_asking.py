@@ -57,6 +57,12 @@ def test_csv_is_safe_in_a_spreadsheet(run: Any) -> None:
     assert rows[1][-1].startswith("'=it")
 
 
+def test_other_programs_forms_are_for_findings(run: Any) -> None:
+    assert json.loads(run("get", "findings", "-o", "ocsf", "--status", "fail").output)
+    assert run("get", "findings", "-o", "junit").output.startswith("<?xml")
+    assert "findings" in str(run("get", "nodes", "-o", "junit").exception)
+
+
 def test_query_diff_and_watch(run: Any) -> None:
     assert run("query", "SELECT check_id FROM finding ORDER BY 1").output.split() == ["a.x", "a.y"]
     assert run("diff", "n1", "--since", "1s").exit_code == 0

@@ -116,7 +116,9 @@ KINDS: dict[str, asking.Columns] = {
 @click.option("--waived", type=click.Choice(["true", "false"]))
 @click.option("--state", type=click.Choice(["pending", "active", "expired", "ended"]))
 @click.option("--limit", type=click.IntRange(1), help="At most so many rows; default: all.")
-@click.option("--output", "-o", type=click.Choice(asking.FORMS), default="table")
+@click.option(
+    "--output", "-o", type=click.Choice([*asking.FORMS, "junit", "ocsf"]), default="table"
+)
 def command(
     kind: str,
     collector: str | None,
@@ -135,8 +137,17 @@ def command(
         if value is not None
     ]
 
+    if output in ("junit", "ocsf") and kind != "findings":
+        raise click.UsageError(f"-o {output} is for findings")
+
     def run() -> int:
-        asking.show(ask.items(f"/v1/{kind}", params, limit), KINDS[kind], output)
+        rows = ask.items(f"/v1/{kind}", params, limit)
+        if output in ("junit", "ocsf"):
+            from nodeward.collector.export import FORMS
+
+            click.echo(FORMS[output][0](rows), nl=False)
+        else:
+            asking.show(rows, KINDS[kind], output)
         return exits.OK
 
     return asking.answering(run)

@@ -16,6 +16,7 @@ from nodeward.collector import wire
 from nodeward.collector.api.answer import answer, body_of, tagged
 from nodeward.collector.center import Center
 from nodeward.collector.clock import moment_ms, now_ms
+from nodeward.collector.export import FORMS
 from nodeward.collector.problem import Problem, bad
 from nodeward.collector.store import ask, past
 from nodeward.collector.store.access import Asker, Role, asker_of
@@ -32,7 +33,7 @@ DAY_MS: Final = 86_400_000
 KNOWN: Final = frozenset(
     (
         "status", "severity", "check", "cluster", "node", "label", "since", "until", "seen",
-        "state", "waived", "role", "at", "sort", "limit", "cursor",
+        "state", "waived", "role", "at", "format", "sort", "limit", "cursor",
     )
 )  # fmt: skip
 
@@ -160,11 +161,23 @@ async def findings(request: Request) -> Response:
     at = moment_ms(params["at"], "at", now_ms()) if params.get("at") else None
     want = filter_of(request, (int, int, int) if at is None else (int, int))
 
+    form = params.get("format", "json")
+    _one_of(form, ("json", *FORMS), "format")
+    if form != "json" and at is not None:
+        raise bad("format", "the findings of another time come as json only")
+
     def question(db: Db) -> Page:
         return ask.findings(db, want) if at is None else past.findings_at(db, want, at)
 
     page = await asyncio.to_thread(asking, request, Role.VIEWER, question)
-    return tagged(request, _page_json(page))
+    return tagged(request, _page_json(page)) if form == "json" else _formed(page, form)
+
+
+def _formed(page: Page, form: str) -> Response:
+    """A page in the form of another program; where to go on is in a header, as for the web."""
+    write, kind = FORMS[form]
+    headers = {"Nodeward-Next": page.next} if page.next else {}
+    return Response(write(page.items), 200, headers, media_type=kind)
 
 
 async def diff(request: Request) -> Response:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+from typing import Any
 
 try:
-    from systemd import daemon as _daemon  # type: ignore[attr-defined]  # our own folder systemd/
+    from systemd import daemon  # type: ignore[attr-defined]  # our own folder systemd/
 except ImportError:  # a container image without libsystemd
-    _daemon = None
+    daemon = None
+
+_daemon: Any = daemon
 
 
 def notify(state: str) -> None:

@@ -162,6 +162,10 @@ def test_a_port_that_misbehaves_is_unknown(mode: str, tmp_path: Path) -> None:
 
 def test_a_recording_says_the_same_and_holds_no_secret(tmp_path: Path) -> None:
     place = prepare("open", tmp_path)
+    body = place / "anonymous" / "configz.body"
+    configz = json.loads(body.read_text())
+    configz["kubeletconfig"]["staticPodURLHeader"] = {"X-Key": ["hunter2"]}
+    body.write_text(json.dumps(configz))
     done = subprocess.run(
         ["unshare", "--net", "--pid", "--mount", "--fork", "--mount-proc", "--kill-child",
          sys.executable, str(TESTS / "kubelet_host.py"), str(place)],

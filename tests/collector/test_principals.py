@@ -195,11 +195,14 @@ class Principals(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def replay(self, data: st.DataObject) -> None:
-        self._send(data.draw(st.sampled_from(self.wire)))
+        if self.wire:
+            self._send(data.draw(st.sampled_from(self.wire)))
 
     @rule(data=st.data(), node=NAME)
     def rewrite(self, data: st.DataObject, node: str) -> None:
         """The headers of one request, the body of another or a new one."""
+        if not self.wire:
+            return
         head = data.draw(st.sampled_from(self.wire))
         bodies = [s.body for s in self.wire if s.path == head.path] or [b""]
         body = data.draw(st.one_of(st.sampled_from(bodies), st.just(self._report(node, "nobody"))))

@@ -21,7 +21,7 @@ from nodeward.collector.api.agents import Front
 from nodeward.collector.api.answer import problem_answer
 from nodeward.collector.center import Center
 from nodeward.collector.notify import notify
-from nodeward.collector.problem import Problem
+from nodeward.collector.problem import AWAY, Problem, store_away
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,12 @@ def build_app(center: Center, more: Iterable[BaseRoute] = ()) -> Starlette:
         routes=[*API, *more],
         lifespan=lifespan,
         middleware=[Middleware(Common, center=center), Middleware(Front, center=center)],
-        exception_handlers={Problem: _problem, HTTPException: _http, Exception: _defect},
+        exception_handlers={
+            Problem: _problem,
+            HTTPException: _http,
+            **dict.fromkeys(AWAY, _store_away),
+            Exception: _defect,
+        },
     )
     app.router.redirect_slashes = False
     app.state.center = center
@@ -57,6 +62,11 @@ def build_app(center: Center, more: Iterable[BaseRoute] = ()) -> Starlette:
 def _problem(_request: Request, exc: Exception) -> Response:
     assert isinstance(exc, Problem)
     return problem_answer(exc)
+
+
+def _store_away(_request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, AWAY)
+    return problem_answer(store_away(exc))
 
 
 def _http(_request: Request, exc: Exception) -> Response:

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from http import HTTPStatus
+from typing import Final
+
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+
+log = logging.getLogger(__name__)
+
+AWAY: Final = (OperationalError, InterfaceError)
+"""What a database that restarts or is out of reach raises; a wrong statement raises others."""
 
 
 class Problem(Exception):
@@ -38,6 +47,12 @@ def bad(field: str, message: str) -> Problem:
 
 def busy(message: str, seconds: int = 2) -> Problem:
     return Problem(503, "busy", message, retry_after=seconds)
+
+
+def store_away(exc: DBAPIError) -> Problem:
+    """The database is restarting, or out of reach: nothing was decided, so ask again."""
+    log.error("the store did not answer: %s", exc.orig)
+    return busy("the store does not answer now", 5)
 
 
 def gone(what: str) -> Problem:

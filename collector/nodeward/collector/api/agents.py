@@ -20,7 +20,7 @@ from nodeward.collector.api.answer import read_body
 from nodeward.collector.attest import attest
 from nodeward.collector.center import Center
 from nodeward.collector.clock import now_ms, rfc3339
-from nodeward.collector.problem import Problem, bad
+from nodeward.collector.problem import AWAY, Problem, bad, store_away
 from nodeward.collector.signature import agent_id, enroll_text, good, rotate_text, signed_text
 from nodeward.collector.store.enrol import (
     Binding,
@@ -307,10 +307,11 @@ class Front:
             headers: dict[bytes, bytes] = dict(scope["headers"])
             body = await read_body(headers.get(b"content-length", b"0"), receive)
             status, content = await act(self._center, Call(path, headers, body))
-        except Problem as exc:
-            status, content = int(exc.status), encode(exc.to_json())
-            if exc.retry_after is not None:
-                more.append((b"retry-after", str(exc.retry_after).encode()))
+        except (Problem, *AWAY) as exc:
+            told = exc if isinstance(exc, Problem) else store_away(exc)
+            status, content = int(told.status), encode(told.to_json())
+            if told.retry_after is not None:
+                more.append((b"retry-after", str(told.retry_after).encode()))
         start: dict[str, Any] = {
             "type": "http.response.start",
             "status": status,

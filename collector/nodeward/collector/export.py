@@ -153,7 +153,7 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 def csv_text(rows: Iterable[Row]) -> str:
     """For spreadsheets: a cell that they would run as a formula gets an apostrophe."""
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL)  # else not a lone CR
     writer.writerow([*COLUMNS, "waived_until"])
     for row in rows:
         cells = [str(row.get(name) or "") for name in COLUMNS]

@@ -436,6 +436,9 @@ TRUST = [
          (fail("front-proxy", "high", "ordinary clients"), fail("chain", "medium"))),
     Case("any name may speak for others", flags(requestheader_allowed_names=""),
          (fail("front-proxy", "high", "may name users"),)),
+    Case("the front proxy has another name than is allowed",
+         reissue("front-proxy-client", subject=(("CN", "aggregator"),)),
+         (fail("front-proxy", "medium", "CN=aggregator is not among"),)),
     Case("no request headers", flags(requestheader_client_ca_file=None), ()),
 ]  # fmt: skip
 

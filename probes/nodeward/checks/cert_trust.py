@@ -205,5 +205,11 @@ def front_proxy(facts: Pki, daemons: Daemons) -> Verdict:
         source = server.where("requestheader-allowed-names")
         offences.append(Offence(Severity.HIGH, Evidence("allowed names", text, source)))
     names = server.flag("requestheader-allowed-names") if server else "those its distribution sets"
+    for held in facts.held("front-proxy-client") if server and names else ():
+        allowed = [n.strip() for n in (names or "").split(",")]
+        if held.use.in_use and held.leaf and held.leaf.common_name not in allowed:
+            text = f"{held.leaf.subject} is not among the allowed names {names}: it is refused"
+            evidence = Evidence("front-proxy-client", text, held.pem.where)
+            offences.append(Offence(Severity.MEDIUM, evidence))
     good = f"the front proxy has its own authority; names allowed: {names}"
     return verdict(offences, good, dark=unread(facts, "front-proxy-ca", *_CLUSTER), unseen=facts)

@@ -7,6 +7,7 @@ import enum
 import json
 import types
 import typing
+from functools import cache
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -38,6 +39,12 @@ class Query(Generic[A]):
             for f in dataclasses.fields(self)  # type: ignore[arg-type]  # every subclass is one
         }
         return f"{type(self).__name__} {json.dumps(fields, sort_keys=True)}"
+
+
+@cache
+def _hints(kind: type) -> dict[str, object]:
+    """The types of a dataclass' fields, looked up once: an answer may hold thousands of it."""
+    return typing.get_type_hints(kind)
 
 
 def to_plain(value: object) -> object:
@@ -82,7 +89,7 @@ def from_plain(kind: object, raw: object) -> typing.Any:  # noqa: ANN401  driven
     if kind is bytes:
         return _expect(str, raw).encode("utf-8", "surrogateescape")
     if dataclasses.is_dataclass(kind):
-        hints, data = typing.get_type_hints(kind), _expect(dict, raw)
+        hints, data = _hints(kind), _expect(dict, raw)
         known = [f.name for f in dataclasses.fields(kind) if f.init and f.name in data]
         return kind(**{name: from_plain(hints[name], data[name]) for name in known})
     if issubclass(kind, enum.Enum):

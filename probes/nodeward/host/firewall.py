@@ -25,6 +25,7 @@ FAMILIES = {1: "inet", 2: "ip", 10: "ip6", 7: "bridge"}
 HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
 WANTED_HOOKS = ("prerouting", "forward", "output")
 MOST_RULES = 1500
+MOST_CHAINS = 20_000
 MOST_ELEMENTS = 4096
 LIMIT_S = 4.0
 # kube-proxy's own chains: thousands of rules about Services, none about who may reach what.
@@ -167,16 +168,26 @@ class _Reader:
         here = tuple(c for key, c in by_name.items() if key in known)
         return Ruleset(here, tuple(rules), sets, self._complete)
 
-    def _dump(self, number: int, kind: int, message: object) -> Iterator[Any]:
-        if time.monotonic() > self._end:
-            self._complete = False
+    def _dump(self, number: int, kind: int, message: object, most: int) -> Iterator[Any]:
+        """At most so many messages, and none after our time. The rest of a dump that was cut still
+        waits in its socket, so that it is the last."""
+        if not self._complete:
             return
+
+        def late(_: object) -> bool:
+            self._complete = self._complete and time.monotonic() < self._end
+            return not self._complete
+
         socket = self._of.get(number, self._any)
-        yield from socket.request_get(message, kind)
+        for count, found in enumerate(socket.request_get(message, kind, terminate=late)):
+            if count >= most:
+                self._complete = False
+                return
+            yield found
 
     def _chains(self) -> Iterator[ChainRow]:
         lib = self._lib
-        for m in self._dump(0, lib.NFT_MSG_GETCHAIN, lib.nft_chain_msg()):
+        for m in self._dump(0, lib.NFT_MSG_GETCHAIN, lib.nft_chain_msg(), MOST_CHAINS):
             family = FAMILIES.get(m["nfgen_family"])
             if family is None:
                 continue
@@ -195,13 +206,9 @@ class _Reader:
         number = next(n for n, name in FAMILIES.items() if name == family)
         message = self._lib.nft_rule_msg()
         message["attrs"] = [["NFTA_RULE_TABLE", table], ["NFTA_RULE_CHAIN", chain]]
-        for m in self._dump(number, self._lib.NFT_MSG_GETRULE, message):
-            if room <= 0:
-                self._complete = False
-                return
+        for m in self._dump(number, self._lib.NFT_MSG_GETRULE, message, room):
             if m.get_attr("NFTA_RULE_CHAIN") != chain or m.get_attr("NFTA_RULE_TABLE") != table:
                 continue
-            room -= 1
             found = m.get_attr("NFTA_RULE_EXPRESSIONS") or []
             expressions = tuple(e for e in map(_expression, found) if e)
             yield RuleRow(family, table, chain, m.get_attr("NFTA_RULE_HANDLE"), expressions)
@@ -211,7 +218,7 @@ class _Reader:
         message = self._lib.nft_set_elem_list_msg()
         message["attrs"] = [["NFTA_SET_ELEM_LIST_TABLE", table], ["NFTA_SET_ELEM_LIST_SET", name]]
         found: list[tuple[str, str]] = []
-        for m in self._dump(number, self._lib.NFT_MSG_GETSETELEM, message):
+        for m in self._dump(number, self._lib.NFT_MSG_GETSETELEM, message, MOST_ELEMENTS):
             for element in m.get_attr("NFTA_SET_ELEM_LIST_ELEMENTS") or []:
                 if len(found) >= MOST_ELEMENTS:
                     self._complete = False

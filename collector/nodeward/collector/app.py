@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from nodeward.collector.api import acts, operate, people
+from nodeward.collector.api import acts, openapi, operate, people
 from nodeward.collector.api.agents import Front
 from nodeward.collector.api.answer import problem_answer
 from nodeward.collector.center import Center
@@ -25,7 +25,7 @@ from nodeward.collector.problem import AWAY, Problem, store_away
 
 log = logging.getLogger(__name__)
 
-API: tuple[BaseRoute, ...] = (*acts.ROUTES, *people.ROUTES, *operate.ROUTES)
+API: tuple[BaseRoute, ...] = (*acts.ROUTES, *people.ROUTES, *operate.ROUTES, *openapi.ROUTES)
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"same-origin"),

@@ -24,6 +24,7 @@ CheckName = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 """Also of CHECK_NAME's form: that is tested where the name is new, not 150 times a report."""
 CHECK_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
 Text = Annotated[str, msgspec.Meta(max_length=16_384)]
+Short = Annotated[str, msgspec.Meta(max_length=128)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
 Boot = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 Seq = Annotated[int, msgspec.Meta(ge=0, le=MOST_SEQ)]
@@ -41,14 +42,20 @@ class EvidenceIn(msgspec.Struct, frozen=True, gc=False):
     source: Text = ""
 
 
+class RemedyIn(msgspec.Struct, frozen=True, gc=False):
+    text: Text
+    steps: Annotated[list[Text], msgspec.Meta(max_length=64)] = []
+    breaks: Text = ""
+
+
 class FindingIn(msgspec.Struct, frozen=True, gc=False):
     check: CheckName
     status: StatusWord
     severity: SeverityWord
     because: Text
     evidence: Annotated[list[EvidenceIn], msgspec.Meta(max_length=200)] = []
-    remedy: msgspec.Raw = msgspec.Raw(b"null")
-    mappings: msgspec.Raw = msgspec.Raw(b"{}")
+    remedy: RemedyIn | None = None
+    mappings: Annotated[dict[Short, list[Short]], msgspec.Meta(max_length=32)] = {}
 
 
 class AgentIn(msgspec.Struct, frozen=True):

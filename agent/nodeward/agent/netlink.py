@@ -5,6 +5,7 @@ decodes and dumps is heavy and lives in the worker; here it is only told that so
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
 import socket
@@ -15,6 +16,7 @@ NETLINK_ROUTE, NETLINK_CONNECTOR, NETLINK_KOBJECT_UEVENT = 0, 11, 15  # linux/ne
 RTMGRP = 0x1 | 0x10 | 0x40 | 0x100 | 0x400  # links, addresses and routes: linux/rtnetlink.h
 CN_IDX_PROC = 1
 PROC_CN_MCAST_LISTEN = 1
+SO_ATTACH_FILTER, MOD = 26, int.from_bytes(b"/mod")
 PROC_EVENT_EXEC, PROC_EVENT_EXIT = 0x2, 0x80000000  # linux/cn_proc.h
 _NLMSG = struct.Struct("=IHHII")
 _CN = struct.Struct("=IIIIHH")
@@ -112,7 +114,17 @@ def _bound(protocol: int, groups: int) -> socket.socket:
 
 
 def _uevent() -> socket.socket:
-    return _bound(NETLINK_KOBJECT_UEVENT, 1)
+    """Only modules', picked out in the kernel: every mount of a container makes a uevent too. In
+    classic BPF: accept "add@/mod..." and "remove@/mod...", by the word at byte 4 or 7."""
+    sock = _bound(NETLINK_KOBJECT_UEVENT, 1)
+    load, jump, leave = 0x20, 0x15, 0x06  # BPF_LD|W|ABS, BPF_JMP|JEQ|K, BPF_RET|K
+    code = ((load, 0, 0, 4), (jump, 2, 0, MOD), (load, 0, 0, 7), (jump, 0, 1, MOD),
+            (leave, 0, 0, 1 << 18), (leave, 0, 0, 0))  # fmt: skip
+    program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *one) for one in code))
+    sock.setsockopt(
+        socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", len(code), ctypes.addressof(program))
+    )
+    return sock
 
 
 def _route() -> socket.socket:

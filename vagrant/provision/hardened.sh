@@ -12,8 +12,19 @@ authentication:
 authorization: {mode: Webhook}
 readOnlyPort: 0
 rotateCertificates: true
+seccompDefault: true
+protectKernelDefaults: true
+podPidsLimit: 4096
+enableProfilingHandler: false
+enableDebugFlagsHandler: false
+tlsCipherSuites:
+- TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+- TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
+- TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384
+- TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384
 CONF
 chmod 0600 /var/lib/kubelet/config.yaml
+chmod 0750 /var/lib/kubelet
 
 # A blacklist would not do: it does not apply to a module that another one needs.
 cat >/etc/modprobe.d/nodeward.conf <<'CONF'

@@ -21,21 +21,28 @@ pki=/var/lib/kubelet/pki
 install -d -m 0755 /etc/kubernetes /etc/kubernetes/manifests /var/lib/kubelet "$pki" \
   /etc/systemd/system/kubelet.service.d
 
-# pair SUBJECT KEY CERTIFICATE: a self-made certificate for a year
-pair() {
-  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 365 \
-    -subj "$1" -keyout "$2" -out "$3" 2>/dev/null
-}
 umask 077
 if [ ! -e "$pki/kubelet-client-current.pem" ]; then
-  pair "/O=system:nodes/CN=system:node:$(hostname)" "$pki/key" "$pki/certificate"
-  cat "$pki/certificate" "$pki/key" >"$pki/kubelet-client-first.pem"
-  rm "$pki/certificate" "$pki/key"
+  # An authority whose key is thrown away: like the cluster's, it has no business on a node.
+  work=$(mktemp -d)
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 \
+    -subj "/CN=kubernetes" -keyout "$work/ca.key" -out "$work/ca.crt" 2>/dev/null
+  openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes \
+    -subj "/O=system:nodes/CN=system:node:$(hostname)" \
+    -keyout "$work/key" -out "$work/request" 2>/dev/null
+  echo 'extendedKeyUsage=clientAuth' >"$work/usage"
+  openssl x509 -req -in "$work/request" -CA "$work/ca.crt" -CAkey "$work/ca.key" -CAcreateserial \
+    -days 365 -extfile "$work/usage" -out "$work/certificate" 2>/dev/null
+  cat "$work/certificate" "$work/key" >"$pki/kubelet-client-first.pem"
+  install -m 0644 "$work/ca.crt" /etc/kubernetes/ca.crt
   ln -s kubelet-client-first.pem "$pki/kubelet-client-current.pem"
+  rm -r "$work"
 fi
 if [ ! -e "$pki/kubelet.crt" ]; then
-  pair "/CN=$(hostname)" "$pki/kubelet.key" "$pki/kubelet.crt"
-  install -m 0644 "$pki/kubelet.crt" /etc/kubernetes/ca.crt
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 365 \
+    -subj "/CN=$(hostname)" -addext "subjectAltName=DNS:$(hostname)" \
+    -addext "basicConstraints=critical,CA:FALSE" -addext "extendedKeyUsage=serverAuth" \
+    -keyout "$pki/kubelet.key" -out "$pki/kubelet.crt" 2>/dev/null
 fi
 chmod 0644 "$pki/kubelet.crt"
 

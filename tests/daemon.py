@@ -41,7 +41,7 @@ class Daemon:
         self.said: list[str] = []
         self._news = threading.Condition()
         # All the time: sd_notify waits while nobody takes what it sent.
-        self._ear = threading.Thread(target=self._listen)
+        self._ear = threading.Thread(target=self._listen, daemon=True)
         self._ear.start()
         self.process: subprocess.Popen[bytes] | None = None
         self.watchdog_s: float | None = None

@@ -91,8 +91,7 @@ def test_no_spool_no_log_and_no_answer_of_the_collector_holds_one(tmp_path: Path
         kinds = ("nodes", "findings", "changes", "checks", "agents", "clusters")
         answers = {kind: json.dumps(centre.rows(kind)) for kind in kinds}
     finally:
-        daemon.stop()
-        daemon.socket.close()
+        daemon.close()
         centre.stop()
     assert [kind for kind, text in answers.items() if planted.found_in(text)] == []
     assert len(json.loads(answers["findings"])) == len(catalog())

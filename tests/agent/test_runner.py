@@ -226,9 +226,25 @@ def test_the_time_of_a_probe_does_not_count_what_it_needs(tmp_path: Path, use: U
 def test_after_a_look_the_alarm_is_as_it_was(tmp_path: Path, use: Use) -> None:
     use(raising(KeyError()))
     before = signal.getsignal(signal.SIGALRM)
-    looker(tmp_path, 0.05).look(Door)
-    assert signal.getsignal(signal.SIGALRM) is before
-    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    timer = signal.setitimer(signal.ITIMER_REAL, 0)
+    try:
+        looker(tmp_path, 0.05).look(Door)
+        assert signal.getsignal(signal.SIGALRM) is before
+        assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, *timer)
+
+
+def test_an_alarm_of_the_caller_is_set_again(tmp_path: Path, use: Use) -> None:
+    use(raising(KeyError()))
+    before = signal.setitimer(signal.ITIMER_REAL, 5000, 7)
+    try:
+        looker(tmp_path).look(Door)
+        left, interval = signal.getitimer(signal.ITIMER_REAL)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, *before)
+    assert 4000 < left <= 5000
+    assert interval == 7
 
 
 def test_another_thread_can_look_without_a_limit(tmp_path: Path, use: Use) -> None:

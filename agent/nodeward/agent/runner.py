@@ -134,7 +134,7 @@ def _time_limit(seconds: float) -> Iterator[None]:
 
     before = signal.signal(signal.SIGALRM, ring)
     # Again and again: an exception raised inside a finaliser is lost.
-    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
+    others = signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
     try:
         yield
     finally:
@@ -143,3 +143,5 @@ def _time_limit(seconds: float) -> Iterator[None]:
         finally:  # the last ring may come right here
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
+            if others[0]:  # an alarm of whoever called us comes a little later than it would
+                signal.setitimer(signal.ITIMER_REAL, *others)

@@ -117,7 +117,7 @@ def test_every_obstacle_of_the_host_layer_has_advice(error: str) -> None:
 
 
 def test_an_obstacle_that_nobody_knows_has_none() -> None:
-    assert help_for("the version of this kubelet is not known") is None
+    assert help_for("the two files disagree") is None
 
 
 def test_a_verdict_without_a_reason_is_refused() -> None:

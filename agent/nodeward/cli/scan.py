@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from nodeward.cli import exits
 from nodeward.model import Severity, Status
@@ -28,12 +29,12 @@ LATEST = 253_402_300_800  # the year 10000
 
 def complete_checks(
     ctx: click.Context, param: click.Parameter, incomplete: str
-) -> list[click.shell_completion.CompletionItem]:
+) -> list[CompletionItem]:
     """Check ids for the shell's completion."""
     from nodeward.checks import catalog
 
     return [
-        click.shell_completion.CompletionItem(rule.id, help=rule.title)
+        CompletionItem(rule.id, help=rule.title)
         for rule in catalog().values()
         if rule.id.startswith(incomplete)
     ]

@@ -19,6 +19,9 @@ _HELP: tuple[tuple[re.Pattern[str], str], ...] = tuple(
          "Run nodeward in the host's own network namespace (a pod needs hostNetwork: true)."),
         (r"\bneeds /proc\b|\bnot mounted\b",
          "Mount /proc where nodeward runs."),
+        (r"version of this kubelet is not known",
+         "Scan where the kubelet's program file or its package's record can be read: the version"
+         " is told from them."),
         (r"\boffline\b",
          "A file tree cannot tell: scan the running host."),
         (r"not in this recording",

@@ -12,8 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from nodeward.collector import wire
-from nodeward.collector.clock import now_ms
-from nodeward.collector.store.fold import fold_some
+from nodeward.collector.store.evidence import folded
 
 Make = Callable[..., dict[str, Any]]
 
@@ -159,10 +158,30 @@ def test_folding_changes_nothing_that_is_shown(collector: Any, f: Make) -> None:
     agent.full(f("a.x", "fail"), f("a.y", "pass"))
     agent.delta(f("a.x", "pass", "high", "mended"))
     before = collector.get("/v1/nodes/east/n1").json()["findings"]
-    while fold_some(collector.center.engine, collector.center.writer, now_ms()):
-        pass
+    collector.center._fold()
     assert _rows(collector, "SELECT count(*) FROM report WHERE body IS NOT NULL")[0][0] == 0
     assert collector.get("/v1/nodes/east/n1").json()["findings"] == before
+
+
+def test_a_report_that_cannot_be_folded_stops_no_other(
+    collector: Any, f: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = collector.agent("n1"), collector.agent("n2")
+
+    def fails(said: Any, body: bytes) -> Any:
+        if b'"node":"n1"' in gzip.decompress(body).replace(b" ", b""):
+            raise ValueError("cannot be")
+        return folded(said, body)
+
+    monkeypatch.setattr("nodeward.collector.store.fold.folded", fails)
+    first.full(f("a.x", "fail"))
+    second.full(f("a.x", "fail", "high", "open"))
+    collector.center._fold()
+    rows = _rows(collector, "SELECT verified, body IS NULL FROM report ORDER BY node")
+    assert [(r[0], bool(r[1])) for r in rows] == [(2, False), (1, True)]
+    got = {r["node"]: r["because"] for r in collector.items("/v1/findings")}
+    assert got == {"n1": "", "n2": "open"}
+    assert "report.unreadable" in {e["kind"] for e in collector.items("/v1/events")}
 
 
 def test_what_was_acknowledged_is_there_after_a_restart(start: Callable[[], Any], f: Make) -> None:

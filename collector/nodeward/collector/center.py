@@ -53,6 +53,7 @@ class Center:
         self.sessions = Sessions(self.engine)
         self.metrics = Metrics(self)
         self._stopping = threading.Event()
+        self._folding = threading.Lock()
 
     def ask(self, asker: Asker, question: Callable[[Db], T]) -> T:
         """Answer a question within the asker's scope. Blocks: call it in a thread."""
@@ -125,8 +126,9 @@ class Center:
             self.writer.act_now(lambda connection: flush(connection, beats))
 
     def _fold(self) -> None:
-        while fold_some(self.engine, self.writer, now_ms()) and not self._stopping.is_set():
-            pass
+        with self._folding:  # the same reports twice at once would be in each other's way
+            while fold_some(self.engine, self.writer, now_ms()) and not self._stopping.is_set():
+                pass
 
 
 async def _every(seconds: float, act: Callable[[], object], stopping: asyncio.Event) -> None:

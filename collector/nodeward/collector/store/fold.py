@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias
@@ -16,6 +17,8 @@ from nodeward.collector.store.evidence import Said, folded, pack_said, unpack_sa
 from nodeward.collector.store.expiry import first_to_end, keep_ends
 from nodeward.collector.store.ingest import security_event
 from nodeward.collector.store.writer import Writer
+
+log = logging.getLogger(__name__)
 
 BATCH: Final = 100
 PATH: Final = "/v1/reports"
@@ -39,10 +42,14 @@ def fold_some(engine: Engine, writer: Writer, now: int) -> int:
     bad_rows: list[Record] = []
     for row in rows:
         (good_rows if row.verified == 1 or _is_signed(row) else bad_rows).append(row)
-    packed, ends = _packed(good_rows, blobs)
+    packed, ends, lost = _packed(good_rows, blobs)
+    good_rows = [row for row in good_rows if row.node not in lost]
 
     def act(connection: Connection) -> None:
         _store(connection, good_rows, bad_rows, packed, now)
+        for row in rows:
+            if row.node in lost:
+                _set_aside(connection, row, "report.unreadable", now)
         keep_ends(connection, writer.names, ends)
 
     writer.act_now(act)
@@ -69,19 +76,27 @@ def _is_signed(row: Record) -> bool:
 
 def _packed(
     rows: Sequence[Record], blobs: Mapping[int, bytes]
-) -> tuple[list[dict[str, Any]], Ends]:
+) -> tuple[list[dict[str, Any]], Ends, set[int]]:
+    """Evidence by node; and the nodes for which it could not be made. Those must not stop all."""
     by_node: dict[int, list[Record]] = defaultdict(list)
     for row in rows:
         by_node[row.node].append(row)
     out: list[dict[str, Any]] = []
     ends: Ends = {}
+    lost: set[int] = set()
     for node, reports in by_node.items():
-        said = unpack_said(blobs[node]) if node in blobs else Said()
-        for report in reports:
-            said = folded(said, report.body)
-        out.append({"node": node, "blob": pack_said(said)})
-        ends[node] = first_to_end(said)
-    return out, ends
+        try:
+            said = unpack_said(blobs[node]) if node in blobs else Said()
+            for report in reports:
+                said = folded(said, report.body)
+            packed, end = pack_said(said), first_to_end(said)
+        except Exception:
+            log.exception("a report of node %d cannot be folded", node)
+            lost.add(node)
+            continue
+        out.append({"node": node, "blob": packed})
+        ends[node] = end
+    return out, ends, lost
 
 
 def _store(
@@ -122,16 +137,16 @@ def _claim(connection: Connection, rows: Sequence[Record]) -> int:
 
 def _distrust(connection: Connection, row: Record, now: int) -> None:
     """A report that its key did not sign: kept as proof, never shown; its key is out."""
+    _set_aside(connection, row, "report.bad-signature", now)
+    agent = update(t.agent).where(t.agent.c.id == row.agent, t.agent.c.status == "active")
+    connection.execute(agent.values(status="quarantined", changed_at=now))
+
+
+def _set_aside(connection: Connection, row: Record, kind: str, now: int) -> None:
+    """Its words are never shown, and it is not looked at again."""
     r = t.report.c
     this = update(t.report).where(r.node == row.node, r.boot == row.boot, r.seq == row.seq)
     connection.execute(this.values(verified=2))
-    agent = update(t.agent).where(t.agent.c.id == row.agent, t.agent.c.status == "active")
-    connection.execute(agent.values(status="quarantined", changed_at=now))
-    event = security_event(
-        "report.bad-signature",
-        at=now,
-        node=row.node,
-        agent=row.agent,
-        detail={"boot": row.boot, "seq": row.seq},
-    )
+    detail = {"boot": row.boot, "seq": row.seq}
+    event = security_event(kind, at=now, node=row.node, agent=row.agent, detail=detail)
     connection.execute(t.security_event.insert(), [event])

@@ -252,6 +252,19 @@ def test_a_file_that_is_gone_and_one_the_index_forgot(root: Path) -> None:
     assert "depmod was not run" in found.because
 
 
+def test_a_module_whose_need_depmod_did_not_find_is_refused_by_the_kernel(root: Path) -> None:
+    """As after `rm dccp_ipv4.ko; depmod`: dccp_ipv6 stays in the index, without its dependency."""
+    for name in ("modules.dep", "modules.alias"):
+        path = root / f"lib/modules/{RELEASE}/{name}"
+        lines = path.read_text().splitlines()
+        kept = [x for x in lines if not x.startswith("kernel/net/dccp/dccp_ipv4.ko:")]
+        kept = [x.replace(" kernel/net/dccp/dccp_ipv4.ko", "") for x in kept]
+        path.write_text("\n".join(x for x in kept if not x.endswith(" dccp_ipv4")) + "\n")
+    found = findings(root)["kernel.module.dccp"]
+    assert found.status is Status.PASS
+    assert "it needs dccp_ipv4, which is not there" in found.because
+
+
 # --- other distributions' shapes -------------------------------------------------------------
 
 

@@ -17,6 +17,7 @@ from functools import cached_property
 from nodeward.facts import install_command as command
 from nodeward.facts.modprobe_conf import Configuration, Rule, soft_dependencies
 from nodeward.facts.module_index import Index, module_name, normal
+from nodeward.facts.module_requests import NEEDS
 
 DEEPEST = 8  # nested calls of modprobe by install commands; more is a loop
 MOST_STEPS = 2000  # soft dependencies can fan out
@@ -371,7 +372,7 @@ class Modprobe:
     def _refusal(self, run: Run, name: str, path: str | None) -> str:
         if path is None:
             return "no such module"
-        for needed in self.dependencies(name):
+        for needed in (*self.dependencies(name), *NEEDS.get(name, ())):
             if not self._there(run, Found(needed, None, "", self.is_builtin(needed))):
                 return f"it needs {needed}, which is not there"
         return self.kernel.refuses(name, path)

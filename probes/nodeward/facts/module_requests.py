@@ -205,6 +205,15 @@ USERNS = (
       for k in ("vxlan", "geneve", "ipvlan", "macvlan", "bonding", "team", "gtp", "hsr", "batadv")),
 )  # fmt: skip
 
+NEEDS = {
+    "dccp_ipv4": ("dccp",),
+    "dccp_ipv6": ("dccp", "dccp_ipv4"),
+    "dccp_diag": ("dccp",),
+    "sctp_diag": ("sctp",),
+}
+"""Whose symbols a module takes, whatever modules.dep says: depmod leaves out what it does not
+find, and the kernel then refuses the module."""
+
 COMPONENTS = (DCCP, SCTP, RDS, TIPC, AF_ALG, *ALGIF, *IPSEC, *LEGACY, VSOCK, *FILESYSTEMS, *USERNS)
 """Every component that some check judges."""
 

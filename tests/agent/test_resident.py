@@ -253,21 +253,25 @@ def kills(make: Make, stand: Any, count: int, seed: int) -> None:
     sequence number comes twice with another content, and that every chain of changes fits."""
     luck = random.Random(seed)
     agent = make(stand.url, events={"quiet_s": 0.02, "latest_s": 0.1})
+    start = time.monotonic()
     agent.start()
     assert stand.wait_for(lambda: status_of(stand) == "pass")
+    span = 1.3 * (time.monotonic() - start)  # so that every part of a life is hit
     on = False
     for _ in range(count):
         on = not on
         agent.set_anonymous(on)
-        time.sleep(luck.uniform(0, 0.6))
+        time.sleep(luck.uniform(0, span))
         if luck.random() < 0.5 and (workers := agent.workers()):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(workers[0], signal.SIGKILL)
         else:
             agent.stop(signal.SIGKILL)
             agent.start()
+    assert len(stand.history) > count / 20  # it got somewhere in between
     wanted = "fail" if on else "pass"
-    assert stand.wait_for(lambda: status_of(stand) == wanted, 60), agent.log()
+    # After many deaths in a row the next look is a while away.
+    assert stand.wait_for(lambda: status_of(stand) == wanted, 200), agent.log()
     assert stand.posture["agent.spool.dropped"]["status"] == "pass"
     assert not any("500 defect" in line for line in agent.log().splitlines()), agent.log()
 

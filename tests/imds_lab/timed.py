@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any
 
@@ -22,6 +23,11 @@ def timed(looker: Looker, fact: type[Fact]) -> float:
     return time.perf_counter() - begin
 
 
+def cpu() -> float:
+    """Seconds of CPU of this process and of the children that ended."""
+    return sum(os.times()[:4])
+
+
 def once(cloud: str) -> dict[str, Any]:
     """Finding the pods, and asking from them, apart."""
     looker = Looker(
@@ -29,7 +35,9 @@ def once(cloud: str) -> dict[str, Any]:
     )
     looker.look(Cloud)
     found = timed(looker, PodNetworks)
+    before = cpu()
     asked = timed(looker, PodReach)
+    spent = cpu() - before
     reading = looker.look(PodReach)
     assert isinstance(reading, Seen)
     assert isinstance(reading.fact, PodReach)
@@ -39,7 +47,7 @@ def once(cloud: str) -> dict[str, Any]:
         for cell in place.cells:
             outcomes[cell.outcome] = outcomes.get(cell.outcome, 0) + 1
     host = timed(looker, HostReach)
-    return {"find": found, "ask": asked, "host": host, "outcomes": outcomes}
+    return {"find": found, "ask": asked, "cpu": spent, "host": host, "outcomes": outcomes}
 
 
 def play(scenario: dict[str, Any]) -> dict[str, Any]:

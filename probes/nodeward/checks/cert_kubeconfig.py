@@ -239,6 +239,7 @@ def bootstrap_token(found: Kubeconfigs, facts: Pki, now: Now) -> Verdict:
     for one in found.of("kubelet-bootstrap"):
         if one.error and not one.absent:
             dark.append(f"{one.path}: {one.error}")
+        dark += unread_tokens(one)
         for user in one.users:
             token = user.token or user.file_token
             if token and joined and not (token.expires_at and token.expires_at < now.at):
@@ -400,6 +401,7 @@ def cni_kubeconfig(found: Kubeconfigs, now: Now) -> Verdict:
         if one.guard and one.guard.mode & 0o077:
             text = f"has mode {octal(one.guard)}, want 0600"
             offences.append(Offence(Severity.MEDIUM, Evidence("kubeconfig", text, one.path)))
+        dark += unread_tokens(one)
         for user in one.users:
             if token := user.token or user.file_token:
                 fault = token_fault(token, now.at)
@@ -413,6 +415,9 @@ def cni_kubeconfig(found: Kubeconfigs, now: Now) -> Verdict:
     return verdict(offences, f"{len(rows)} credentials of network plugins end soon", dark=dark)
 
 
+LONGEST_TOKEN_S = 400 * DAY  # the API server's own extension of bound tokens is a year
+
+
 def token_fault(token: Token, now: float) -> str | None:
     """What is wrong with how long a token lives: None for nothing, "" when it does not say."""
     if token.endless:
@@ -421,6 +426,13 @@ def token_fault(token: Token, now: float) -> str | None:
         return ""
     if token.expires_at < now:
         return f"expired on {day(token.expires_at)}"
-    if token.lifetime_s is not None and token.lifetime_s > 400 * DAY:
+    if token.lifetime_s is None and token.expires_at - now > LONGEST_TOKEN_S:
+        return f"ends only on {day(token.expires_at)}"
+    if token.lifetime_s is not None and token.lifetime_s > LONGEST_TOKEN_S:
         return f"lives {token.lifetime_s / DAY:.0f} days"
     return None
+
+
+def unread_tokens(one: Kubeconfig) -> list[str]:
+    """Token files of a kubeconfig that could not be read, with the reason."""
+    return [f"{u.token_file}: {u.file_error}" for u in one.users if u.file_error]

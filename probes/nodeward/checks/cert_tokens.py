@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from nodeward.checks.cert_common import AUTHENTICATION, BOOTSTRAP, SECURING, Offence, verdict
 from nodeward.checks.cert_expiry import YEAR_2000, ExpiryLimits, Judged, day, judge_one
-from nodeward.checks.cert_kubeconfig import token_fault, unreadable
-from nodeward.checks.cert_samples import DARK, NOTHING, NOW, certificate, guard, pki
+from nodeward.checks.cert_kubeconfig import token_fault, unread_tokens, unreadable
+from nodeward.checks.cert_samples import DARK, NOTHING, NOW, TODAY, certificate, guard, pki
 from nodeward.facts.access import octal, readers
 from nodeward.facts.clock import Now
 from nodeward.facts.daemons import APISERVER, MANAGER, Daemons, sample
 from nodeward.facts.kubeconfig import Kubeconfig, Kubeconfigs, User
 from nodeward.facts.pki import Pki
 from nodeward.facts.secret_files import SecretFile, SecretFiles
-from nodeward.facts.tokens import Token
+from nodeward.facts.tokens import StoredToken, StoredTokens, Token
 from nodeward.model import (
     Evidence,
     Example,
@@ -26,6 +28,8 @@ from nodeward.model import (
 
 _NO_FILES = Kubeconfigs(())
 _NO_DAEMONS = Daemons(())
+_NO_TOKENS = StoredTokens(())
+_VOLUME = "/var/lib/kubelet/pods/1b4e28ba/volumes/kubernetes.io~secret/default-token/token"
 
 
 def _server(arguments: str) -> Daemons:
@@ -35,6 +39,10 @@ def _server(arguments: str) -> Daemons:
 def _holding(token: Token) -> Kubeconfigs:
     user = User("builder", token=token)
     return Kubeconfigs((Kubeconfig("/root/.kube/config", "copy", users=(user,), guard=guard()),))
+
+
+def _stored(token: Token) -> StoredTokens:
+    return StoredTokens((StoredToken(_VOLUME, token),))
 
 
 @check(
@@ -62,23 +70,49 @@ def _holding(token: Token) -> Kubeconfigs:
         ),
     ),
     examples=(
-        Example(Status.PASS, (_server("--secure-port=6443"), _NO_FILES, NOW), "no such token"),
+        Example(
+            Status.PASS,
+            (_server("--secure-port=6443"), _NO_FILES, _NO_TOKENS, NOW),
+            "no such token",
+        ),
         Example(
             Status.FAIL,
-            (_server("--token-auth-file=/etc/tokens.csv"), _NO_FILES, NOW),
+            (_server("--token-auth-file=/etc/tokens.csv"), _NO_FILES, _NO_TOKENS, NOW),
             "the API server reads a file of tokens",
         ),
         Example(
             Status.FAIL,
-            (_NO_DAEMONS, _holding(Token("jwt", 900, "cc" * 32)), NOW),
+            (_NO_DAEMONS, _holding(Token("jwt", 900, "cc" * 32)), _NO_TOKENS, NOW),
             "a token without end in a kubeconfig",
         ),
         Example(
             Status.UNKNOWN,
-            (_NO_DAEMONS, _holding(Token("opaque", 40, "cc" * 32)), NOW),
+            (_NO_DAEMONS, _holding(Token("opaque", 40, "cc" * 32)), _NO_TOKENS, NOW),
             "a token that does not say when it ends",
         ),
-        Example(Status.UNKNOWN, (DARK, _NO_FILES, NOW), "processes hidden"),
+        Example(
+            Status.FAIL,
+            (_NO_DAEMONS, _NO_FILES, _stored(Token("jwt", 900, "cc" * 32, legacy=True)), NOW),
+            "the token of a service account's Secret in a pod's volume",
+        ),
+        Example(
+            Status.PASS,
+            (
+                _NO_DAEMONS,
+                _NO_FILES,
+                _stored(
+                    Token("jwt", 900, "cc" * 32, issued_at=TODAY - 60, expires_at=TODAY + 3600)
+                ),
+                NOW,
+            ),
+            "a bound token of an hour in a pod's volume",
+        ),
+        Example(
+            Status.UNKNOWN,
+            (_NO_DAEMONS, _NO_FILES, StoredTokens((StoredToken(_VOLUME, error="EIO"),)), NOW),
+            "a token in a pod's volume that could not be read",
+        ),
+        Example(Status.UNKNOWN, (DARK, _NO_FILES, _NO_TOKENS, NOW), "processes hidden"),
     ),
     mappings={
         "sac": ["S15b", "S15c"],
@@ -87,25 +121,42 @@ def _holding(token: Token) -> Kubeconfigs:
         "stig": ["V-245543"],
     },
 )
-def static_tokens(daemons: Daemons, found: Kubeconfigs, now: Now) -> Verdict:
-    offences, dark = [], unreadable(found)
+def static_tokens(daemons: Daemons, found: Kubeconfigs, stored: StoredTokens, now: Now) -> Verdict:
+    offences, dark = [], [*unreadable(found), *stored.unseen]
     for daemon in daemons.running(APISERVER):
         if path := daemon.flag("token-auth-file"):
             text = f"tokens are accepted from {path}"
             where = daemon.where("token-auth-file")
             offences.append(Offence(Severity.HIGH, Evidence("API server", text, where)))
+    for path, whose, token in _tokens(found, stored, dark):
+        fault = token_fault(token, now.at)
+        if fault == "":
+            dark.append(f"the end of {token}{whose} in {path}: it does not say")
+        elif fault and not fault.startswith("expired"):
+            evidence = Evidence("token", f"{token}{whose} {fault}", path)
+            offences.append(Offence(Severity.HIGH, evidence))
+    good = "no token that never ends was found"
+    if stored.rows:
+        good += f"; {len(stored.rows)} in pods' volumes and files end"
+    return verdict(offences, good, dark=dark)
+
+
+def _tokens(
+    found: Kubeconfigs, stored: StoredTokens, dark: list[str]
+) -> Iterator[tuple[str, str, Token]]:
+    """Path, whose, and token; what could not be read is added to `dark`."""
     for one in found.rows:
         if one.component in ("cni", "kubelet-bootstrap"):
             continue  # have checks of their own
+        dark += unread_tokens(one)
         for user in one.users:
-            token = user.token or user.file_token
-            fault = token_fault(token, now.at) if token else None
-            if fault == "":
-                dark.append(f"the end of {token} of {user.name} in {one.path}: it does not say")
-            elif fault and not fault.startswith("expired"):
-                evidence = Evidence("token", f"{token} of {user.name} {fault}", one.path)
-                offences.append(Offence(Severity.HIGH, evidence))
-    return verdict(offences, "no token that never ends was found", dark=dark)
+            if token := user.token or user.file_token:
+                yield one.path, f" of {user.name}", token
+    for row in stored.rows:
+        if row.token is None:
+            dark.append(f"{row.path}: {row.error}")
+        else:
+            yield row.path, "", row.token
 
 
 _CLEANER = sample(MANAGER, "--controllers=*,bootstrapsigner,tokencleaner")

@@ -27,7 +27,8 @@ class Cluster:
 @dataclass(frozen=True, slots=True)
 class User:
     """`certificate` is embedded; `certificate_file` and `key_file` are as the client finds them
-    (relative ones from the kubeconfig's folder). `command` is that of an exec plugin."""
+    (relative ones from the kubeconfig's folder). `file_error` says why `token_file` could not be
+    read. `command` is that of an exec plugin."""
 
     name: str
     certificate: Pem | None = None
@@ -37,6 +38,7 @@ class User:
     token: Token | None = None
     token_file: str = ""
     file_token: Token | None = None
+    file_error: str = ""
     basic: bool = False
     command: str = ""
     provider: str = ""

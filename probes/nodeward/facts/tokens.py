@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nodeward.model import Fact
+
 DAY = 86400
 
 
@@ -42,3 +44,21 @@ class Token:
             return f"opaque token (sha256:{self.sha256[:16]}, {self.length} characters)"
         whose = f" of {self.subject}" if self.subject else ""
         return f"JSON web token{whose}"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredToken:
+    """A JSON web token in a file of its own; `token` is None where it could not be read."""
+
+    path: str
+    token: Token | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTokens(Fact):
+    """Those in the volumes of this node's pods and at known places. `unseen` are folders that
+    could not be searched, with the reason."""
+
+    rows: tuple[StoredToken, ...]
+    unseen: tuple[str, ...] = ()

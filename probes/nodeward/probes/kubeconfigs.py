@@ -81,6 +81,8 @@ class _Search:
         try:
             value = parse_document(self.files.host.read(place), place).value
         except (HostError, ParseError):
+            named_by = f"{daemon.program} ({daemon.origin})"
+            self.add(place, component, named_by, in_use=True)  # reading it again tells why
             return
         for named in _values(value, key):
             self.add(daemon.outside(named), component, f"{place} {key}", in_use=True)
@@ -94,6 +96,7 @@ class _Search:
         try:
             value = parse_document(self.files.host.read(place), place).value
         except (HostError, ParseError):
+            self.add(place, "webhook", f"{daemon.program} ({daemon.origin})", in_use=True)
             return
         for named in _values(value, "kubeConfigFile"):
             self.add(daemon.outside(named), "webhook", f"{place} kubeConfigFile", in_use=True)
@@ -207,31 +210,36 @@ def _user(files: Files, path: str, row: UserRow, guard: Guard) -> User:
         part = f"user {row.name}"
         certificate = of_contents(path, contents, part=part, real=path, guard=guard)
     bearer_file = _from(path, row.bearer_file)
+    file_token, file_error = token_of(files, bearer_file)
     return User(
         name=row.name,
         certificate=certificate,
         certificate_file=_from(path, row.certificate_file),
         key_file=_from(path, row.key_file),
         has_key=row.key is not None,
-        token=_token(row.bearer) if row.bearer else None,
+        token=token_from(row.bearer) if row.bearer else None,
         token_file=bearer_file,
-        file_token=_token_of(files, bearer_file),
+        file_token=file_token,
+        file_error=file_error,
         basic=row.basic,
         command=row.command,
         provider=row.provider,
     )
 
 
-def _token_of(files: Files, path: str) -> Token | None:
+def token_of(files: Files, path: str) -> tuple[Token | None, str]:
+    """The token in a file, and why it could not be read; neither where there is no file."""
     if not path:
-        return None
+        return None, ""
     try:
-        return _token(files.host.ask(TokenFile(path)))
-    except HostError:
-        return None
+        return token_from(files.host.ask(TokenFile(path))), ""
+    except MissingError:
+        return None, ""
+    except HostError as exc:
+        return None, exc.why
 
 
-def _token(row: TokenRow) -> Token:
+def token_from(row: TokenRow) -> Token:
     return Token(
         row.kind,
         row.length,

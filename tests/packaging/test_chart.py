@@ -16,7 +16,7 @@ from nodeward.agent.config import load
 
 VALUES: dict[str, dict[str, Any]] = {
     "as shipped": {},
-    "every right": {"agent": {"podNetworks": True, "configz": True, "hostNetwork": False}},
+    "every right": {"agent": {"podNetworks": True, "firewallRules": True}},
     "few mounts": {"agent": {"hostPaths": ["/etc", "/proc", "/lib/modules"]}},
     "replicas on PostgreSQL": {
         "collector": {
@@ -66,11 +66,28 @@ def schema() -> dict[str, Any]:
     return found
 
 
-def test_the_agent_has_two_capabilities_and_a_read_only_host() -> None:
+@pytest.mark.parametrize(
+    ("values", "more"),
+    [
+        ({"hostMetadata": False}, []),
+        ({}, ["SETUID", "SETGID"]),
+        ({"podNetworks": True}, ["SETUID", "SETGID", "SYS_ADMIN"]),
+        ({"firewallRules": True}, ["SETUID", "SETGID", "NET_ADMIN"]),
+    ],
+)
+def test_the_agent_has_the_capabilities_of_the_table_and_no_more(
+    values: dict[str, Any], more: list[str]
+) -> None:
+    pod = chart.one(chart.render({"agent": values}), "DaemonSet", "agent")["spec"]["template"]
+    context = pod["spec"]["containers"][0]["securityContext"]
+    assert context["capabilities"]["add"] == ["DAC_READ_SEARCH", "SYS_PTRACE", *more]
+
+
+def test_the_agent_can_write_nothing_of_the_host() -> None:
     pod = chart.one(chart.render(), "DaemonSet", "agent")["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     context = container["securityContext"]
-    assert context["capabilities"] == {"drop": ["ALL"], "add": ["DAC_READ_SEARCH", "SYS_PTRACE"]}
+    assert context["capabilities"]["drop"] == ["ALL"]
     assert context["privileged"] is False
     assert context["allowPrivilegeEscalation"] is False
     assert context["readOnlyRootFilesystem"] is True
@@ -78,14 +95,8 @@ def test_the_agent_has_two_capabilities_and_a_read_only_host() -> None:
     assert writable == ["/var/lib/nodeward", "/run/nodeward", "/tmp"]
 
 
-def test_nothing_ever_asks_for_nodes_proxy() -> None:
-    made = chart.render({"agent": {"configz": True, "podNetworks": True}})
-    rules = [rule for o in made for rule in o.get("rules", [])]
-    assert rules == [{"apiGroups": [""], "resources": ["nodes/configz"], "verbs": ["get"]}]
-
-
-def test_without_configz_an_agent_has_no_right_and_no_token_of_the_api() -> None:
-    made = chart.render()
+def test_an_agent_has_no_right_in_the_api_and_no_token_of_it() -> None:
+    made = chart.render({"agent": {"podNetworks": True, "firewallRules": True}})
     assert not [o for o in made if "Role" in o["kind"]]
     pod = chart.one(made, "DaemonSet", "agent")["spec"]["template"]["spec"]
     assert pod["automountServiceAccountToken"] is False

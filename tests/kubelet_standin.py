@@ -16,7 +16,8 @@ import os
 import re
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cryptography import x509
@@ -91,22 +92,37 @@ def misbehave(plain: socket.socket, how: str) -> None:
 def serve(listener: socket.socket, folder: Path, tls: SSL.Context | None, prefix: str) -> None:
     while True:
         plain, _ = listener.accept()
-        if how := os.environ.get("STANDIN_MODE"):
+        if (how := os.environ.get("STANDIN_MODE")) and how != "drip":
             threading.Thread(target=misbehave, args=(plain, how), daemon=True).start()
             continue
         threading.Thread(target=answer, args=(plain, folder, tls, prefix), daemon=True).start()
 
 
 def answer(plain: socket.socket, folder: Path, tls: SSL.Context | None, prefix: str) -> None:
+    drips = os.environ.get("STANDIN_MODE") == "drip"
     with contextlib.suppress(SSL.Error, OSError), contextlib.closing(plain):
+        if tls is None and drips:
+            plain.recv(4096)
+            drip(plain.sendall)
         if tls is None:
             plain.sendall(recorded(folder, path_of(plain.recv(4096)), prefix))
             return
         secure = SSL.Connection(tls, plain)
         secure.set_accept_state()
         secure.do_handshake()
+        if drips:
+            secure.recv(4096)
+            drip(secure.sendall)
         secure.sendall(recorded(folder, path_of(secure.recv(4096)), prefix))
         secure.shutdown()
+
+
+def drip(send: Callable[[bytes], object]) -> None:
+    """A body without end, a byte at a time: each comes well within any timeout of one read."""
+    send(b"HTTP/1.1 200 OK\r\n\r\n")
+    while True:
+        send(b"x")
+        time.sleep(0.05)
 
 
 def path_of(request: bytes) -> str:
@@ -131,7 +147,7 @@ def main() -> None:
             )
         else:
             listener = socket.create_server((address, port), backlog=64)
-        prefix = {10250: "", 10255: "ro10255_", 10248: ""}[port]
+        prefix = "ro10255_" if port == 10255 else ""
         tls = context(folder) if port == 10250 else None
         threads.append(
             threading.Thread(target=serve, args=(listener, folder, tls, prefix), daemon=True)

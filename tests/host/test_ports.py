@@ -18,13 +18,14 @@ from OpenSSL import SSL
 import tls_keys as keys
 from nodeward.host import LiveHost, OfflineError
 from nodeward.host.http import HttpAnswer, HttpGet
-from nodeward.host.kubelet_port import KubeletPort
+from nodeward.host.kubelet_port import KubeletPort, PortRow
 from nodeward.host.query import from_plain, to_plain
 from nodeward.host.tls import (
     COMMON,
     HANDSHAKE_FAILURE,
     OLD,
     PROTOCOL_VERSION,
+    TLS10,
     TLS11,
     TLS12,
     TLS13,
@@ -191,6 +192,56 @@ def test_a_refusal_is_kept_with_its_words(server: ssl.SSLContext) -> None:
     assert found == HttpAnswer(
         Outcome.ANSWERED, 401, (("content-length", "12"),), b"Unauthorized", "", 12
     )
+
+
+WEAK_NAMES = "ECDHE-ECDSA-AES128-SHA:ECDHE-ECDSA-AES256-SHA:ECDHE-ECDSA-AES128-SHA256:@SECLEVEL=0"
+
+
+def look(port: int) -> PortRow:
+    return HOST.ask(KubeletPort("127.0.0.1", port, ("/pods",), True, LONG))
+
+
+def test_every_weak_cipher_that_a_kubelets_port_takes_is_found(server: ssl.SSLContext) -> None:
+    with serving(saying(REPLY), server) as port:
+        server.set_ciphers(WEAK_NAMES)
+        found = look(port)
+        server.set_ciphers("ECDHE+AESGCM")
+        strong = look(port)
+    assert set(found.weak_ciphers) == {0xC009, 0xC00A, 0xC023}
+    assert strong.weak_ciphers == ()
+
+
+VERSIONS = {
+    (ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_3): (TLS10, TLS11, TLS12, TLS13),
+    (ssl.TLSVersion.TLSv1_1, ssl.TLSVersion.TLSv1_2): (TLS11, TLS12),
+    (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3): (TLS12, TLS13),
+    (ssl.TLSVersion.TLSv1_3, ssl.TLSVersion.TLSv1_3): (TLS13,),
+}
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
+@pytest.mark.parametrize("span", VERSIONS, ids=str)
+def test_every_tls_version_that_a_kubelets_port_takes_is_found(
+    server: ssl.SSLContext, span: tuple[ssl.TLSVersion, ssl.TLSVersion]
+) -> None:
+    server.set_ciphers("ALL:@SECLEVEL=0")
+    server.minimum_version, server.maximum_version = span
+    with serving(saying(REPLY), server) as port:
+        assert look(port).versions == VERSIONS[span]
+
+
+def test_a_server_that_names_a_cipher_which_was_not_offered_is_not_asked_for_ever() -> None:
+    body = b"\x03\x03" + b"\0" * 32 + b"\0" + b"\xc0\x2f" + b"\0"
+    flight = b"\x02" + len(body).to_bytes(3) + body + b"\x0e\0\0\0"
+    hellos: list[bytes] = []
+
+    def talk(connection: socket.socket) -> None:
+        hellos.append(connection.recv(4096))
+        connection.sendall(b"\x16\x03\x03" + len(flight).to_bytes(2) + flight)
+
+    with serving(talk) as port:
+        assert look(port).weak_ciphers == ()
+    assert len(hellos) < 10
 
 
 def test_the_body_of_a_success_is_not_kept() -> None:

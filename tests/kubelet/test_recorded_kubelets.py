@@ -160,6 +160,30 @@ def test_a_port_that_misbehaves_is_unknown(mode: str, tmp_path: Path) -> None:
     assert found["kubelet.tls.server-bootstrap"]["status"] == wanted
 
 
+STRANGE = (4194, 10249, 10256, *range(11000, 11012))
+
+
+@pytest.mark.parametrize("mode", ["drip", "silent"])
+def test_all_ports_together_take_no_more_than_five_seconds(mode: str, tmp_path: Path) -> None:
+    """At the budgets that ship: a body without end on every port, and no answer on any."""
+    place = prepare("kubeadm", tmp_path)
+    rows = [f"LISTEN 0 64 0.0.0.0:{p} 0.0.0.0:*\n" for p in (10250, 10255, 10248, *STRANGE)]
+    (place / "listen.txt").write_text("".join(rows))
+    done = subprocess.run(
+        ["unshare", "--net", "--pid", "--mount", "--fork", "--mount-proc", "--kill-child",
+         sys.executable, str(TESTS / "kubelet_host.py"), str(place)],
+        capture_output=True, text=True, timeout=280, check=False,
+        env={**os.environ, "STANDIN_RUN": str(TESTS / "kubelet_clock.py"), "STANDIN_MODE": mode},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    budgets = [seconds for _, seconds, _ in found["asked"]]
+    assert {10250, 10255, 10248, 4194, 10249, 10256} <= {port for port, _, _ in found["asked"]}
+    assert max(budgets) <= 2
+    assert sum(budgets) <= 5
+    assert found["whole"] < 5 + 4  # a busy machine; without a bound on strange ports it is 16
+
+
 def test_a_recording_says_the_same_and_holds_no_secret(tmp_path: Path) -> None:
     place = prepare("open", tmp_path)
     body = place / "anonymous" / "configz.body"

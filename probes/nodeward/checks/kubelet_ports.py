@@ -23,6 +23,8 @@ from nodeward.checks.kubelet_support import (
 )
 from nodeward.facts.kubelet import Kubelet, Unknown, example
 from nodeward.facts.kubelet_answers import (
+    CADVISOR,
+    CADVISOR_PORT,
     HEALTHZ,
     PODS,
     READ_ONLY,
@@ -45,6 +47,7 @@ from nodeward.model import (
 )
 
 RO = "readOnlyPort"
+MOST_SHOWN = 20
 
 
 @check(
@@ -101,19 +104,13 @@ def _read_only(kubelet: Kubelet, answers: Answers) -> Verdict:
     seen = [shown(RO, setting)]
     breaks = "Monitoring that reads this port must use the secure one with credentials."
     remedy = mend(kubelet, RO, "0", breaks=breaks)
-    for port in _open_ports(answers):
-        answer = port.reply(PODS)
-        if answer is None:  # seen to listen, and not asked: a contrary listener wins
-            seen.append(Evidence("listens", str(port.number), str(port)))
-            because = f"port {port.number} is open: {port}; {said(RO, setting)}"
-            return Verdict.failed(unprobed(answers, because), *seen, remedy=remedy)
-        seen.append(Evidence(f"GET {PODS} on port {port.number}", str(answer), str(port)))
-        if answer.status == 200:
-            because = f"port {port.number} shows all pods to anyone; {said(RO, setting)}"
-            return Verdict.failed(because, *seen, remedy=remedy)
-        if port.owned and port.replies and setting.value == 0:
-            because = f"the kubelet holds port {port.number} open, which answers {answer}"
-            return Verdict.unknown(f"{because}; {said(RO, setting)}", *seen)
+    ports = _open_ports(answers)
+    seen += [_answered(port) for port in ports[:MOST_SHOWN]]
+    if (because := _tells_pods(ports)) is not None:
+        because = unprobed(answers, f"{because}; {said(RO, setting)}")
+        return Verdict.failed(because, *seen, remedy=remedy)
+    if (dim := _tells_nothing(ports)) is not None and setting.value == 0:
+        return Verdict.unknown(f"{dim}; {said(RO, setting)}", *seen)
     value = setting.value
     if isinstance(value, Unknown) or not isinstance(value, int) or isinstance(value, bool):
         if _looked(answers):
@@ -134,12 +131,45 @@ def _open_ports(answers: Answers) -> list[Port]:
     return [p for p in (port, *answers.extra) if p is not None and p.asked]
 
 
+def _answered(port: Port) -> Evidence:
+    answer = port.reply(PODS)
+    if answer is None:
+        return Evidence("listens", f"{port.number}, {port.error or 'not probed'}", str(port))
+    return Evidence(f"GET {PODS} on port {port.number}", str(answer), str(port))
+
+
+def _tells_pods(ports: list[Port]) -> str | None:
+    """A port that answers; in a tree at rest one that is seen to listen is as good as that."""
+    for port in ports:
+        answer = port.reply(PODS)
+        if answer is not None and answer.status == 200:
+            return f"port {port.number} shows all pods to anyone"
+        if answer is None and not port.error:
+            return f"port {port.number} is open: {port}"
+    return None
+
+
+def _tells_nothing(ports: list[Port]) -> str | None:
+    """What is open, perhaps by the kubelet, and neither shows pods nor says whose it is."""
+    for port in ports:
+        answer = port.reply(PODS)
+        who = "the kubelet holds" if port.owned else "a program that cannot be told holds"
+        what = f"which answers {answer}" if answer is not None else port.error
+        return f"{who} port {port.number} open, {what}"
+    return None
+
+
 def _looked(answers: Answers) -> bool:
     """Whether the listeners of the running host were seen."""
     return isinstance(answers, KubeletAnswers) and answers.probed
 
 
 BIND = "healthzBindAddress"
+NOTHING = Listeners((), "sock_diag")
+
+
+def _listens(address: str) -> Listeners:
+    return Listeners((listener(CADVISOR_PORT, address),), "sock_diag")
 
 
 @check(
@@ -172,6 +202,7 @@ def _healthz(kubelet: Kubelet, answers: Answers) -> Verdict:
     if port is not None and port.asked:
         wide = [row for row in port.listeners if not row.loopback]
         seen = [Evidence("listens on", str(row), row.program or "") for row in port.listeners]
+        seen += [Evidence(f"GET {path}", str(r), str(port)) for path, r in port.replies.items()]
         if wide:
             because = f"the health port listens on {wide[0]}; {said(BIND, setting)}"
             return Verdict.failed(because, *seen, remedy=remedy)
@@ -193,9 +224,6 @@ def _is_loopback(address: str) -> bool:
         return False
 
 
-CADVISOR = 4194
-
-
 @check(
     "kubelet.port.cadvisor",
     title="No cAdvisor page is served on port 4194",
@@ -205,26 +233,32 @@ CADVISOR = 4194
     sources=[FLAGS],
     mappings=maps(sac=["S1b"]),
     examples=[
-        Example(Status.PASS, Listeners((), "sock_diag"), "nothing listens there"),
-        Example(Status.FAIL, Listeners((listener(CADVISOR),), "sock_diag"), "something does"),
+        Example(Status.PASS, (NOTHING, OFFLINE), "nothing listens there"),
+        Example(Status.FAIL, (_listens(ANY), OFFLINE), "something does"),
+        Example(Status.FAIL, (_listens("127.0.0.1"), OFFLINE), "on loopback: less severe"),
         Example(
-            Status.PASS,
-            Listeners((listener(CADVISOR, "127.0.0.1"),), "sock_diag"),
-            "on loopback only",
+            Status.UNKNOWN,
+            (Unreadable("listeners", "EACCES"), OFFLINE),
+            "listeners may not be read",
         ),
-        Example(Status.UNKNOWN, Unreadable("listeners", "EACCES"), "listeners may not be read"),
-        Example(Status.UNKNOWN, Absent("/proc"), "a tree at rest has no listeners"),
+        Example(Status.UNKNOWN, (Absent("/proc"), OFFLINE), "a tree at rest has no listeners"),
     ],
 )
-def cadvisor(listeners: Listeners | Absent) -> Verdict:
+def cadvisor(listeners: Listeners | Absent, answers: Answers) -> Verdict:
     if isinstance(listeners, Absent):
         return Verdict.unknown("no listeners can be seen: offline")
-    wide = [row for row in listeners.on(CADVISOR) if not row.loopback]
-    if wide:
-        seen = [Evidence("listens on", str(row), row.program or "") for row in wide]
-        who = wide[0].program or "an unknown program"
-        return Verdict.failed(f"{who} listens on {wide[0]}", *seen)
-    return Verdict.passed(f"nothing beyond loopback listens on port {CADVISOR}")
+    rows = sorted(listeners.on(CADVISOR_PORT), key=lambda row: row.loopback)
+    if not rows:
+        return Verdict.passed(f"nothing listens on port {CADVISOR_PORT}")
+    seen = [Evidence("listens on", str(row), row.program or "") for row in rows]
+    port = answers.port(CADVISOR) if isinstance(answers, KubeletAnswers) else None
+    if port is not None:
+        seen += [Evidence(f"GET {path}", str(r), str(port)) for path, r in port.replies.items()]
+    who = rows[0].program or "an unknown program"
+    if rows[0].loopback:
+        because = f"{who} listens on {rows[0]}, which only this node reaches, so less severe"
+        return Verdict.failed(because, *seen, severity=Severity.LOW)
+    return Verdict.failed(f"{who} listens on {rows[0]}", *seen)
 
 
 @check(

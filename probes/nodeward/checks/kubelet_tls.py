@@ -217,6 +217,13 @@ def _presented(port: Port, tls: Tls, setting: Setting, remedy: Remedy) -> Verdic
     )
 
 
+TLS12 = 0x0303
+
+
+def _version_name(number: int) -> str:
+    return f"1.{number - 0x0301}"
+
+
 VERSION = "tlsMinVersion"
 OLD = ("VersionTLS10", "VersionTLS11")
 
@@ -249,13 +256,17 @@ def _version(kubelet: Kubelet, answers: Answers) -> Verdict:
     setting = kubelet.get(VERSION)
     remedy = mend(kubelet, VERSION, "VersionTLS12")
     port = port_of(answers, SECURE)
+    seen = [shown(VERSION, setting)]
     if port is not None and port.old is not None:
+        takes = ", ".join(_version_name(v) for v in port.versions)
+        seen += [Evidence("TLS versions taken", takes, str(port))] if takes else []
         if port.old.outcome == "answered":
-            because = f"port {port.number} takes TLS 1.1; {said(VERSION, setting)}"
-            return Verdict.failed(because, shown(VERSION, setting), remedy=remedy)
+            old = " and ".join(_version_name(v) for v in port.versions if v < TLS12) or "1.1"
+            because = f"port {port.number} takes TLS {old}; {said(VERSION, setting)}"
+            return Verdict.failed(because, *seen, remedy=remedy)
         if port.old.outcome == "tls-alert":
             because = f"port {port.number} refuses TLS 1.1; {said(VERSION, setting)}"
-            return Verdict.passed(because, shown(VERSION, setting))
+            return Verdict.passed(because, *seen)
     if isinstance(setting.value, Unknown) or not isinstance(setting.value, str):
         return unknown(VERSION, setting)
     if setting.value in OLD:
@@ -288,6 +299,10 @@ NAMES = {
     0xC011: "TLS_ECDHE_RSA_WITH_RC4_128_SHA",
     0xC007: "TLS_ECDHE_ECDSA_WITH_RC4_128_SHA",
 }
+
+
+def _name(number: int) -> str:
+    return NAMES.get(number, f"0x{number:04X}")
 
 
 def weak(name: str) -> bool:
@@ -340,10 +355,10 @@ def _ciphers(kubelet: Kubelet, answers: Answers) -> Verdict:
     port = port_of(answers, SECURE)
     if port is not None and port.weak is not None:
         if port.weak.outcome == "answered":
-            name = NAMES.get(port.weak.cipher or 0, f"0x{port.weak.cipher or 0:04X}")
-            taken = Evidence("weak cipher taken", name, str(port))
-            because = f"port {port.number} takes {name}; {said(CIPHERS, setting)}"
-            return Verdict.failed(because, taken, seen, remedy=remedy)
+            names = [_name(c) for c in port.weak_ciphers or (port.weak.cipher or 0,)]
+            taken = [Evidence("weak cipher taken", name, str(port)) for name in names]
+            because = f"port {port.number} takes {', '.join(names)}; {said(CIPHERS, setting)}"
+            return Verdict.failed(because, *taken, seen, remedy=remedy)
         if port.weak.outcome == "tls-alert":
             because = f"port {port.number} refuses every weak cipher; {said(CIPHERS, setting)}"
             return Verdict.passed(because, seen)

@@ -14,7 +14,8 @@ PODS, UNHANDLED = "/pods", "/debug/pprof/"
 authentication and authorization, and then says "404: Page Not Found". (A path below no registered
 root says "404 page not found" to everybody, which proves nothing.)"""
 
-SECURE, READ_ONLY, HEALTHZ, EXTRA = "secure", "read-only", "healthz", "extra"
+SECURE, READ_ONLY, HEALTHZ, CADVISOR = "secure", "read-only", "healthz", "cadvisor"
+CADVISOR_PORT = 4194
 PROXY_METRICS, PROXY_HEALTHZ = "kube-proxy metrics", "kube-proxy healthz"
 
 _ANONYMOUS = "system:anonymous"
@@ -86,7 +87,8 @@ class Tls:
 @dataclass(frozen=True, slots=True)
 class Port:
     """One port. `listeners` are the sockets on it (empty: nothing listens), `owned` whether the
-    kubelet holds them: None when that could not be told. `address` is where it was asked."""
+    kubelet holds them: None when that could not be told. `address` is where it was asked, `error`
+    why it was not. `versions` are those of TLS that it takes, `weak_ciphers` the weak ones."""
 
     number: int
     listeners: tuple[Listener, ...] = ()
@@ -97,6 +99,8 @@ class Port:
     old: Tls | None = None
     weak: Tls | None = None
     error: str = ""
+    versions: tuple[int, ...] = ()
+    weak_ciphers: tuple[int, ...] = ()
 
     @property
     def asked(self) -> bool:
@@ -118,9 +122,10 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class KubeletAnswers(Fact):
-    """By role: SECURE, READ_ONLY, HEALTHZ, PROXY_METRICS, PROXY_HEALTHZ; `extra` are further ports
-    of the kubelet's own that are open beyond loopback. `configz` is its own configuration, where
-    anyone may read it. `probed`: False when only the listeners could be read (a tree at rest)."""
+    """By role: SECURE, READ_ONLY, HEALTHZ, CADVISOR, PROXY_METRICS, PROXY_HEALTHZ; `extra` are
+    further ports of the kubelet's own that are open beyond loopback. `configz` is its own
+    configuration, where anyone may read it. `probed`: False when only the listeners could be read
+    (a tree at rest)."""
 
     events: ClassVar[tuple[str, ...]] = ("process", "listener")
 

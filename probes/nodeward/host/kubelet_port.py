@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, ClassVar
 
 from nodeward.host.http import HttpAnswer, get, get_body
 from nodeward.host.query import Query
-from nodeward.host.tls import TLS11, TLS12, TlsAnswer, handshake, offer
-from nodeward.host.wire import Budget, Outcome, must_be_local
+from nodeward.host.tls import TLS10, TLS11, TLS12, TLS13, TlsAnswer, handshake, offer, unverified
+from nodeward.host.wire import Budget, Outcome, connect, must_be_local
 
 if TYPE_CHECKING:
     from nodeward.host.tree import TreeHost
 
 CONFIGZ = "/configz"
 MOST_CONFIGZ = 1 << 18
+MOST_HELLOS = 8
+"""For further weak ciphers. Go takes six at most with one certificate."""
 
 WEAK = (
     *(0xC013, 0xC014, 0xC009, 0xC00A, 0xC023, 0xC027),  # ECDHE with CBC
@@ -28,13 +30,16 @@ WEAK = (
 class PortRow:
     """`tls` is a normal hello, `old` one of at most TLS 1.1, `weak` one with weak ciphers only;
     all None for a plain port. `replies` by path. `configz` is the JSON of the kubelet's own
-    configuration, where anyone may read it; without its header secrets."""
+    configuration, where anyone may read it; without its header secrets. `versions` are those of
+    TLS that were taken, `weak_ciphers` the weak ones, as far as MOST_HELLOS and the time went."""
 
     tls: TlsAnswer | None
     old: TlsAnswer | None
     weak: TlsAnswer | None
     replies: dict[str, HttpAnswer]
     configz: str | None = None
+    versions: tuple[int, ...] = ()
+    weak_ciphers: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +76,49 @@ class KubeletPort(Query[PortRow]):
                     break
         first = replies.get(self.paths[0])
         opened = self.configz and first is not None and first.status == 200
-        return PortRow(tls, old, weak, replies, self._configz(budget) if opened else None)
+        configz = self._configz(budget) if opened else None
+        versions = self._versions(tls, old, budget)
+        return PortRow(tls, old, weak, replies, configz, versions, self._weak(weak, budget))
+
+    def _versions(
+        self, tls: TlsAnswer | None, old: TlsAnswer | None, budget: Budget
+    ) -> tuple[int, ...]:
+        found = {a.version for a in (tls, old) if a is not None and a.version is not None}
+        if not found:
+            return ()
+        if TLS11 in found:
+            lowest = offer(self.address, self.port, TLS10, WEAK, budget)
+            found |= {lowest.version} if lowest.version is not None else set()
+        if TLS13 not in found and self._takes_13(budget):
+            found.add(TLS13)
+        return tuple(sorted(found))
+
+    def _takes_13(self, budget: Budget) -> bool:
+        import ssl
+
+        context = unverified()
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        try:
+            with connect(self.address, self.port, budget) as plain:
+                plain.settimeout(budget.left())
+                with context.wrap_socket(plain):
+                    return True
+        except OSError:
+            return False
+
+    def _weak(self, first: TlsAnswer | None, budget: Budget) -> tuple[int, ...]:
+        """A server names one cipher at each hello: ask again without those that it named."""
+        taken: list[int] = []
+        found = first
+        while found is not None and found.outcome is Outcome.ANSWERED and found.cipher is not None:
+            left = tuple(c for c in WEAK if c not in (*taken, found.cipher))
+            if found.cipher in taken or len(taken) + len(left) >= len(WEAK):
+                break  # one that was not offered
+            taken.append(found.cipher)
+            if len(taken) > MOST_HELLOS or not left:
+                break
+            found = offer(self.address, self.port, TLS12, left, budget)
+        return tuple(taken)
 
     def _configz(self, budget: Budget) -> str | None:
         answer, body = get_body(

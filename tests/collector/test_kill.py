@@ -31,17 +31,32 @@ from nodeward.collector.db.engine import open_engine
 from nodeward.collector.db.migrate import migrate
 from nodeward.collector.store.enrol import make_join_token
 
+# A connection that is cut in its handshake is left to the garbage collector by urllib3.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 ROOT = Path(__file__).parents[2]
 SENDERS = 4
+
+
+def _free_port() -> int:
+    """Below those that the kernel gives to who connects.
+
+    Senders that try again while the collector is away could be given its own port to come from.
+    """
+    for port in range(20_000, 30_000):
+        with contextlib.suppress(OSError), socket.socket() as free:
+            free.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no free port")
 
 
 class Process:
     """A collector as a process of its own, that can be killed."""
 
     def __init__(self, state: Path, database: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = _free_port()
         self.url = f"https://127.0.0.1:{self.port}"
         self.state = state
         self._environment = os.environ | {

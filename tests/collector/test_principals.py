@@ -73,7 +73,7 @@ class Principals(RuleBasedStateMachine):
         self.center = Center(Settings(state=str(self.folder)))
         self.front = Front(_nothing, self.center)
         self.keys: dict[str, list[Ed25519PrivateKey]] = {n: [] for n in NAMES}
-        self.sessions: list[tuple[str, bytes]] = []
+        self.sessions: dict[str, list[tuple[str, bytes]]] = {n: [] for n in NAMES}
         self.wire: list[Sent] = []
         self.attested: set[tuple[str, str]] = set()
         self.seq = 0
@@ -213,14 +213,14 @@ class Principals(RuleBasedStateMachine):
         key = data.draw(st.sampled_from(self.keys[who]))
         status, answer = self._send(self._signed(key, "/v1/session", b""))
         if status == 200:
-            self.sessions.append((answer["session"], base64.b64decode(answer["key"])))
+            self.sessions[who].append((answer["session"], base64.b64decode(answer["key"])))
 
     @rule(who=NAME, other=NAME, node=NAME, data=st.data())
     def report_in_a_session(self, who: str, other: str, node: str, data: st.DataObject) -> None:
-        """Any session's MAC, any agent's name, an own signature."""
-        if not self.sessions:
+        """An own session's MAC, any agent's name, an own signature."""
+        if not self.sessions[who]:
             return
-        name, secret = data.draw(st.sampled_from(self.sessions))
+        name, secret = data.draw(st.sampled_from(self.sessions[who]))
         mine = data.draw(st.sampled_from(self.keys[who]))
         named = data.draw(st.sampled_from(self.keys[other]))
         sent = self._signed(mine, "/v1/reports", self._report(node, who))

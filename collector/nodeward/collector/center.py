@@ -47,6 +47,11 @@ class Center:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.engine = open_engine(settings.database_url)
+        # A question sees one moment: between two of its statements a report may be folded. SQLite
+        # gives every transaction a snapshot.
+        postgresql = self.engine.dialect.name == "postgresql"
+        level = {"isolation_level": "REPEATABLE READ"} if postgresql else {}
+        self._snapshots = self.engine.execution_options(**level)
         self.writer = Writer(self.engine)
         self.keys = Keys(self.engine)
         self.pulse = Pulse(self.engine)
@@ -57,7 +62,7 @@ class Center:
 
     def ask(self, asker: Asker, question: Callable[[Db], T]) -> T:
         """Answer a question within the asker's scope. Blocks: call it in a thread."""
-        with self.engine.connect() as connection, connection.begin():
+        with self._snapshots.connect() as connection, connection.begin():
             db = Db(
                 connection=connection,
                 names=self.writer.names,

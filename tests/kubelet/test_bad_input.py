@@ -11,6 +11,9 @@ import pytest
 import kubelet_hosts
 from kubelet_hosts import HEAD, Host, Run
 from nodeward.agent.scan import scan, select
+from nodeward.checks.kubelet_ports import read_only
+from nodeward.checks.kubelet_samples import answers
+from nodeward.facts.kubelet import example
 from nodeward.host import TreeHost
 from nodeward.model import Finding, Status
 
@@ -219,3 +222,10 @@ def test_a_credential_in_an_address_or_header_is_never_shown(tmp_path: Path) -> 
     assert [f for f in report.findings if "s3cret" in repr(f)] == []
     assert found["kubelet.static-pod-url"].status is Status.FAIL
     assert found["kubelet.config.drift"].status is Status.FAIL
+
+
+def test_a_closed_port_passes_and_says_that_its_setting_could_not_be_told() -> None:
+    broken = example("--config=/k.yaml", "readOnlyPort: [")
+    found = read_only(broken, answers())
+    assert found.status is Status.PASS
+    assert "readOnlyPort could not be told" in found.because

@@ -189,6 +189,7 @@ def _bootstrap(
 
 _TOKEN = Token("bootstrap", 23, "cc" * 32, public_id="abcdef")
 _JOINED = pki("kubelet-client", "/var/lib/kubelet/pki/kubelet-client-current.pem", certificate())
+_HIDDEN = pki("kubelet-client", "/etc/kubernetes/kubelet.conf", error="EACCES")
 
 
 @check(
@@ -213,6 +214,8 @@ _JOINED = pki("kubelet-client", "/var/lib/kubelet/pki/kubelet-client-current.pem
         Example(Status.FAIL, (_bootstrap(_TOKEN), _JOINED, NOW), "joined, and the token is there"),
         Example(Status.PASS, (_bootstrap(_TOKEN), NOTHING, NOW), "not joined yet"),
         Example(Status.PASS, (_NONE, _JOINED, NOW), "joined, and no bootstrap kubeconfig"),
+        Example(Status.UNKNOWN, (_bootstrap(_TOKEN), _HIDDEN, NOW), "whether it joined is hidden"),
+        Example(Status.PASS, (_NONE, _HIDDEN, NOW), "no token is there, joined or not"),
         Example(
             Status.PASS,
             (_bootstrap(Token("jwt", 900, "cc" * 32, expires_at=TODAY - DAY)), _JOINED, NOW),
@@ -234,19 +237,25 @@ _JOINED = pki("kubelet-client", "/var/lib/kubelet/pki/kubelet-client-current.pem
     mappings={"sac": ["S15d"], "cis-kubernetes-1.12": ["3.1.3"]},
 )
 def bootstrap_token(found: Kubeconfigs, facts: Pki, now: Now) -> Verdict:
-    joined = any(h.leaf for h in facts.held("kubelet-client") if h.use.in_use)
-    offences, dark = [], []
+    used = [h for h in facts.held("kubelet-client") if h.use.in_use]
+    joined = any(h.leaf for h in used)
+    hidden = [f"{h.pem.where}: {h.pem.error}" for h in used if h.pem.error and not h.pem.absent]
+    offences, dark, waits = [], [], False
     for one in found.of("kubelet-bootstrap"):
         if one.error and not one.absent:
             dark.append(f"{one.path}: {one.error}")
-        dark += unread_tokens(one)
         for user in one.users:
             token = user.token or user.file_token
-            if token and joined and not (token.expires_at and token.expires_at < now.at):
+            if not token or (token.expires_at and token.expires_at < now.at):
+                continue
+            waits = True
+            if joined:
                 age = span(now.at - one.guard.mtime) if one.guard else "an unknown time"
                 text = f"{token} is still there, written {age} ago"
                 offences.append(Offence(Severity.MEDIUM, Evidence("token", text, one.path)))
-    good = "no bootstrap token is left" if joined else "the node has not joined yet"
+    if waits and not joined:
+        dark += hidden  # it may have joined long ago
+    good = "the node has not joined yet" if waits else "no bootstrap token is left"
     return verdict(offences, good, dark=dark)
 
 

@@ -85,7 +85,9 @@ def shown(path: str, setting: Setting) -> Evidence:
 
 
 def said(path: str, setting: Setting) -> str:
-    """`path is value (source)`."""
+    """`path is value (source)`, or that it could not be told."""
+    if isinstance(setting.value, Unknown):
+        return f"{path} could not be told: {setting.value.why}"
     return f"{path} is {text(setting.value)} ({setting.source})"
 
 

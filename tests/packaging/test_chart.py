@@ -97,7 +97,9 @@ def test_the_agent_can_write_nothing_of_the_host() -> None:
 
 def test_an_agent_has_no_right_in_the_api_and_no_token_of_it() -> None:
     made = chart.render({"agent": {"podNetworks": True, "firewallRules": True}})
-    assert not [o for o in made if "Role" in o["kind"]]
+    bound = [s["name"] for o in made for s in o.get("subjects", [])]
+    assert bound == ["nw-nodeward-collector"]
+    assert not [o for o in made if o["kind"] in ("Role", "ClusterRole")]
     pod = chart.one(made, "DaemonSet", "agent")["spec"]["template"]["spec"]
     assert pod["automountServiceAccountToken"] is False
 
@@ -131,7 +133,7 @@ def test_the_agent_accepts_the_configuration_that_the_chart_writes(tmp_path: Pat
 def test_the_collector_accepts_the_configuration_that_the_chart_writes(tmp_path: Path) -> None:
     from nodeward.collector.settings import load as load_collector
 
-    values = {"collector": {"tlsSecret": "tls"}}
+    values = {"collector": {"tlsSecret": "tls"}, "clusterName": "east"}
     file = tmp_path / "collector.yaml"
     file.write_text(
         chart.one(chart.render(values), "ConfigMap", "collector")["data"]["collector.yaml"]
@@ -139,6 +141,7 @@ def test_the_collector_accepts_the_configuration_that_the_chart_writes(tmp_path:
     loaded = load_collector(file, {})
     assert loaded.address == ("0.0.0.0", 8443)
     assert str(loaded.cert_path) == "/run/secrets/tls/tls.crt"
+    assert loaded.clusters["east"].service_account == "nodeward:nw-nodeward-agent"
 
 
 def test_what_is_made_from_the_chart_is_current() -> None:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kubelet_scenarios import DATA
+from nodeward.checks.kubelet_differences import differences
 from nodeward.facts.errors import ParseError
+from nodeward.facts.kubelet import Kubelet, Launch, assemble, config_file
+from nodeward.facts.kubelet_answers import KubeletAnswers
 from nodeward.facts.kubelet_defaults import DEFAULTS, LEGACY, VALUES, defaults
 from nodeward.facts.kubelet_fields import FIELDS, Holds, faults
 from nodeward.facts.kubelet_files import READ, WRITE, leaks
@@ -186,3 +192,64 @@ def test_bad_tables_are_parse_errors_and_nothing_else(raw: bytes) -> None:
     for parse in (parse_swaps, parse_if_inet6, parse_fib_trie):
         with contextlib.suppress(ParseError):
             parse(raw)
+
+
+def recorded(place: Path) -> Kubelet:
+    """The kubelet that a recording's arguments and file make."""
+    file = place / "config.yaml"
+    files = [config_file(str(file), file.read_bytes())] if file.exists() else []
+    argv = tuple((place / "cmdline.args.txt").read_text().splitlines())
+    return assemble(Launch(argv, "pid 1", 1, "/usr/bin/kubelet", 1.0, "v1.36.2"), files)
+
+
+@pytest.mark.parametrize("scenario", ["open", "noconfig", "flags-open"])
+def test_what_a_recorded_kubelet_says_of_itself_is_what_we_compute(scenario: str) -> None:
+    """/configz of a real kubelet, with all that it spells otherwise or fills in."""
+    place = DATA / scenario
+    kubelet = recorded(place)
+    configz = json.loads((place / "anonymous" / "configz.body").read_text())["kubeletconfig"]
+    assert list(differences(kubelet, KubeletAnswers(configz=configz))) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [("authorization.mode", "Webhook"), ("tlsMinVersion", "VersionTLS10"), ("maxPods", 250),
+     ("tlsCipherSuites", ["TLS_RSA_WITH_RC4_128_SHA"]), ("featureGates", {"NodeLogQuery": True}),
+     ("streamingConnectionIdleTimeout", "1h0m0s"), ("staticPodPath", "/elsewhere"),
+     ("authentication.x509.clientCAFile", "/other.crt")],
+)  # fmt: skip
+def test_a_field_that_the_kubelet_says_otherwise_is_told(path: str, value: object) -> None:
+    place = DATA / "open"
+    configz = json.loads((place / "anonymous" / "configz.body").read_text())["kubeletconfig"]
+    *parents, last = path.split(".")
+    node = configz
+    for key in parents:
+        node = node.setdefault(key, {})
+    node[last] = value
+    (found,) = differences(recorded(place), KubeletAnswers(configz=configz))
+    assert (found.what, found.source) == (path, "GET /configz")
+
+
+@pytest.mark.parametrize("scenario", ["open", "noconfig", "flags-open"])
+def test_no_key_that_a_real_kubelet_shows_of_itself_is_unknown(scenario: str) -> None:
+    place = DATA / scenario / "anonymous" / "configz.body"
+    assert list(faults(json.loads(place.read_text())["kubeletconfig"], 36)) == []
+
+
+WRONG = {
+    "registerWithTaints: [{key: a, effect: NoSchedule}, {key: b, efect: X}]": (
+        "registerWithTaints.1.efect", "is no field; did you mean effect?", False),
+    "logging: {verbosity: 2, vmodule: [{filepattern: a}]}": (
+        "logging.vmodule.0.filepattern", "is no field; did you mean filePattern?", False),
+    "tracing: {endpoints: x}": (
+        "tracing.endpoints", "is no field; did you mean endpoint?", False),
+    "featureGates: {NodeSwap: 'true'}": ("featureGates.NodeSwap", "is no bool", True),
+    "systemReserved: {cpu: 1}": ("systemReserved.cpu", "is no text", True),
+    "clusterDNS: [10]": ("clusterDNS.0", "is no text", True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("raw", WRONG)
+def test_keys_inside_lists_maps_and_sections_are_known(raw: str) -> None:
+    (found,) = faults(config_file("/c", raw.encode()).mapping, 36)
+    assert (found.path, found.why, found.fatal) == WRONG[raw]

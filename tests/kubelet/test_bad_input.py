@@ -11,11 +11,13 @@ import pytest
 import kubelet_hosts
 from kubelet_hosts import HEAD, Host, Run
 from nodeward.agent.scan import scan, select
+from nodeward.checks.kubelet_config import drift
 from nodeward.checks.kubelet_ports import read_only
 from nodeward.checks.kubelet_samples import answers
-from nodeward.facts.kubelet import example
-from nodeward.host import TreeHost
-from nodeward.model import Finding, Status
+from nodeward.facts.kubelet import Launch, example
+from nodeward.host import LiveHost, TreeHost
+from nodeward.model import Finding, Severity, Status, Unreadable
+from nodeward.probes.kubelet import read
 
 V136 = "/opt/v1.36.2/kubelet"
 CONFIG = "/etc/kubelet.yaml"
@@ -156,6 +158,21 @@ def test_a_file_changed_after_the_start_is_judged_and_reported_as_drift(tmp_path
     assert (found.status, drift.status) == (Status.FAIL, Status.FAIL)
     assert "from its next restart" in found.because
     assert CONFIG in drift.because
+
+
+def test_a_file_with_an_old_date_put_in_place_later_is_told(tmp_path: Path) -> None:
+    """mv and cp -p keep the time of change; only the inode's own tells, on a running host."""
+    root = kubelet_hosts.build(Host({CONFIG: CLOSED}), tmp_path / "host")
+    config = root / CONFIG.lstrip("/")
+    os.utime(config, (1000, 1000))
+    started = config.stat().st_ctime - 100
+    launch = Launch(WITH_CONFIG.argv, "pid 812", 812, V136, started, "v1.36.2")
+    live, rest = read(LiveHost(root), launch), read(TreeHost(root), launch)
+    nothing = Unreadable("ports", "offline")
+    assert drift(rest, nothing).status is Status.PASS  # the tree was unpacked just now
+    found = drift(live, nothing)
+    assert (found.status, found.severity) == (Status.FAIL, Severity.LOW)
+    assert CONFIG in found.because
 
 
 def test_a_unit_that_differs_from_the_process_is_drift(tmp_path: Path) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
-from typing import Any
 
 from nodeward.checks.kubelet_authn import NO_KUBELET, NOBODY, OFFLINE, C
+from nodeward.checks.kubelet_differences import differences, dig
 from nodeward.checks.kubelet_samples import answers, reply
 from nodeward.checks.kubelet_support import (
     CONFIG,
@@ -20,8 +21,8 @@ from nodeward.checks.kubelet_support import (
 )
 from nodeward.facts.kubelet import ConfigFile, Kubelet, Unknown, changed_after, example
 from nodeward.facts.kubelet_answers import KubeletAnswers
-from nodeward.facts.kubelet_defaults import LEGACY
-from nodeward.facts.kubelet_fields import FIELDS, Holds, faults
+from nodeward.facts.kubelet_defaults import LEGACY, plain_defaults
+from nodeward.facts.kubelet_fields import faults
 from nodeward.facts.kubelet_merge import Layer, Rules
 from nodeward.facts.kubelet_strength import STRONGER, weaker
 from nodeward.model import (
@@ -102,6 +103,13 @@ def _give_config(kubelet: Kubelet) -> Remedy:
     )
 
 
+def _put_in_place(kubelet: Kubelet) -> Kubelet:
+    return replace(kubelet, files=tuple(replace(f, placed_at=5000.0) for f in kubelet.files))
+
+
+SAME = plain_defaults(36)
+
+
 @check(
     "kubelet.config.drift",
     title="The running kubelet has read the configuration that is on disk",
@@ -126,6 +134,29 @@ def _give_config(kubelet: Kubelet) -> Remedy:
             ),
             "the kubelet itself says otherwise",
         ),
+        Example(
+            Status.FAIL,
+            (
+                example(C, "authorization: {mode: Webhook}"),
+                answers(pods=reply(200), configz={"authorization": {"mode": "AlwaysAllow"}}),
+            ),
+            "texts and lists are compared too",
+        ),
+        Example(
+            Status.FAIL,
+            (example(C, "{}"), answers(pods=reply(403, "Forbidden (user=system:anonymous, ..)"))),
+            "the port says otherwise",
+        ),
+        Example(
+            Status.FAIL,
+            (_put_in_place(example(C, "{}")), OFFLINE),
+            "the file came by mv or cp -p, or its mode changed: less severe",
+        ),
+        Example(
+            Status.PASS,
+            (_put_in_place(example(C, "{}")), answers(pods=reply(401), configz=SAME)),
+            "only its mode changed: the kubelet itself says the same",
+        ),
         Example(Status.UNKNOWN, (example(C, "{}", started=False), OFFLINE), "start not known"),
         Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
         Example(Status.NOT_APPLICABLE, NO_KUBELET, "no kubelet"),
@@ -134,7 +165,7 @@ def _give_config(kubelet: Kubelet) -> Remedy:
 def drift(kubelet: Kubelet, answers: Answers) -> Verdict:
     if kubelet.pid is None:
         return Verdict.not_applicable("no kubelet runs here: there is nothing to differ from")
-    seen = [*_newer(kubelet), *_different(kubelet, answers)]
+    seen = [*_newer(kubelet), *differences(kubelet, answers)]
     if seen:
         remedy = Remedy("Restart the kubelet once these say what they should.", (restart(kubelet),))
         because = f"{seen[0].what}: {seen[0].value} ({seen[0].source})"
@@ -143,36 +174,34 @@ def drift(kubelet: Kubelet, answers: Answers) -> Verdict:
         return Verdict.unknown("when the kubelet started could not be told")
     if kubelet.dark:
         return Verdict.unknown(kubelet.dark)
+    known = isinstance(answers, KubeletAnswers) and answers.configz is not None
+    if not known and (placed := list(_placed(kubelet))):
+        because = f"{placed[0].source} {placed[0].what}; its own time of change is older"
+        return Verdict.failed(because, *most(placed), severity=Severity.LOW)
     return Verdict.passed(f"none of the {len(kubelet.files)} files read is newer than the process")
 
 
 def _newer(kubelet: Kubelet) -> Iterator[Evidence]:
     for path, changed_at in kubelet.dated():
         if changed_after(changed_at, kubelet.started_at):
-            yield Evidence("changed after the kubelet started", "in force from its restart", path)
+            value = f"in force from its restart{_named(kubelet, path)}"
+            yield Evidence("changed after the kubelet started", value, path)
     for one in kubelet.launch.differs:
         yield Evidence("the unit would now start it otherwise", one, kubelet.launch.unit)
 
 
-def _different(kubelet: Kubelet, answers: Answers) -> Iterator[Evidence]:
-    """/configz leaves zero values out: a field that is absent there is zero."""
-    configz = answers.configz if isinstance(answers, KubeletAnswers) else None
-    if configz is None:
-        return
-    for path, field in FIELDS.items():
-        if field.holds not in (Holds.BOOL, Holds.NUMBER) or path not in STRONGER:
-            continue
-        said, ours = _dig(configz, path), kubelet.get(path)
-        if isinstance(ours.value, Unknown) or (said or 0) == (ours.value or 0):
-            continue
-        value = f"{text(said)} in force, {text(ours.value)} by {ours.source}"
-        yield Evidence(path, value, "GET /configz")
+def _named(kubelet: Kubelet, place: str) -> str:
+    """The values that count for security and that this file would then give."""
+    found = ((path, kubelet.get(path)) for path in STRONGER)
+    named = [f"{path} {text(s.value)}" for path, s in found if s.later and s.place == place]
+    return f": {', '.join(named)}" if named else ""
 
 
-def _dig(value: Any, path: str) -> Any:  # noqa: ANN401  JSON of the host
-    for key in path.split("."):
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
+def _placed(kubelet: Kubelet) -> Iterator[Evidence]:
+    for file in kubelet.files:
+        if changed_after(file.placed_at, kubelet.started_at):
+            what = "was put in place, or had its owner or mode changed, after the kubelet started"
+            yield Evidence(what, "whether it still says what was read cannot be told", file.path)
 
 
 @check(
@@ -191,6 +220,9 @@ def _dig(value: Any, path: str) -> Any:  # noqa: ANN401  JSON of the host
         Example(Status.FAIL, example(C, "readOnlyPort: 0\nreadOnlyPort: 10255"), "given twice"),
         Example(Status.FAIL, example(C, "tlsCurvePreferences: [29]", version="v1.35.0"), "too new"),
         Example(Status.FAIL, example(C, "readOnlyPort: '0'"), "of a type that decoding refuses"),
+        Example(Status.FAIL, example(C, "registerWithTaints: [{ky: a}]"), "inside a list"),
+        Example(Status.FAIL, example(C, "logging: {verbose: 2}"), "inside logging"),
+        Example(Status.FAIL, example(C, "featureGates: {NodeSwap: 'false'}"), "a gate as a text"),
         Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
         Example(Status.UNKNOWN, example(C, "a: ["), "a file that is no YAML"),
         Example(Status.NOT_APPLICABLE, example("--port=10250"), "there are no files"),
@@ -222,7 +254,7 @@ def _faults(file: ConfigFile, minor: int | None) -> Iterator[Evidence]:
         source = f"{file.path}:{duplicate.line}"
         yield Evidence(name, "is given again; the last one counts", source)
     for fault in faults(file.mapping, minor):
-        line = document.line(*fault.path.split("."))
+        line = document.line(*(int(k) if k.isdigit() else k for k in fault.path.split(".")))
         why = f"{fault.why}: no kubelet starts with that" if fault.fatal else fault.why
         yield Evidence(fault.path, why, f"{file.path}:{line}" if line else file.path)
     if document.more:
@@ -375,7 +407,7 @@ def _without_effect(kubelet: Kubelet, dropins: list[ConfigFile]) -> Iterator[Evi
 
 def _ignored_by_mergo(kubelet: Kubelet, file: ConfigFile) -> Iterator[Evidence]:
     for path in STRONGER:
-        value = _dig(file.mapping, path)
+        value = dig(file.mapping, path)
         if value in (False, 0, "") and value is not None:
             now = kubelet.without_flags(path)
             if now.value != value:

@@ -68,7 +68,8 @@ class Launch:
 class ConfigFile:
     """The file of --config, or a drop-in of --config-dir. `error` says why it was not read.
 
-    `path` is as the kubelet sees it; `changed_at` is the later of mtime and ctime, as far as known.
+    `path` is as the kubelet sees it. `changed_at` is its mtime; `placed_at` its ctime on a running
+    host: a file put there by mv or cp -p keeps an old mtime, but chmod changes the ctime too.
     """
 
     path: str
@@ -76,6 +77,7 @@ class ConfigFile:
     error: str = ""
     changed_at: float | None = None
     dropin: bool = False
+    placed_at: float | None = None
 
     @property
     def mapping(self) -> Mapping[str, Any]:

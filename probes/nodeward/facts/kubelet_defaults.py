@@ -107,3 +107,16 @@ def defaults(path: str, minor: int | None) -> tuple[tuple[int, Any], ...]:
     if minor is None:
         return rows
     return ([row for row in rows if row[0] <= minor][-1],)
+
+
+def plain_defaults(minor: int) -> dict[str, Any]:
+    """The defaults of a kubelet of this version as the JSON that it shows of itself."""
+    out: dict[str, Any] = {}
+    for path in DEFAULTS:
+        ((_, value),) = defaults(path, minor)
+        node = out
+        *parents, last = path.split(".")
+        for key in parents:
+            node = node.setdefault(key, {})
+        node[last] = value
+    return out

@@ -1,11 +1,13 @@
 """Every field of KubeletConfiguration v1beta1, what it holds, and the version that brought it.
 
 From config/v1beta1/types.go of k8s.io/kubelet, 0.25 to 0.37: in these versions fields came and
-none went. 25 stands for "before". What is inside an OPEN field, a list or a map is not known here.
+none went. 25 stands for "before". `name[]` is an item of the list `name`. Those of logging and
+tracing are from config types of k8s.io/component-base, those of taints from k8s.io/api.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -36,10 +38,14 @@ _FIELDS = {
             protectKernelDefaults makeIPTablesUtilChains failSwapOn kernelMemcgNotification
             enableSystemLogHandler enableProfilingHandler enableDebugFlagsHandler
             seccompDefault registerNode localStorageCapacityIsolation
+            logging.options.json.splitStream logging.options.text.splitStream
         """,
         Holds.BRANCH: """
             authentication authentication.x509 authentication.webhook
             authentication.anonymous authorization authorization.webhook memorySwap
+            logging logging.options logging.options.json logging.options.text tracing
+            registerWithTaints[] reservedMemory[] shutdownGracePeriodByPodPriority[]
+            logging.vmodule[]
         """,
         Holds.DURATION: """
             syncFrequency fileCheckFrequency httpCheckFrequency
@@ -52,12 +58,12 @@ _FIELDS = {
         """,
         Holds.LIST: """
             tlsCipherSuites clusterDNS enforceNodeAllocatable allowedUnsafeSysctls
-            shutdownGracePeriodByPodPriority reservedMemory registerWithTaints
+            shutdownGracePeriodByPodPriority reservedMemory registerWithTaints logging.vmodule
         """,
         Holds.MAP: """
             staticPodURLHeader cpuManagerPolicyOptions qosReserved evictionHard evictionSoft
             evictionSoftGracePeriod evictionMinimumReclaim featureGates systemReserved
-            kubeReserved
+            kubeReserved reservedMemory[].limits
         """,
         Holds.NUMBER: """
             port readOnlyPort registryPullQPS registryBurst eventRecordQPS eventBurst
@@ -65,10 +71,14 @@ _FIELDS = {
             imageGCLowThresholdPercent maxPods podPidsLimit nodeStatusMaxImages maxOpenFiles
             kubeAPIQPS kubeAPIBurst evictionMaxPodGracePeriod podsPerCore
             iptablesMasqueradeBit iptablesDropBit containerLogMaxFiles
-            memoryThrottlingFactor
+            memoryThrottlingFactor logging.verbosity logging.vmodule[].verbosity
+            tracing.samplingRatePerMillion reservedMemory[].numaNode
+            shutdownGracePeriodByPodPriority[].priority
+            shutdownGracePeriodByPodPriority[].shutdownGracePeriodSeconds
         """,
         Holds.OPEN: """
-            logging tracing
+            logging.flushFrequency logging.options.json.infoBufferSize
+            logging.options.text.infoBufferSize
         """,
         Holds.TEXT: """
             staticPodPath staticPodURL address tlsCertFile tlsPrivateKeyFile tlsMinVersion
@@ -78,7 +88,10 @@ _FIELDS = {
             hairpinMode podCIDR resolvConf contentType memorySwap.swapBehavior
             containerLogMaxSize configMapAndSecretChangeDetectionStrategy reservedSystemCPUs
             showHiddenMetricsForVersion systemReservedCgroup kubeReservedCgroup
-            volumePluginDir providerID
+            volumePluginDir providerID logging.format logging.vmodule[].filePattern
+            tracing.endpoint registerWithTaints[].key registerWithTaints[].value
+            registerWithTaints[].effect registerWithTaints[].timeAdded
+            tlsCipherSuites[] clusterDNS[] enforceNodeAllocatable[] allowedUnsafeSysctls[]
         """,
     },
     26: {
@@ -143,12 +156,15 @@ _FIELDS = {
             userNamespaces.idsPerPod
         """,
         Holds.TEXT: """
-            imagePullCredentialsVerificationPolicy
+            imagePullCredentialsVerificationPolicy preloadedImagesVerificationAllowlist[]
         """,
     },
     36: {
         Holds.LIST: """
             tlsCurvePreferences
+        """,
+        Holds.NUMBER: """
+            tlsCurvePreferences[]
         """,
         Holds.TEXT: """
             memoryReservationPolicy
@@ -194,19 +210,42 @@ def faults(value: Mapping[str, Any], minor: int | None) -> Iterator[Fault]:
 def _faults(value: Mapping[str, Any], prefix: str, minor: int | None) -> Iterator[Fault]:
     for key, child in value.items():
         path = prefix + key
-        if path in _TYPE_META:
-            continue
-        field = FIELDS.get(path)
-        if field is None:
-            yield Fault(path, _unknown(path))
-        elif minor is not None and field.since > minor:
-            yield Fault(path, f"came with 1.{field.since}")
-        elif child is None:
-            continue
-        elif not _fits(child, field.holds):
-            yield Fault(path, f"is no {field.holds}", fatal=True)
-        elif field.holds is Holds.BRANCH:
-            yield from _faults(child, f"{path}.", minor)
+        if path not in _TYPE_META:
+            yield from _fault(child, path, minor)
+
+
+def _fault(child: Any, path: str, minor: int | None) -> Iterator[Fault]:  # noqa: ANN401
+    field = FIELDS.get(_schema(path))
+    if field is None:
+        yield Fault(path, _unknown(path))
+    elif minor is not None and field.since > minor:
+        yield Fault(path, f"came with 1.{field.since}")
+    elif child is None:
+        return
+    elif not _fits(child, field.holds):
+        yield Fault(path, f"is no {field.holds}", fatal=True)
+    elif field.holds is Holds.BRANCH:
+        yield from _faults(child, f"{path}.", minor)
+    elif field.holds is Holds.LIST:
+        for place, item in enumerate(child):
+            yield from _fault(item, f"{path}.{place}", minor)
+    elif field.holds is Holds.MAP:
+        kind = _VALUES.get(path, Holds.TEXT)
+        for key, item in child.items():
+            if not _fits(item, kind):
+                yield Fault(f"{path}.{key}", f"is no {kind}", fatal=True)
+
+
+_VALUES = {
+    "featureGates": Holds.BOOL,
+    "staticPodURLHeader": Holds.LIST,
+}
+"""What the values of a map are, where they are no text."""
+
+
+def _schema(path: str) -> str:
+    """`registerWithTaints[].key` of `registerWithTaints.0.key`."""
+    return re.sub(r"\.\d+(?=\.|\Z)", "[]", path)
 
 
 def _fits(value: Any, holds: Holds) -> bool:  # noqa: ANN401  JSON of the host
@@ -226,7 +265,7 @@ def _fits(value: Any, holds: Holds) -> bool:  # noqa: ANN401  JSON of the host
 
 
 def _unknown(path: str) -> str:
-    parent, _, key = path.rpartition(".")
+    parent, _, key = _schema(path).rpartition(".")
     names = _below(f"{parent}." if parent else "")
     twin = [n for n in names if n.lower() == key.lower()]
     near = twin or get_close_matches(key, names, 1, 0.75)
@@ -235,7 +274,9 @@ def _unknown(path: str) -> str:
 
 def _below(prefix: str) -> list[str]:
     return [
-        p[len(prefix) :] for p in FIELDS if p.startswith(prefix) and "." not in p[len(prefix) :]
+        p[len(prefix) :]
+        for p in FIELDS
+        if p.startswith(prefix) and "." not in p[len(prefix) :] and not p.endswith("[]")
     ]
 
 

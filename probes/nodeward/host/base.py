@@ -65,7 +65,8 @@ def translate(path: str, exc: OSError) -> HostError:
 
 @dataclass(frozen=True, slots=True)
 class Stat:
-    """inode(7). `mode` holds type and permission bits, `mtime` is seconds since 1970."""
+    """inode(7). `mode` holds type and permission bits; `mtime` and `ctime` are seconds since 1970.
+    In a tree at rest `ctime` says when it was unpacked."""
 
     mode: int
     uid: int
@@ -74,6 +75,7 @@ class Stat:
     mtime: float = 0.0
     inode: int = 0
     device: int = 0
+    ctime: float = 0.0
 
 
 class Host(Protocol):

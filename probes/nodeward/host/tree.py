@@ -242,7 +242,16 @@ def _kind(mode: int) -> str:
 
 def _stat(fd: int) -> Stat:
     st = os.fstat(fd)
-    return Stat(st.st_mode, st.st_uid, st.st_gid, st.st_size, st.st_mtime, st.st_ino, st.st_dev)
+    return Stat(
+        st.st_mode,
+        st.st_uid,
+        st.st_gid,
+        st.st_size,
+        st.st_mtime,
+        st.st_ino,
+        st.st_dev,
+        st.st_ctime,
+    )
 
 
 def _read_all(path: str, fd: int, limit: int) -> bytes:

@@ -246,10 +246,11 @@ def read(host: Host, launch: Launch) -> Kubelet:
 def _read_file(host: Host, launch: Launch, path: str, *, dropin: bool = False) -> ConfigFile:
     try:
         raw = host.read(launch.root + path)
-        changed_at = host.stat(launch.root + path).mtime
+        stat = host.stat(launch.root + path)
     except HostError as exc:
         return ConfigFile(path, error=exc.why, dropin=dropin)
-    return config_file(path, raw, dropin=dropin, changed_at=changed_at)
+    found = config_file(path, raw, dropin=dropin, changed_at=stat.mtime)
+    return replace(found, placed_at=stat.ctime) if host.live and stat.ctime else found
 
 
 def _all_files(host: Host, launch: Launch, folder: str) -> Iterator[str]:

@@ -111,6 +111,7 @@ def scan(at: str) -> int:
     ours = os.pathsep.join(str(CHECKOUT / part) for part in ("probes", "agent", "collector"))
     command = [sys.executable, "-m", "nodeward.cli", "scan", "-o", "json", "--at", at]
     command += ["--check", "cert.inuse-mismatch", "--check", "cert.expiry.*"]
+    command += ["--check", "cert.webhook"]
     environment = {**os.environ, "PYTHONPATH": ours, "NODEWARD_METADATA": "off"}
     return subprocess.run(command, env=environment, check=False).returncode
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from certificate_maker import DAY, NOW, key, pem, traditional_pem, write
-from pki_node import ETCD, LEAFS, NAME, PkiNode, server
+from pki_node import ETCD, LEAFS, NAME, PkiNode, kubeconfig, server
 
 HOST = Path(__file__).parents[1] / "served_host.py"
 PKI = "/etc/kubernetes/pki"
@@ -132,3 +132,44 @@ def test_a_containers_files_are_read_in_its_own_root(node: PkiNode) -> None:
     assert said["etcd-server"].endswith("/root/certs/server.crt holds")
     assert found["cert.expiry.etcd-server"]["status"] == "pass"
     assert "/root/certs/server.crt" in found["cert.expiry.etcd-server"]["because"]
+
+
+HOOK = f"{PKI}/hook.pem"
+
+
+def hook_file(node: PkiNode, **lives: Any) -> str:
+    own = key("P-256", 41)
+    return pem(node.cluster.issue(server("hook", **lives), own)) + traditional_pem(own)
+
+
+def test_a_server_of_webhooks_whose_new_certificate_is_not_loaded(node: PkiNode) -> None:
+    """By its name; it listens in the machine's own network."""
+    write(node.root / HOOK.lstrip("/"), hook_file(node, not_after=NOW - DAY))
+    newer = hook_file(node, not_before=NOW - DAY, not_after=NOW + 300 * DAY)
+    hook = ["pod-webhook", "-accept", "127.0.0.1:9443", "-cert", HOOK, "-key", HOOK]
+    found = look(node, servers=[hook], ports=[9443], replace={HOOK: newer})
+    inuse = {e["what"]: e["value"] for e in found["cert.inuse-mismatch"]["evidence"]}
+    assert "was renewed" in inuse["webhook-server"]
+    finding = found["cert.webhook"]
+    assert (finding["status"], finding["severity"]) == ("fail", "medium")
+    assert finding["because"].startswith("webhook-server CN=hook: expired on 2026-11-21")
+    assert finding["evidence"][0]["source"] == "127.0.0.1:9443"
+
+
+def test_the_server_that_the_api_servers_own_webhook_asks(node: PkiNode) -> None:
+    """By the address in a kubeconfig; what listens there is no program that we know."""
+    config = "/etc/kubernetes/authn-webhook.conf"
+    text = kubeconfig({}, {}, server="https://localhost:21362/authenticate")
+    write(node.root / config.lstrip("/"), text)
+    argv = ["kube-apiserver", f"--authentication-token-webhook-config-file={config}"]
+    volume = {"name": "k8s", "hostPath": {"path": "/etc/kubernetes"}}
+    mount = {"name": "k8s", "mountPath": "/etc/kubernetes"}
+    container = {"name": "a", "image": "a", "command": argv, "volumeMounts": [mount]}
+    pod = {"kind": "Pod", "spec": {"containers": [container], "volumes": [volume]}}
+    write(node.root / "etc/kubernetes/manifests/api.yaml", json.dumps(pod))
+    write(node.root / HOOK.lstrip("/"), hook_file(node, not_after=NOW + 3 * DAY))
+    server_words = ["authenticator", "-accept", "127.0.0.1:21362", "-cert", HOOK, "-key", HOOK]
+    found = look(node, servers=[server_words], ports=[21362])
+    assert found["cert.inuse-mismatch"]["because"].startswith("webhook-server presents what")
+    assert found["cert.webhook"]["status"] == "fail"
+    assert "ends on 2026-11-25" in found["cert.webhook"]["because"]

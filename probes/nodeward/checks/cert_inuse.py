@@ -12,6 +12,7 @@ from nodeward.facts.pki import Held, Pki
 from nodeward.facts.pki_places import PROGRAM_OF
 from nodeward.facts.renewal import Renewer, remedy, renewer
 from nodeward.facts.served import Port, Presented, Served
+from nodeward.facts.webhooks import COMPONENT
 from nodeward.facts.x509 import Certificate
 from nodeward.model import (
     Absent,
@@ -122,7 +123,8 @@ def inuse_mismatch(
     notes: list[Evidence] = []
     dark: list[str] = []
     _from_files(facts, daemons, offences, notes)
-    for row in served.rows if isinstance(served, Served) else ():
+    rows = served.rows if isinstance(served, Served) else ()
+    for row in (r for r in rows if not r.no_tls):
         _from_port(row, facts, offences, notes, dark)
     if not isinstance(served, Served):
         if not offences and not notes:
@@ -182,7 +184,9 @@ def _from_port(
     dark: list[str],
 ) -> None:
     held = [h for h in facts.held(row.port.component) if h.use.in_use]
-    if row.outcome == "tls-alert":
+    if row.port.component == COMPONENT:  # there may be several
+        held = [h for h in held if h.use.named_by.endswith(f"(pid {row.port.pid})")]
+    if row.outcome == "tls-alert" and row.port.component != COMPONENT:
         offences += _nothing_to_show(row)
     elif not row.certificates:
         why = row.broken or row.outcome

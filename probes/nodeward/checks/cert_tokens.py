@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import TypeGuard
 
 from nodeward.checks.cert_common import AUTHENTICATION, BOOTSTRAP, SECURING, Offence, verdict
 from nodeward.checks.cert_expiry import YEAR_2000, ExpiryLimits, Judged, day, judge_one
@@ -12,16 +14,21 @@ from nodeward.facts.access import octal, readers
 from nodeward.facts.clock import Now
 from nodeward.facts.daemons import APISERVER, MANAGER, Daemons, sample
 from nodeward.facts.kubeconfig import Kubeconfig, Kubeconfigs, User
-from nodeward.facts.pki import Pki
+from nodeward.facts.pki import Held, Kind, Pem, Pki, Use
 from nodeward.facts.secret_files import SecretFile, SecretFiles
+from nodeward.facts.served import Port, Presented, Served
 from nodeward.facts.tokens import StoredToken, StoredTokens, Token
+from nodeward.facts.webhooks import COMPONENT, Webhook, Webhooks
+from nodeward.facts.x509 import Certificate
 from nodeward.model import (
+    Absent,
     Evidence,
     Example,
     Remedy,
     Severity,
     Source,
     Status,
+    Unreadable,
     Verdict,
     check,
 )
@@ -234,45 +241,133 @@ def bootstrap_api(daemons: Daemons) -> Verdict:
 _WEBHOOK = "/etc/kubernetes/audit-webhook.conf"
 
 
+_NO_HOOKS, _OFFLINE = Webhooks(()), Unreadable("TLS servers", "offline")
+_HOOK = Webhooks(
+    (Webhook("webhook (pid 91)", (("127.0.0.1", 9443),), sample("webhook", "", "pid 91")),)
+)
+_FAR_HOOK = Webhooks((replace(_HOOK.rows[0], addresses=()),))
+
+
+def _shows(one: Certificate | None) -> Served:
+    port = Port(COMPONENT, "127.0.0.1", 9443, "webhook", pid=91)
+    certificates = (one,) if one else ()
+    return Served((Presented(port, "answered" if one else "timeout", certificates),))
+
+
 @check(
     "cert.webhook",
-    title="The API server's webhooks have certificates that are valid",
+    title="The webhooks' certificates on this node are valid",
     why=(
         "When the certificate for an audit, authentication or authorisation webhook ends, events"
-        " are lost, or nobody is let in any more."
+        " are lost, or nobody is let in any more; when that of an admission webhook's server ends,"
+        " what it guards can no longer be created. Which webhooks there are only the API knows:"
+        " judged is what configurations, static pods and processes of this node tell of them."
     ),
     severity=Severity.MEDIUM,
     remedy=Remedy(
-        "Issue the client certificate in the webhook's kubeconfig anew, and restart the API server."
+        "Issue the client certificate in the webhook's kubeconfig anew, and restart the API server;"
+        " for a webhook's server, renew the Secret that its pod mounts, and restart the pod.",
+        steps=(
+            "kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations",
+            "kubectl -n NAMESPACE rollout restart deployment WEBHOOK",
+        ),
     ),
     sources=(
         Source("webhook mode", "https://kubernetes.io/docs/reference/access-authn-authz/webhook/"),
+        Source(
+            "admission webhooks",
+            "https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/",
+        ),
     ),
     examples=(
-        Example(Status.PASS, (pki("webhook", _WEBHOOK, certificate()), NOW), "valid"),
+        Example(
+            Status.PASS,
+            (pki("webhook", _WEBHOOK, certificate()), _NO_HOOKS, _OFFLINE, NOW),
+            "valid",
+        ),
         Example(
             Status.FAIL,
-            (pki("webhook", _WEBHOOK, certificate(age=372, left=-7)), NOW),
+            (pki("webhook", _WEBHOOK, certificate(age=372, left=-7)), _NO_HOOKS, _OFFLINE, NOW),
             "expired a week ago",
         ),
-        Example(Status.NOT_APPLICABLE, (NOTHING, NOW), "no webhook"),
         Example(
-            Status.UNKNOWN, (pki("webhook", _WEBHOOK, error="EACCES"), NOW), "it may not be read"
+            Status.PASS,
+            (NOTHING, _HOOK, _shows(certificate()), NOW),
+            "a webhook's server presents a valid one",
         ),
-        Example(Status.UNKNOWN, (DARK, NOW), "processes hidden"),
+        Example(
+            Status.FAIL,
+            (NOTHING, _HOOK, _shows(certificate(age=372, left=-7)), NOW),
+            "a webhook's server presents one that has expired",
+        ),
+        Example(Status.NOT_APPLICABLE, (NOTHING, _NO_HOOKS, Served(()), NOW), "no webhook"),
+        Example(
+            Status.UNKNOWN,
+            (pki("webhook", _WEBHOOK, error="EACCES"), _NO_HOOKS, _OFFLINE, NOW),
+            "it may not be read",
+        ),
+        Example(
+            Status.UNKNOWN, (NOTHING, _HOOK, _shows(None), NOW), "a webhook's server is silent"
+        ),
+        Example(
+            Status.UNKNOWN,
+            (NOTHING, _FAR_HOOK, Served(()), NOW),
+            "one that serves in its pod's own network, and names no file",
+        ),
+        Example(Status.UNKNOWN, (DARK, _NO_HOOKS, Served(()), NOW), "processes hidden"),
     ),
     mappings={"sac": ["M6"]},
 )
-def webhook(facts: Pki, now: Now, limits: ExpiryLimits) -> Verdict:
-    held = facts.held("webhook")
-    if not held:
-        return Verdict.not_applicable("no webhook of this node's API server has a certificate")
+def webhook(
+    facts: Pki,
+    hooks: Webhooks,
+    served: Served | Absent | Unreadable,
+    now: Now,
+    limits: ExpiryLimits,
+) -> Verdict:
+    rows = [r for r in served.rows if r.port.component == COMPONENT] if _is(served) else []
+    shown = [_presented(row) for row in rows if row.certificates]
+    seen = tuple(f"(pid {row.port.pid})" for row in rows if row.certificates)
+    files = facts.held("webhook", COMPONENT)
+    held = [*(h for h in files if h.leaf or not h.use.named_by.endswith(seen)), *shown]
+    silent = [r for r in rows if not r.certificates and not r.no_tls]
+    dark = [f"what {r.where} presents: {r.broken or r.outcome}" for r in silent]
+    dark += [*hooks.unseen, *_untold(facts, hooks, rows)]
+    if not held and not dark:
+        return Verdict.not_applicable(
+            "no webhook's certificate is on this node, and nothing here says that it serves one"
+        )
     if now.at < YEAR_2000:
         return Verdict.unknown(f"the clock says {day(now.at)}: no expiry can be judged by it")
     judged = [judge_one(one, now.at, limits, facts) for one in held]
-    dark = [f"{j.held.pem.where}: {j.text}" for j in judged if j.status is Status.UNKNOWN]
+    dark += [f"{j.held.pem.where}: {j.text}" for j in judged if j.status is Status.UNKNOWN]
     offences = [Offence(_capped(j), j.evidence()) for j in judged if j.status is Status.FAIL]
     return verdict(offences, f"{len(judged)} certificates of webhooks are valid", dark=dark)
+
+
+def _is(served: Served | Absent | Unreadable) -> TypeGuard[Served]:
+    return isinstance(served, Served)
+
+
+def _presented(row: Presented) -> Held:
+    """Judged like a file."""
+    use = Use(COMPONENT, Kind.CERTIFICATE, row.where, named_by="presented")
+    return Held(use, Pem(row.where, certificates=row.certificates))
+
+
+def _untold(facts: Pki, hooks: Webhooks, rows: list[Presented]) -> Iterator[str]:
+    """Servers of which neither a file nor a port shows the certificate."""
+    asked = {row.port.port for row in rows}
+    for one in hooks.rows:
+        if one.certificates or any(port in asked for _, port in one.addresses):
+            continue
+        if one.addresses:
+            yield f"what {one} presents: it was not asked"
+        else:
+            yield (
+                f"the certificate of {one}: it names no file, and listens in a network of its own,"
+                " where nobody is asked"
+            )
 
 
 def _capped(judged: Judged) -> Severity:

@@ -9,9 +9,11 @@ from typing import ClassVar
 from nodeward.facts.daemons import APISERVER, ETCD, KUBELET, MANAGER, SCHEDULER, Daemons
 from nodeward.facts.listeners import Listener
 from nodeward.facts.urls import split_url
+from nodeward.facts.webhooks import COMPONENT, Webhooks
 from nodeward.facts.x509 import Certificate
 from nodeward.model import Fact
 
+MOST_WEBHOOKS = 4
 MOST_PORTS = 8  # at two seconds each within the time that a probe has
 _USUAL: dict[str, dict[int, str]] = {
     KUBELET: {10250: "kubelet-server"},
@@ -33,13 +35,16 @@ _PORT_FLAGS = {
 @dataclass(frozen=True, slots=True)
 class Port:
     """A listening port of a component, and the address of this machine to ask it at; `other` is
-    one to try when nothing listens there."""
+    one to try when nothing listens there. `pid` is the process behind a server of webhooks, and
+    `sure` whether this very port is known to be one of TLS."""
 
     component: str
     address: str
     port: int
     program: str
     other: str = ""
+    pid: int | None = None
+    sure: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,11 @@ class Presented:
     outcome: str
     certificates: tuple[Certificate, ...] = ()
     broken: str = ""
+
+    @property
+    def no_tls(self) -> bool:
+        """Another port of a program that serves webhooks: its metrics, in plain HTTP."""
+        return not self.port.sure and self.outcome in ("garbage", "closed")
 
     @property
     def where(self) -> str:
@@ -80,6 +90,17 @@ def ports(listeners: tuple[Listener, ...], daemons: Daemons) -> tuple[Port, ...]
             port = Port(component, address, one.port, one.program or "", other)
             found.setdefault((component, one.port), port)
     return tuple(found.values())[:MOST_PORTS]
+
+
+def webhook_ports(webhooks: Webhooks) -> tuple[Port, ...]:
+    """Where servers of webhooks listen in the machine's own network, each port once."""
+    found: dict[int, Port] = {}
+    for one in webhooks.rows:
+        program, pid = (one.daemon.program, one.daemon.pid) if one.daemon else ("", None)
+        for address, number in one.addresses:
+            port = Port(COMPONENT, address, number, program, pid=pid, sure=one.sure)
+            found.setdefault(number, port)
+    return tuple(found.values())
 
 
 def _known(program: str, daemons: Daemons) -> Iterator[tuple[int, str]]:

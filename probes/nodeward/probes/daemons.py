@@ -125,11 +125,11 @@ def _of_kubelet(kubelet: Kubelet) -> Daemon:
 
 
 def _settled(host: Host, daemon: Daemon) -> Daemon:
-    placed = replace(daemon, root=_root(host, daemon))
+    placed = replace(daemon, root=root_of(host, daemon))
     return _etcd(host, placed) if daemon.program == ETCD else placed
 
 
-def _root(host: Host, daemon: Daemon) -> str:
+def root_of(host: Host, daemon: Daemon) -> str:
     """Where its files are seen when it lives in a container that no manifest describes."""
     if daemon.root or daemon.pid is None or daemon.container is not None or not host.live:
         return daemon.root

@@ -23,6 +23,7 @@ from nodeward.facts.pki_places import (
     uses_of,
 )
 from nodeward.facts.processes import Processes
+from nodeward.facts.webhooks import COMPONENT, Webhooks
 from nodeward.host import Host
 from nodeward.model import Absent, Unreadable
 from nodeward.probes.pki_files import Files
@@ -37,6 +38,7 @@ def read_pki(
     daemons: Daemons | Absent | Unreadable,
     kubelet: Kubelet | Absent | Unreadable,
     kubeconfigs: Kubeconfigs | Absent | Unreadable,
+    webhooks: Webhooks | Absent | Unreadable,
 ) -> Pki:
     files = Files(host)
     search = _Search(files, daemons if isinstance(daemons, Daemons) else None)
@@ -44,6 +46,7 @@ def read_pki(
     own = kubelet if isinstance(kubelet, Kubelet) else None
     search.of_settings(own)
     search.of_kubeconfigs(kubeconfigs if isinstance(kubeconfigs, Kubeconfigs) else None)
+    search.of_webhooks(webhooks if isinstance(webhooks, Webhooks) else None)
     search.of_kubelet_folders(own)
     search.of_places()
     search.of_openshift()
@@ -163,6 +166,12 @@ class _Search:
                     self.name(replace(trust, part=cluster.anchors.part))
                 elif cluster.authority:
                     self.name(replace(trust, path=cluster.authority))
+
+    def of_webhooks(self, webhooks: Webhooks | None) -> None:
+        """Their keys are their own pods' matter: those are no daemons of the node."""
+        for one in webhooks.rows if webhooks else ():
+            for path, named_by in one.certificates:
+                self.name(Use(COMPONENT, Kind.CERTIFICATE, path, named_by=named_by))
 
     def of_kubelet_folders(self, kubelet: Kubelet | None) -> None:
         """Where it keeps what it makes and rotates."""

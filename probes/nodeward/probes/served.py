@@ -9,7 +9,15 @@ from nodeward.facts.der import DerError
 from nodeward.facts.kubelet import Kubelet
 from nodeward.facts.listeners import Listeners
 from nodeward.facts.node import Node
-from nodeward.facts.served import Port, Presented, Served, ports
+from nodeward.facts.served import (
+    MOST_WEBHOOKS,
+    Port,
+    Presented,
+    Served,
+    ports,
+    webhook_ports,
+)
+from nodeward.facts.webhooks import Webhooks
 from nodeward.facts.x509 import parse_certificate
 from nodeward.host import Host, OfflineError
 from nodeward.host.tls import TlsHandshake
@@ -27,6 +35,7 @@ def read_served(
     daemons: Daemons,
     listeners: Listeners,
     kubelet: Kubelet | Absent | Unreadable,
+    webhooks: Webhooks | Absent | Unreadable,
 ) -> Served:
     if not host.live:
         raise OfflineError("TLS servers", "offline")
@@ -34,7 +43,13 @@ def read_served(
     custom = kubelet.get("port").value if isinstance(kubelet, Kubelet) else None
     if isinstance(custom, int):
         wanted = tuple(p for p in wanted if p.component != "kubelet-server" or p.port == custom)
-    return Served(tuple(_ask(host, port) for port in wanted))
+    rows = [_ask(host, port) for port in wanted]
+    taken = {port.port for port in wanted}
+    found = webhook_ports(webhooks) if isinstance(webhooks, Webhooks) else ()
+    hooks = [port for port in found if port.port not in taken]
+    rows += [_ask(host, port) for port in hooks[:MOST_WEBHOOKS]]
+    rows += [Presented(p, "not asked: too many such ports") for p in hooks[MOST_WEBHOOKS:]]
+    return Served(tuple(rows))
 
 
 def _ask(host: Host, port: Port) -> Presented:

@@ -1,5 +1,6 @@
 """The table of endpoints, the operator's settings, and what replies mean."""
 
+import re
 from typing import Any
 
 import pytest
@@ -118,6 +119,43 @@ def test_an_answer_is_believed_when_it_is_the_services_own(
     name: str, reply: Reply, wanted: Outcome
 ) -> None:
     assert outcome(name, reply) is wanted
+
+
+IDS = {
+    "digitalocean-metadata": "123456789",
+    "hetzner-metadata": "123456789\n",
+    "vultr-metadata": "42506325",
+    "linode-metadata": '["0f1e2d3c4b5a69788796a5b4c3d2e1f0"]',
+    "exoscale-metadata": "9d02c3b4-0000-4000-8000-000000000001",
+    "cloudstack-metadata": "i-2-10-VM",
+    "tencent-metadata": "ins-a1b2c3d4",
+    "alibaba-metadata": "i-bp1fake\n",
+    "openstack-metadata": "2012-08-10\nlatest",
+    "oci-imds-v2": "ocid1.instance.oc1.iad.x",
+    "aws-imds": "ami-id\nami-launch-index",
+}
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_a_service_is_known_by_how_its_answer_begins(name: str) -> None:
+    shape = BY_NAME[name].ask.shape
+    assert re.search(shape, IDS[name], re.MULTILINE)
+    for other in ("ok", "ok\n", "pong", "Welcome!\n42\n" + IDS[name], "{}", ""):
+        assert not re.search(shape, other, re.MULTILINE), other
+
+
+def test_a_list_that_is_cut_does_not_show_what_it_lacks() -> None:
+    reply = Reply("answer", 200, (("metadata-flavor", "Google"),), True, cut=True)
+    assert outcome("gce-attribute-names", reply) is Outcome.LONGER
+    assert outcome("gce-metadata", reply) is Outcome.OPEN
+
+
+def test_a_connection_proves_nothing_where_something_else_answers() -> None:
+    asked = [Target(e, e.addresses[0]) for e in of_cloud("aws")]
+    page = answer(200, html=True)
+    for imds, wanted in (([page] * 2, Outcome.INTERCEPTED), ([UNAUTHORIZED, GIVEN], Outcome.OPEN)):
+        found = cells(asked, [*imds, Reply("connected"), Reply("connected")])
+        assert [c.outcome for c in found][1:] == [wanted] * 2
 
 
 ENDS = st.sampled_from(

@@ -4,7 +4,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 
 import pytest
 from hypothesis import given
@@ -14,7 +14,9 @@ from nodeward.host.exchange import MOST_BODY, Reply, Request, exchange, of_error
 
 
 @contextmanager
-def answering(raw: bytes, *, then_close: bool = True) -> Iterator[tuple[int, list[bytes]]]:
+def answering(
+    raw: bytes, *, then_close: bool = True, quietly: bool = False
+) -> Iterator[tuple[int, list[bytes]]]:
     """A server that says this to one client; its port, and what it was told."""
     heard: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -23,7 +25,8 @@ def answering(raw: bytes, *, then_close: bool = True) -> Iterator[tuple[int, lis
             conn, _ = server.accept()
             with conn:
                 heard.append(conn.recv(4096))
-                conn.sendall(raw)
+                with suppress(OSError) if quietly else nullcontext():
+                    conn.sendall(raw)  # the other side may have seen enough
                 if not then_close:
                     conn.settimeout(5)
                     conn.recv(1)
@@ -59,6 +62,87 @@ def test_the_shape_is_looked_for_in_the_first_bytes_only() -> None:
     with answering(b"HTTP/1.1 200 OK\r\n\r\n" + body) as (port, _):
         (reply,) = exchange([get(port, shape="instance-id")], 5)
     assert (reply.end, reply.shape) == ("answer", False)
+
+
+@pytest.mark.parametrize("head", [b"", b"X-Pad: " + b"p" * 700 + b"\r\n"])
+@pytest.mark.parametrize("shape", ["", "instance-id"])
+def test_of_a_body_no_more_than_its_first_bytes_are_taken(
+    monkeypatch: pytest.MonkeyPatch, head: bytes, shape: str
+) -> None:
+    taken: list[int] = []
+
+    class Counting(socket.socket):
+        def recv(self, size: int, flags: int = 0) -> bytes:
+            piece = super().recv(size, flags)
+            if threading.current_thread() is threading.main_thread():  # the server's is another
+                taken.append(len(piece))
+            return piece
+
+    raw = b"HTTP/1.1 200 OK\r\n" + head + b"\r\n"
+    with answering(raw + b"b" * 60_000, quietly=True) as (port, _):
+        monkeypatch.setattr("nodeward.host.exchange.socket.socket", Counting)
+        (reply,) = exchange([get(port, shape=shape)], 5)
+        monkeypatch.undo()
+    assert reply.end == "answer"
+    assert len(raw) <= sum(taken) <= len(raw) + MOST_BODY
+
+
+def test_the_kernel_takes_little_of_a_body_without_end() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        gone: list[int] = []
+
+        def pour() -> None:
+            conn, _ = server.accept()
+            with conn:
+                conn.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+                conn.recv(4096)
+                gone.append(conn.send(b"HTTP/1.1 200 OK\r\n\r\n"))
+                try:
+                    while True:
+                        gone.append(conn.send(b"b" * 1024))
+                except OSError:
+                    return
+
+        thread = threading.Thread(target=pour)
+        thread.start()
+        (reply,) = exchange([get(server.getsockname()[1], shape="^x")], 5)
+        thread.join()
+    assert (reply.end, reply.shape, reply.cut) == ("answer", False, True)
+    assert sum(gone) < 64 * 1024
+
+
+@pytest.mark.parametrize(
+    ("raw", "cut"),
+    [
+        (b"\r\nshort", False),
+        (b"Content-Length: 5\r\n\r\nshort", False),
+        (b"Content-Length: 9\r\n\r\nshort", True),
+        (b"Content-Length: 256\r\n\r\n" + b"b" * 256, False),
+        (b"Content-Length: 257\r\n\r\n" + b"b" * 257, True),
+        (b"\r\n" + b"b" * 300, True),
+    ],
+)
+def test_a_body_that_is_not_read_whole_says_so(raw: bytes, cut: bool) -> None:
+    with answering(b"HTTP/1.1 200 OK\r\n" + raw, quietly=True) as (port, _):
+        (reply,) = exchange([get(port, words=("kube-env",))], 5)
+    assert (reply.end, reply.cut) == ("answer", cut)
+
+
+@pytest.mark.parametrize(
+    ("body", "shape"),
+    [
+        (b"12\r\nwelcome to our hut\r\n0\r\n\r\n", False),
+        (b"4\r\n1234\r\n0\r\n\r\n", True),
+        (b"2\r\n12\r\n2\r\n34\r\n0\r\n\r\n", True),
+        (b"ff\r\n", False),
+        (b"1234", False),
+    ],
+)
+def test_the_size_of_a_chunk_is_no_content(body: bytes, shape: bool) -> None:
+    raw = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + body
+    with answering(raw) as (port, _):
+        (reply,) = exchange([get(port, shape=r"\A[0-9]+\s*\Z")], 5)
+    assert reply.shape is shape
 
 
 def test_words_are_whole_lines() -> None:

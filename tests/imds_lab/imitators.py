@@ -101,6 +101,15 @@ def oci(*, v1: bool) -> Service:
     return answer
 
 
+def linode() -> Service:
+    def answer(method: str, path: str, headers: Headers) -> Answer:
+        if (method, path) != ("PUT", "/v1/token"):
+            return NOT_FOUND
+        return Answer(200, '["0f1e2d3c4b5a69788796a5b4c3d2e1f0"]')
+
+    return answer
+
+
 def captive(status: int = 302) -> Service:
     """Answers everything: with its own page, or the way to it."""
 
@@ -128,6 +137,10 @@ SERVICES: dict[str, Service] = {
     "alibaba": fixed("/latest/meta-data/instance-id", "i-bp1fake"),
     "alibaba-hardened": fixed("/latest/meta-data/instance-id", "", status=403),
     "openstack": fixed("/openstack", "2012-08-10\n2018-08-27\nlatest"),
+    "gce-many": gce(names="".join(f"a-name-of-a-node-{n:03}\n" for n in range(30)) + "kube-env\n"),
+    "linode": linode(),
+    "yes-to-all": lambda *_: Answer(200, "ok, go on"),
+    "nothing-here": lambda *_: NOT_FOUND,
     "captive-redirect": captive(302),
     "captive-page": captive(200),
     "captive-login": captive(511),

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+# Nothing listens there: whoever obeyed it would see no cloud at all.
+PROXIES = dict.fromkeys(("http_proxy", "HTTP_PROXY", "all_proxy"), "http://127.0.0.1:9")
 ROOT = Path(__file__).parent.parent.parent
 
 Results = dict[str, dict[str, Any]]
@@ -23,6 +25,7 @@ HOP, DENIED, CONCEALED = (
 )
 REFUSED, RESET, UNREACHABLE, TIMEOUT = "refused", "reset", "unreachable", "timed out"
 SILENT, INTERCEPTED = "connected, no answer", "intercepted"
+LONGER = "a list longer than what is read of it"
 
 WEB, API, DB = {"name": "default/web"}, {"name": "default/api"}, {"name": "prod/db"}
 ONE = [WEB]
@@ -95,11 +98,12 @@ def azure_row(imds: str, wire: str, plugin: str) -> dict[str, str]:
     }
 
 
-def gce_row(cell: str, six: str = REFUSED) -> dict[str, str]:
+def gce_row(cell: str, six: str = REFUSED, names: str = "") -> dict[str, str]:
     return {
         f"gce-metadata {IMDS}": cell,
         "gce-metadata [fd20:ce::254]:80": six,
-        f"gce-attribute-names {IMDS}": cell,
+        f"gce-attribute-names {IMDS}": names or cell,
+        "gce-attribute-names [fd20:ce::254]:80": six,
     }
 
 
@@ -109,6 +113,13 @@ def oci_row(v1: str, *, v1_six: str = REFUSED) -> dict[str, str]:
         f"oci-imds-v2 {OCI6}": REFUSED,
         f"oci-imds-v1 {IMDS}": v1,
         f"oci-imds-v1 {OCI6}": v1_six,
+    }
+
+
+def linode_row(cell: str) -> dict[str, str]:
+    return {
+        f"linode-metadata {IMDS}": cell,
+        "linode-metadata [fd00:a9fe:a9fe::1]:80": REFUSED,
     }
 
 
@@ -176,6 +187,10 @@ SCENARIOS: dict[str, dict[str, Any]] = {
         params={"cloud": "aws", "endpoints": ["aws-imds=172.31.0.77:8080"]},
     ),
     "gce": {**GCE, "services": [["gce", IMDS]]},
+    "gce, many names, over IPv6 too": {
+        "params": {"cloud": "gce"}, "pods": ONE,
+        "services": [["gce-many", IMDS], ["gce-many", "[fd20:ce::254]:80"]],
+    },
     # What GKE does on a node: pods are sent to a proxy of the node, the node's own are not.
     "gke": {
         **GCE, "services": [["gce", IMDS]], "node_services": [["gke", "10.244.1.1:988"]],
@@ -217,6 +232,23 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "alibaba, hardened": {
         "params": {"cloud": "alibaba"}, "services": [["alibaba-hardened", "100.100.100.200:80"]],
         "pods": ONE,
+    },
+    # Whoever says 404 to everything has not switched the first version off.
+    "oci, another's answers": {
+        "params": {"cloud": "oci"}, "services": [["nothing-here", IMDS]],
+        "closed": ["fd00:c1::a9fe:a9fe"], "pods": ONE,
+    },
+    "aws, another takes every connection": on_aws(
+        "captive-page",
+        services=[["captive-page", IMDS], ["captive-page", "169.254.170.2:80"]],
+    ),
+    "linode, another's answers": {
+        "params": {"cloud": "linode"}, "services": [["yes-to-all", IMDS]],
+        "closed": ["fd00:a9fe:a9fe::1"], "pods": ONE,
+    },
+    "linode": {
+        "params": {"cloud": "linode"}, "services": [["linode", IMDS]],
+        "closed": ["fd00:a9fe:a9fe::1"], "pods": ONE,
     },
     "openstack": {"params": {"cloud": "openstack"}, "services": [["openstack", IMDS]], "pods": ONE},
     **{
@@ -273,6 +305,13 @@ MATRIX: dict[str, tuple[dict[str, str], dict[str, dict[str, str]]]] = {
     "generic": ({f"any-metadata {IMDS}": OPEN}, {"default/web": {f"any-metadata {IMDS}": OPEN}}),
     "elsewhere": (ELSEWHERE, {"default/web": ELSEWHERE}),
     "gce": (gce_row(OPEN), {"default/web": gce_row(OPEN)}),
+    "gce, many names, over IPv6 too": (
+        gce_many := {
+            **gce_row(OPEN, OPEN, LONGER),
+            "gce-attribute-names [fd20:ce::254]:80": LONGER,
+        },
+        {"default/web": gce_many},
+    ),
     "gke": (gce_row(OPEN), {"default/web": gce_row(CONCEALED)}),
     "gke, older concealment": (gce_row(OPEN), {"default/web": gce_row(OPEN)}),
     "azure": (
@@ -299,6 +338,19 @@ MATRIX: dict[str, tuple[dict[str, str], dict[str, dict[str, str]]]] = {
         {"alibaba-metadata 100.100.100.200:80": WANTED},
         {"default/web": {"alibaba-metadata 100.100.100.200:80": WANTED}},
     ),
+    "oci, another's answers": (
+        oci_other := {**oci_row(DENIED), f"oci-imds-v2 {IMDS}": INTERCEPTED},
+        {"default/web": oci_other},
+    ),
+    "aws, another takes every connection": (
+        aws_other := {**aws(INTERCEPTED), "ecs-task-credentials 169.254.170.2:80": INTERCEPTED},
+        {"default/web": aws_other},
+    ),
+    "linode, another's answers": (
+        linode_row(INTERCEPTED),
+        {"default/web": linode_row(INTERCEPTED)},
+    ),
+    "linode": (linode_row(OPEN), {"default/web": linode_row(OPEN)}),
     "openstack": (
         {
             f"openstack-metadata {IMDS}": OPEN,
@@ -324,7 +376,7 @@ def play(scenarios: Mapping[str, Mapping[str, Any]], program: str = "imds_lab.la
         input=json.dumps(order),
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": paths, "NODEWARD_METADATA": "auto"},
+        env={**os.environ, "PYTHONPATH": paths, "NODEWARD_METADATA": "auto", **PROXIES},
         timeout=280,
         check=False,
     )

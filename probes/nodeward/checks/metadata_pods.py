@@ -57,8 +57,15 @@ def _cloud(name: str) -> Cloud:
     return Cloud(name, (Sign(name, name, "/sys/class/dmi/id/sys_vendor"),))
 
 
-def _cell(outcome: Outcome, name: str = "aws-imds", *, token_given: bool = False) -> Cell:
-    return Cell(name, BY_NAME[name].addresses[0], outcome, token_given=token_given)
+def _cell(
+    outcome: Outcome,
+    name: str = "aws-imds",
+    *,
+    token_given: bool = False,
+    plain_refused: bool = False,
+) -> Cell:
+    address = BY_NAME[name].addresses[0]
+    return Cell(name, address, outcome, token_given=token_given, plain_refused=plain_refused)
 
 
 _WEB = Pod("2b7e9a40-0000-4000-8000-000000000001", "default", "web")
@@ -279,8 +286,26 @@ def hop_limit(
     examples=[
         Example(
             Status.PASS,
-            _given("aws", host=HostReach((_cell(Outcome.TOKEN),))),
+            _given("aws", host=HostReach((_cell(Outcome.TOKEN, plain_refused=True),))),
             "a plain GET from the host is answered 401",
+        ),
+        Example(
+            Status.UNKNOWN,
+            _given("aws", host=HostReach((_cell(Outcome.TOKEN),))),
+            "a token comes, and a plain GET gets no answer in time",
+        ),
+        Example(
+            Status.UNKNOWN,
+            _given(
+                "oci",
+                host=HostReach(
+                    (
+                        _cell(Outcome.INTERCEPTED, "oci-imds-v2"),
+                        _cell(Outcome.DENIED, "oci-imds-v1"),
+                    )
+                ),
+            ),
+            "404 from something that is not the service",
         ),
         Example(
             Status.PASS,
@@ -331,7 +356,7 @@ def imdsv1(
         (who, cell)
         for who, found in rows
         for cell in found
-        if BY_NAME[cell.endpoint].version_one and cell.outcome in _SAYS_VERSION
+        if BY_NAME[cell.endpoint].version_one and _says_version(cell, found)
     ]
     open_ones = [(who, cell) for who, cell in said if cell.outcome is Outcome.OPEN]
     if open_ones:
@@ -339,14 +364,24 @@ def imdsv1(
         who, cell = open_ones[0]
         return Verdict.failed(f"{who} is answered without a token: {cell}", *evidence)
     if not said:
-        return Verdict.unknown("no place here gets an answer, so the version cannot be told")
+        return Verdict.unknown(
+            "no place here gets an answer of the service's own: the version cannot be told"
+        )
     who, cell = said[0]
     return Verdict.passed(f"without a token there is no data: {cell}", Evidence(who, str(cell)))
 
 
-_SAYS_VERSION = frozenset(
-    {Outcome.OPEN, Outcome.TOKEN, Outcome.TOKEN_WANTED, Outcome.HOP_LIMIT, Outcome.DENIED}
-)
+def _says_version(cell: Cell, beside: tuple[Cell, ...]) -> bool:
+    """Whether the service itself told if it answers without a token. What denies one request and
+    answers another at the same address in another shape than the service's is not the service."""
+    match cell.outcome:
+        case Outcome.TOKEN:
+            return cell.plain_refused
+        case Outcome.DENIED:
+            others = {c.outcome for c in beside if c.address == cell.address}
+            return Outcome.INTERCEPTED not in others
+        case outcome:
+            return outcome in (Outcome.OPEN, Outcome.TOKEN_WANTED, Outcome.HOP_LIMIT)
 
 
 @check(
@@ -492,6 +527,11 @@ def azure_wireserver(
             ),
             "kube-env is in the list",
         ),
+        Example(
+            Status.UNKNOWN,
+            _given("gce", _cell(Outcome.LONGER, "gce-attribute-names")),
+            "none of them in the first 256 bytes of a longer list",
+        ),
         Example(Status.NOT_APPLICABLE, _given("aws", _cell(Outcome.OPEN)), "another cloud"),
         *_not_asked("gce"),
     ],
@@ -545,6 +585,15 @@ def attribute_names(
             "the host itself is kept from the service",
         ),
         Example(
+            Status.PASS,
+            (
+                _cloud("aws"),
+                PodNetworks(on_host=(_OWN,)),
+                HostReach((_cell(Outcome.REFUSED), _cell(Outcome.OPEN, "eks-pod-identity"))),
+            ),
+            "only the agent that is meant for pods answers",
+        ),
+        Example(
             Status.FAIL,
             (_cloud("aws"), PodNetworks(on_host=(_OWN,)), HostReach((_cell(Outcome.TOKEN),))),
             "default/scraper",
@@ -582,16 +631,19 @@ def host_network_pods(
         return Verdict.passed(f"{count} pods share the host's network, all of the system")
     if not isinstance(host, HostReach) or not host.cells:
         return Verdict.unknown("it is not known what the host's network reaches", *evidence)
-    open_cells = [cell for cell in host.cells if reached(cell)]
+    judged = [cell for cell in host.cells if cell.kind in (*JUDGED, Kind.FABRIC)]
+    if not judged:
+        return Verdict.unknown("it is not known what the host's network reaches", *evidence)
+    open_cells = [cell for cell in judged if reached(cell)]
     if own and open_cells:
         return Verdict.failed(
             f"{len(own)} pods outside the system's namespaces share the host's network, which"
             f" reaches {open_cells[0]}: {', '.join(map(str, own[:5]))}",
             *evidence,
         )
-    unclear = [cell for cell in host.cells if cell.outcome in UNCLEAR]
+    unclear = [cell for cell in judged if cell.outcome in UNCLEAR]
     if unclear:
         return Verdict.unknown(f"the host got an unclear answer: {unclear[0]}", *evidence)
     if not open_cells:
-        return Verdict.passed(f"the host's network does not reach it: {host.cells[0]}", *evidence)
+        return Verdict.passed(f"the host's network does not reach it: {judged[0]}", *evidence)
     return Verdict.unknown("some pods' networks may not be looked at", *evidence)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from nodeward.facts.cloud import Cloud, Sign
 from nodeward.facts.endpoints import Kind
 from nodeward.facts.firewall import Effect, NodeRules
-from nodeward.facts.matrix import Matrix, rule_evidence, shown
+from nodeward.facts.matrix import Matrix, doubt, rule_evidence, shown
 from nodeward.facts.metadata import (
     REACHED,
     UNCLEAR,
@@ -139,6 +139,28 @@ _O, _X = Outcome.OPEN, Outcome.TIMEOUT
             "neither rules nor pods can be looked at",
         ),
         Example(
+            Status.UNKNOWN,
+            (
+                _AWS,
+                _NET,
+                Unreadable("the pods' networks", "needs CAP_SYS_ADMIN"),
+                HostReach(),
+                _given((_X, _X), (_O, _O), _FOUR, _SIX, _TASK)[-1],
+            ),
+            "rules for every address, and no look whether they hold for each pod",
+        ),
+        Example(
+            Status.UNKNOWN,
+            (
+                _AWS,
+                _NET,
+                PodReach((Place(("default/web",), 1, _row(_X, _X)), Place(("prod/db",), 2))),
+                HostReach(),
+                NodeRules(),
+            ),
+            "one of two pods' networks went away while it was asked",
+        ),
+        Example(
             Status.NOT_APPLICABLE,
             (*_given((_O, _O), (_O, _O)),),
             "nothing stands in the way at all: meta.pod.reach says so",
@@ -189,16 +211,19 @@ def rule_coverage(
             "nothing on this node stands between pods and the endpoints: see meta.pod.reach",
             *evidence,
         )
-    return _rest(asked, covered, evidence)
+    return _rest(matrix, covered, evidence)
 
 
-def _rest(asked: list[Cell], covered: list[str], evidence: tuple[Evidence, ...]) -> Verdict:
-    unclear = [c for c in asked if c.outcome in UNCLEAR]
-    if covered and not unclear:
+def _rest(matrix: Matrix, covered: list[str], evidence: tuple[Evidence, ...]) -> Verdict:
+    """A rule may have a condition that a pod does not meet: without a look from every pod's
+    network nothing is proved."""
+    rows = [(at, tuple(c for c in at.cells if c.kind in JUDGED)) for at in matrix.places]
+    doubted = doubt(matrix, rows)
+    if doubted:
+        seen = f"rules on this node cover {', '.join(covered)}" if covered else "no rule is seen"
+        return Verdict.unknown(f"{seen}, but {doubted}", *evidence)
+    if covered:
         return Verdict.passed(f"rules on this node cover {', '.join(covered)}", *evidence)
-    if not asked or unclear:
-        why = f"an unclear answer: {unclear[0]}" if unclear else "no pod network was asked"
-        return Verdict.unknown(f"no rule is seen to cover the endpoints, and {why}", *evidence)
     return Verdict.passed(
         "no pod network gets to the service at any address; no rule here names them", *evidence
     )
@@ -259,6 +284,8 @@ def _by_rules(matrix: Matrix, judged: list[Target]) -> tuple[list[str], list[str
     if asked:
         reached = {(c.endpoint, c.address) for c in asked if c.outcome in REACHED}
         rest = [t for t in rest if (t.endpoint.name, t.address) in reached]
+    elif not rules.complete:
+        rest = []  # what covers them may be among the rules that were not read
     return [f"{t.endpoint.name} {t.address}" for t in covered], [
         f"{t.endpoint.name} {t.address}" for t in rest
     ]

@@ -73,14 +73,19 @@ _FLAVOR = ("Metadata-Flavor", "Google")
 _ATTRIBUTES = ("kube-env", "kubelet-config", "user-data", "startup-script", "kube-labels",
                "k8s-node-setup-psm1", "common-psm1", "configure-sh", "ssh-keys")  # fmt: skip
 SECRET_ATTRIBUTES = frozenset({"kube-env", "kubelet-config", "user-data", "startup-script"})
-_INSTANCE_ID = Ask("GET", "/latest/meta-data/instance-id", shape=r"^[\w-]{1,64}\s*$")
+# An id of a machine is one word with a digit in it; "ok" or a sentence is another's answer.
+_WITH_A_NUMBER = r"\A(?=[\w-]*[0-9])[\w-]{1,64}\s*\Z"
+_NUMBER = r"\A[0-9]{1,20}\s*\Z"
+# Linode answers with the token alone, or with a list of it.
+_ONE_WORD = r"\A(\[\s*)?\"?[\w.+/=-]{16,}\"?(\s*\])?\s*\Z"
+_INSTANCE_ID = Ask("GET", "/latest/meta-data/instance-id", shape=_WITH_A_NUMBER)
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "aws-imds", "aws", Kind.IMDS, (_IMDS, "[fd00:ec2::254]:80"),
         Ask(
             "GET", "/latest/meta-data/", wants=(401,), denied=(403,),
-            shape=r"^(ami-|instance-|hostname|iam/|local-|mac$|placement/)",
+            shape=r"\A(ami-|instance-|hostname|iam/|local-|mac$|placement/)",
         ),
         token=Ask("PUT", "/latest/api/token", ((_TTL, "1"),), denied=(403,), genuine=(_TTL, "")),
         never="iam/security-credentials/, user-data, dynamic/instance-identity/",
@@ -100,7 +105,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         never="attributes/<name>, service-accounts/*/token, service-accounts/*/identity",
     ),
     Endpoint(
-        "gce-attribute-names", "gce", Kind.NAMES, (_IMDS,),
+        "gce-attribute-names", "gce", Kind.NAMES, (_IMDS, "[fd20:ce::254]:80"),
         Ask(
             "GET", "/computeMetadata/v1/instance/attributes/", (_FLAVOR,), genuine=_FLAVOR,
             words=_ATTRIBUTES,
@@ -124,34 +129,37 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     Endpoint(
         "oci-imds-v2", "oci", Kind.IMDS, (_IMDS, "[fd00:c1::a9fe:a9fe]:80"),
-        Ask("GET", "/opc/v2/instance/id", (("Authorization", "Bearer Oracle"),), shape=r"^ocid1\."),
+        Ask(
+            "GET", "/opc/v2/instance/id", (("Authorization", "Bearer Oracle"),),
+            shape=r"\Aocid1\.",
+        ),
         never="/opc/v2/identity/, /opc/v2/instance/metadata",
     ),
     Endpoint(
         "oci-imds-v1", "oci", Kind.IMDS, (_IMDS, "[fd00:c1::a9fe:a9fe]:80"),
-        Ask("GET", "/opc/v1/instance/id", denied=(404,), shape=r"^ocid1\."),
+        Ask("GET", "/opc/v1/instance/id", denied=(404,), shape=r"\Aocid1\."),
         never="/opc/v1/identity/, /opc/v1/instance/metadata", version_one=True,
     ),
     Endpoint(
         "alibaba-metadata", "alibaba", Kind.ALTERNATIVE, ("100.100.100.200:80",),
         Ask(
-            "GET", "/latest/meta-data/instance-id", wants=(403,), shape=r"^i-[\w-]{1,64}\s*$"
+            "GET", "/latest/meta-data/instance-id", wants=(403,), shape=r"\Ai-[\w-]{1,64}\s*\Z"
         ),
         never="ram/security-credentials/, user-data", version_one=True,
     ),
     Endpoint(
         "openstack-metadata", "openstack", Kind.IMDS, (_IMDS, "[fe80::a9fe:a9fe%*]:80"),
-        Ask("GET", "/openstack", shape=r"^(20[0-9][0-9]-[01][0-9]-[0-3][0-9]|latest)"),
+        Ask("GET", "/openstack", shape=r"\A(20[0-9][0-9]-[01][0-9]-[0-3][0-9]|latest)"),
         never="meta_data.json (it may hold admin_pass), user_data, password",
     ),
     Endpoint(
         "digitalocean-metadata", "digitalocean", Kind.IMDS, (_IMDS,),
-        Ask("GET", "/metadata/v1/id", shape=r"^[0-9]+\s*$"),
+        Ask("GET", "/metadata/v1/id", shape=_NUMBER),
         never="/metadata/v1.json, user-data",
     ),
     Endpoint(
         "hetzner-metadata", "hetzner", Kind.IMDS, (_IMDS, "[fe80::a9fe:a9fe%*]:80"),
-        Ask("GET", "/hetzner/v1/metadata/instance-id", shape=r"^[0-9]+\s*$"),
+        Ask("GET", "/hetzner/v1/metadata/instance-id", shape=_NUMBER),
         never="/hetzner/v1/userdata",
     ),
     Endpoint(
@@ -161,12 +169,12 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     Endpoint(
         "vultr-metadata", "vultr", Kind.IMDS, (_IMDS,),
-        Ask("GET", "/v1/instanceid", shape=r"^[\w-]{1,64}\s*$"),
+        Ask("GET", "/v1/instanceid", shape=_WITH_A_NUMBER),
         never="/v1.json, user-data",
     ),
     Endpoint(
         "linode-metadata", "linode", Kind.IMDS, (_IMDS, "[fd00:a9fe:a9fe::1]:80"),
-        Ask("PUT", "/v1/token", (("Metadata-Token-Expiry-Seconds", "1"),)),
+        Ask("PUT", "/v1/token", (("Metadata-Token-Expiry-Seconds", "1"),), shape=_ONE_WORD),
         never="/v1/user-data",
     ),
     Endpoint(
@@ -197,6 +205,9 @@ def of_cloud(cloud: str) -> tuple[Endpoint, ...]:
     return tuple(endpoint for endpoint in ENDPOINTS if endpoint.cloud == cloud)
 
 
+ALWAYS = "`Host` (the address), `Connection: close`, `Accept: */*`, a PUT `Content-Length: 0`"
+
+
 def sent_table() -> str:
     """Markdown: every request that can be sent, and what never is."""
     lines = ["| cloud | to | sent, once | never asked |", "| --- | --- | --- | --- |"]
@@ -204,6 +215,7 @@ def sent_table() -> str:
         asks = "; ".join(str(ask) for ask in _asks(endpoint))
         where = ", ".join(endpoint.addresses)
         lines.append(f"| {endpoint.cloud} | {where} | {asks} | {endpoint.never} |")
+    lines += ["", f"Beside what the table says, a request has: {ALWAYS}. Nothing else is sent."]
     return "\n".join(lines)
 
 

@@ -89,9 +89,9 @@ def judge(
         )
         return Verdict.failed(because, *evidence, severity=severity(cell))
     none = f"none of {_networks(len(rows))}" if whole else "no pod network"
-    doubt = _doubt(matrix, rows)
-    if doubt:
-        return Verdict.unknown(f"{none} is seen to {what} it, but {doubt}", *evidence)
+    doubted = doubt(matrix, rows)
+    if doubted:
+        return Verdict.unknown(f"{none} is seen to {what} it, but {doubted}", *evidence)
     names = ", ".join(dict.fromkeys(c.endpoint for _, found in rows for c in found))
     return Verdict.passed(f"{none} can {what} {names}", *evidence)
 
@@ -126,7 +126,7 @@ def _nothing_to_ask(matrix: Matrix, kinds: Collection[Kind]) -> Verdict | None:
             return None
 
 
-def _doubt(matrix: Matrix, rows: list[tuple[Place, tuple[Cell, ...]]]) -> str:
+def doubt(matrix: Matrix, rows: list[tuple[Place, tuple[Cell, ...]]]) -> str:
     """What keeps a node without an offender from passing; "" where nothing does."""
     for place, found in rows:
         if place.problem or not found:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import ClassVar, Literal
 
@@ -94,11 +94,12 @@ class Outcome(StrEnum):
     TIMEOUT = "timed out"
     SILENT = "connected, no answer"
     INTERCEPTED = "intercepted"
+    LONGER = "a list longer than what is read of it"
     UNTESTED = "not tested"
 
 
 REACHED = frozenset({Outcome.OPEN, Outcome.TOKEN, Outcome.TOKEN_WANTED})
-UNCLEAR = frozenset({Outcome.SILENT, Outcome.INTERCEPTED, Outcome.UNTESTED})
+UNCLEAR = frozenset({Outcome.SILENT, Outcome.INTERCEPTED, Outcome.LONGER, Outcome.UNTESTED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,7 @@ class Reply:
     html: bool = False
     words: tuple[str, ...] = ()
     error: str = ""
+    cut: bool = False
 
     def header(self, name: str) -> str | None:
         return next((v for k, v in self.headers if k == name.lower()), None)
@@ -128,6 +130,8 @@ class Cell:
     detail: str = ""
     words: tuple[str, ...] = ()
     token_given: bool = False
+    plain_refused: bool = False
+    """Whether a service with session tokens said that it answers no request without one."""
 
     @property
     def kind(self) -> Kind:
@@ -233,20 +237,36 @@ def why_not(cloud: Cloud | Absent | Unreadable, p: Metadata) -> Verdict | None:
 def cells(asked: Sequence[Target], replies: Sequence[Reply]) -> tuple[Cell, ...]:
     """The row of the matrix that these replies make; they come in the order of the requests."""
     rest = iter(replies)
-    return tuple(_cell(target, [next(rest) for _ in target.asks]) for target in asked)
+    found = [_cell(target, [next(rest) for _ in target.asks]) for target in asked]
+    other = next((c for c in found if c.outcome is Outcome.INTERCEPTED), None)
+    return tuple(_doubted(cell, other) for cell in found) if other else tuple(found)
+
+
+def _doubted(cell: Cell, other: Cell) -> Cell:
+    """Where something else answers in a service's place (a sidecar that takes every connection),
+    a connection alone proves nothing."""
+    if cell.outcome is not Outcome.OPEN or BY_NAME[cell.endpoint].ask.method:
+        return cell
+    detail = f"a TCP connection, where something else answers for {other.endpoint}"
+    return replace(cell, outcome=Outcome.INTERCEPTED, detail=detail)
 
 
 def _cell(target: Target, replies: list[Reply]) -> Cell:
     endpoint = target.endpoint
     read = _meaning(endpoint.ask, replies[0])
     if endpoint.token is None:
+        if read[0] is Outcome.OPEN and endpoint.ask.words and replies[0].cut:
+            read = Outcome.LONGER, f"status {replies[0].status}"
         return Cell(endpoint.name, target.address, *read, replies[0].words)
     token = _meaning(endpoint.token, replies[1])
     outcome, detail = _with_token(read, token)
     given = token[0] is Outcome.OPEN
     if outcome is Outcome.OPEN:
         detail = "v1, without a token" + ("; a v2 token too" if given else "")
-    return Cell(endpoint.name, target.address, outcome, detail, token_given=given)
+    refused = read[0] in (Outcome.TOKEN_WANTED, Outcome.DENIED)
+    return Cell(
+        endpoint.name, target.address, outcome, detail, token_given=given, plain_refused=refused
+    )
 
 
 _Meaning = tuple[Outcome, str]
@@ -261,7 +281,7 @@ def _with_token(read: _Meaning, token: _Meaning) -> _Meaning:
     if read[0] is Outcome.OPEN:
         return read
     if token[0] is Outcome.OPEN:
-        return Outcome.TOKEN, ""
+        return Outcome.TOKEN, "" if read[0] is Outcome.TOKEN_WANTED else f"without one: {read[0]}"
     if read[0] is not Outcome.TOKEN_WANTED:
         return read
     if token[0] in (Outcome.TIMEOUT, Outcome.SILENT):

@@ -20,6 +20,7 @@ MOST_HEAD = 8192
 _VALUE_SHOWN = 64
 _HTML = re.compile(rb"<html|<!doctype html", re.IGNORECASE)
 _STATUS = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: [^\r\n]*)?\r?\n")
+_CHUNK = re.compile(rb"(?:\r?\n)?([0-9a-fA-F]{1,8})[^\r\n]*\r?\n")
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 
 UNREACHABLE = (
@@ -86,6 +87,8 @@ class Reply:
     html: bool = False
     words: tuple[str, ...] = ()
     error: str = ""
+    cut: bool = False
+    """Whether the body is longer than what was read of it."""
 
     def header(self, name: str) -> str | None:
         return next((v for k, v in self.headers if k == name.lower()), None)
@@ -98,6 +101,10 @@ class Head:
     status: int
     fields: tuple[tuple[str, str], ...]
     size: int
+
+    def field(self, name: str) -> str:
+        """The first of this name (in small letters), "" where there is none."""
+        return next((v for k, v in self.fields if k == name), "")
 
 
 def parse_head(raw: bytes) -> Head | None:
@@ -124,6 +131,19 @@ def _field(line: bytes) -> tuple[str, str]:
 def _printable(raw: bytes) -> str:
     text = raw[:_VALUE_SHOWN].decode("ascii", "replace")
     return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _content(head: Head, body: bytes) -> bytes:
+    """The body without the sizes of its chunks, RFC 9112 section 7.1: a size is a number, and so
+    could be taken for the id that some service answers with."""
+    if head.field("transfer-encoding").lower() != "chunked":
+        return body
+    content = b""
+    while (size := _CHUNK.match(body)) and int(size[1], 16):
+        end = size.end() + int(size[1], 16)
+        content += body[size.end() : end]
+        body = body[end:]
+    return content
 
 
 @dataclass(slots=True)
@@ -184,15 +204,15 @@ class _Talk:
         if not (self.request.shape or self.request.words):
             return True
         got = len(self.raw) - head.size
-        length = next((v for k, v in head.fields if k == "content-length"), "")
-        return got >= MOST_BODY or (length.isdigit() and got >= int(length))
+        length = head.field("content-length")
+        return got >= MOST_BODY or (length.isdecimal() and got >= int(length))
 
     def reply(self, *, whole: bool) -> Reply:
         """The answer so far. A body that did not come in time cannot have the wrong shape."""
         head = self.head
         if head is None:
             return Reply("silent" if self.connected else "timeout")
-        body = bytes(self.raw[head.size : head.size + MOST_BODY])
+        body = _content(head, bytes(self.raw[head.size :]))
         shape = bool(re.search(self.request.shape.encode(), body, re.MULTILINE))
         lines = {line.strip() for line in body.split(b"\n")}
         return Reply(
@@ -202,7 +222,13 @@ class _Talk:
             shape=shape,
             html=bool(_HTML.search(body)),
             words=tuple(w for w in self.request.words if w.encode() in lines),
+            cut=self._is_cut(head),
         )
+
+    def _is_cut(self, head: Head) -> bool:
+        got = len(self.raw) - head.size
+        length = head.field("content-length")
+        return got < int(length) if length.isdecimal() else got >= MOST_BODY
 
 
 def of_error(number: int, *, connected: bool) -> Reply:
@@ -266,6 +292,8 @@ def _begin(request: Request) -> _Talk | Reply:
     except OSError as exc:
         return of_error(exc.errno or 0, connected=False)
     try:
+        # What a server pours out beyond what is read stays on its side.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, MOST_HEAD)
         code = sock.connect_ex(_target(request))
     except OSError as exc:
         code = exc.errno or errno.EIO

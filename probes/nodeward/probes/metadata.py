@@ -91,5 +91,7 @@ def row(asked: Sequence[Target], heard: Sequence[Heard]) -> tuple[Cell, ...]:
     """The cells of one place; none where it could not ask."""
     if not heard:
         return ()
-    replies = [Reply(h.end, h.status, h.headers, h.shape, h.html, h.words, h.error) for h in heard]
+    replies = [
+        Reply(h.end, h.status, h.headers, h.shape, h.html, h.words, h.error, h.cut) for h in heard
+    ]
     return cells(asked, replies)

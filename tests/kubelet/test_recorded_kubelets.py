@@ -156,6 +156,9 @@ def test_a_port_that_misbehaves_is_unknown(mode: str, tmp_path: Path) -> None:
     for check in ("kubelet.authn.anonymous", "kubelet.authz.mode"):
         assert found[check]["status"] == "unknown"
         assert "gives no answer" in found[check]["because"]
+    for check in ("kubelet.authn.x509", "kubelet.tls.min-version"):
+        assert found[check]["status"] == "unknown"
+        assert "tells nothing of its TLS" in found[check]["because"]
     wanted = "unknown" if mode == "alert" else "fail"
     assert found["kubelet.tls.server-bootstrap"]["status"] == wanted
 

@@ -9,6 +9,7 @@ from nodeward.checks.kubelet_support import (
     each,
     maps,
     mend,
+    mute,
     port_of,
     said,
     shown,
@@ -18,7 +19,7 @@ from nodeward.checks.kubelet_support import (
     unprobed,
 )
 from nodeward.facts.kubelet import Kubelet, Unknown, example
-from nodeward.facts.kubelet_answers import PODS, SECURE, UNHANDLED
+from nodeward.facts.kubelet_answers import PODS, SECURE, UNHANDLED, Tls
 from nodeward.model import (
     Absent,
     Evidence,
@@ -259,6 +260,14 @@ X509 = "authentication.x509.clientCAFile"
             ),
             "the server names the CA whose certificates it takes",
         ),
+        Example(
+            Status.UNKNOWN,
+            (
+                example(C, "authentication: {x509: {clientCAFile: /ca.crt}}"),
+                answers(tls=Tls("timeout")),
+            ),
+            "set in the file, and the open port answers no hello",
+        ),
         Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
         Example(Status.NOT_APPLICABLE, NO_KUBELET, "no kubelet"),
     ],
@@ -285,6 +294,8 @@ def _client_ca(kubelet: Kubelet, answers: Answers) -> Verdict:
     if not setting.value:
         because = unprobed(answers, f"{X509} is not set ({setting.source})")
         return Verdict.failed(because, *seen, remedy=remedy)
+    if (why := mute(port, tls)) is not None:
+        return Verdict.unknown(f"{why}; {said(X509, setting)}", *seen)
     return Verdict.passed(unprobed(answers, said(X509, setting)), *seen)
 
 

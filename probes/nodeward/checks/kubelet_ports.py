@@ -91,6 +91,11 @@ MOST_SHOWN = 20
             (example(C, "{}"), answers(read_only=reply(None, outcome="timeout"))),
             "the kubelet holds the port and does not answer in time",
         ),
+        Example(
+            Status.UNKNOWN,
+            (example(C, "a: ["), answers(read_only=reply(None, outcome="timeout"))),
+            "and its file cannot be read either",
+        ),
         Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
         Example(Status.NOT_APPLICABLE, NO_KUBELET, "no kubelet"),
     ],
@@ -109,9 +114,10 @@ def _read_only(kubelet: Kubelet, answers: Answers) -> Verdict:
     if (because := _tells_pods(ports)) is not None:
         because = unprobed(answers, f"{because}; {said(RO, setting)}")
         return Verdict.failed(because, *seen, remedy=remedy)
-    if (dim := _tells_nothing(ports)) is not None and setting.value == 0:
-        return Verdict.unknown(f"{dim}; {said(RO, setting)}", *seen)
     value = setting.value
+    opened = isinstance(value, int) and value != 0 and not setting.later
+    if (dim := _tells_nothing(ports)) is not None and not opened:
+        return Verdict.unknown(f"{dim}; {said(RO, setting)}", *seen)
     if isinstance(value, Unknown) or not isinstance(value, int) or isinstance(value, bool):
         if _looked(answers):
             return Verdict.passed(f"the kubelet holds no read-only port open; {said(RO, setting)}")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from nodeward.facts.kubelet import Kubelet, Setting, Unknown
-from nodeward.facts.kubelet_answers import KubeletAnswers, Port
+from nodeward.facts.kubelet_answers import KubeletAnswers, Port, Tls
 from nodeward.facts.kubelet_flags import FLAG_OF
 from nodeward.facts.kubelet_merge import Layer
 from nodeward.model import Absent, Evidence, Remedy, Source, Status, Unreadable, Verdict
@@ -163,6 +163,18 @@ def silent(port: Port | None, path: str) -> str | None:
     if port is None or answer is None or answer.outcome == "answered":
         return None
     return f"port {port.number} is open and gives no answer ({answer.outcome})"
+
+
+def mute(port: Port | None, tls: Tls | None) -> str | None:
+    """Why a hello to the kubelet's own open port told nothing; None when it did, or none was sent.
+    What its configuration promises was then not seen."""
+    if port is None or port.tls is None:
+        return None
+    outcome = (tls or port.tls).outcome
+    alert = "tls-alert" if tls is not None and tls is not port.tls else None
+    if outcome in ("answered", alert):
+        return None
+    return f"port {port.number} is open and tells nothing of its TLS ({outcome})"
 
 
 def unprobed(answers: Answers, because: str) -> str:

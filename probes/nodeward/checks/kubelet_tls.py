@@ -10,6 +10,7 @@ from nodeward.checks.kubelet_support import (
     each,
     maps,
     mend,
+    mute,
     port_of,
     said,
     shown,
@@ -184,6 +185,8 @@ def _serving(kubelet: Kubelet, answers: Answers) -> Verdict:
             f"the feature gate RotateKubeletServerCertificate is off; {said(SERVING, setting)}"
         )
         return Verdict.failed(because, shown(SERVING, setting))
+    if (why := mute(port, port.tls if port else None)) and (setting.value or file.value):
+        return Verdict.unknown(f"{why}; {said(SERVING, setting)}", shown(SERVING, setting))
     if setting.value:
         return Verdict.passed(unprobed(answers, said(SERVING, setting)), shown(SERVING, setting))
     if isinstance(file.value, Unknown):
@@ -218,6 +221,7 @@ def _presented(port: Port, tls: Tls, setting: Setting, remedy: Remedy) -> Verdic
 
 
 TLS12 = 0x0303
+MUTE = answers(tls=Tls("timeout"))
 
 
 def _version_name(number: int) -> str:
@@ -245,6 +249,7 @@ OLD = ("VersionTLS10", "VersionTLS11")
             "the port takes 1.1, whatever the file says",
         ),
         Example(Status.PASS, (example(C, "{}"), closed()), "the port refuses 1.1"),
+        Example(Status.UNKNOWN, (example(C, "{}"), MUTE), "the open port answers no hello"),
         Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
     ],
 )
@@ -272,6 +277,8 @@ def _version(kubelet: Kubelet, answers: Answers) -> Verdict:
     if setting.value in OLD:
         because = unprobed(answers, said(VERSION, setting))
         return Verdict.failed(because, shown(VERSION, setting), remedy=remedy)
+    if port is not None and (why := mute(port, port.old)) is not None:
+        return Verdict.unknown(f"{why}; {said(VERSION, setting)}", *seen)
     return Verdict.passed(unprobed(answers, said(VERSION, setting)), shown(VERSION, setting))
 
 
@@ -341,6 +348,11 @@ def weak(name: str) -> bool:
             "the port takes one, whatever the file says",
         ),
         Example(Status.PASS, (example(C, "{}"), closed()), "the port refuses all that are weak"),
+        Example(
+            Status.UNKNOWN,
+            (example(C, f"tlsCipherSuites: [{STRONG}]"), MUTE),
+            "strong ones by the file, and the open port answers no hello",
+        ),
         Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
     ],
 )
@@ -366,13 +378,16 @@ def _ciphers(kubelet: Kubelet, answers: Answers) -> Verdict:
         return unknown(CIPHERS, setting)
     if isinstance(version.value, Unknown):
         return unknown(VERSION, version)
-    if version.value == "VersionTLS13":
+    why = mute(port, port.weak) if port is not None else None
+    if version.value == "VersionTLS13" and why is None:
         return Verdict.passed(unprobed(answers, said(VERSION, version)), shown(VERSION, version))
-    if not setting.value:
+    if not setting.value and version.value != "VersionTLS13":
         because = f"{CIPHERS} is not set ({setting.source}), and Go's defaults hold CBC"
         return Verdict.failed(unprobed(answers, because), seen, remedy=remedy)
     bad = [text(name) for name in setting.value if weak(text(name))]
-    if bad:
+    if bad and version.value != "VersionTLS13":
         because = f"{CIPHERS} holds {', '.join(bad[:3])} ({setting.source})"
         return Verdict.failed(unprobed(answers, because), seen, remedy=remedy)
+    if why is not None:
+        return Verdict.unknown(f"{why}; {said(CIPHERS, setting)}", seen)
     return Verdict.passed(unprobed(answers, f"{CIPHERS} holds strong ones only"), seen)

@@ -108,6 +108,28 @@ def test_cloud_init_names_the_cloud(word: str, name: str | None) -> None:
     assert (sign.cloud if sign else None) == name
 
 
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("i-0123456789abcdef0\n", "aws"),
+        ("ocid1.instance.oc1.iad.anuwcfake", "oci"),
+        ("ins-a1b2c3d4", "tencent"),
+        ("i-0000002a", None),  # OpenStack's, or EC2's of old
+        ("i-bp1abcdefghijklmnopq", None),
+        ("1234567890123456789", None),
+        ("9d02c3b4-0000-4000-8000-000000000001", None),
+        ("iid-local01", None),
+        ("", None),
+    ],
+)
+def test_an_instance_id_names_the_cloud_where_its_form_is_one_clouds_own(
+    text: str, name: str | None
+) -> None:
+    sign = cloud.of_instance_id(text, "here")
+    assert (sign.cloud if sign else None) == name
+    assert sign is None or "abc" not in sign.value
+
+
 @given(
     st.dictionaries(
         st.sampled_from(cloud.DMI_FIELDS),

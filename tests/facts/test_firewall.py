@@ -71,6 +71,13 @@ def test_tcp_of_iptables_has_a_range_of_ports() -> None:
     assert it.ports == ((80, 80),)
 
 
+@pytest.mark.parametrize("inverted", ["", "inverted"])
+def test_a_set_that_was_not_read_is_nowhere_said_to_block(inverted: str) -> None:
+    it = rule(DADDR, ("lookup", "s", R, inverted), DROP)
+    assert not it.names(4, 0xA9FEA9FE, 80)
+    assert "was not read" in it.conditions[0]
+
+
 def test_a_set_holds_single_addresses() -> None:
     it = rule(DADDR, ("lookup", "s", R, ""), DROP, s=(("a83f8110", ""), ("a9fea9fe", "")))
     assert met(it, IMDS, WIRE) == [True, True]

@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from imds_lab.lab import Lab, build, ip, lab, matrix, run
+from imds_lab.lab import Lab, build, ip, lab, look, matrix, run
+from imds_lab.scenarios import nft_forward
 from nodeward.facts.podnet import PodNetworks
 from nodeward.host import LiveHost
 from nodeward.host.base import HostError
@@ -166,6 +167,44 @@ def killed(made: Lab) -> dict[str, Any]:
     return {"seconds": time.monotonic() - begin}
 
 
+def ended(made: Lab) -> dict[str, Any]:
+    """A pod's last process ends while the answer is awaited: its network goes when we leave it."""
+    build(made, {**TWO, "services": [["tarpit", "169.254.169.254:80"]]})
+    places = places_of(networks())
+    pid = made.pods.pop("default/web")
+    kill = threading.Timer(0.3, os.kill, [pid, signal.SIGKILL])
+    kill.start()
+    result = ask(*places)
+    kill.join()
+    os.waitpid(pid, 0)
+    return result
+
+
+def cut(made: Lab) -> dict[str, Any]:
+    """More rules than are read; the one that counts comes after the cut."""
+    from nodeward.host import firewall
+    from nodeward.host.firewall import FirewallRules
+
+    rules = ["ip daddr 169.254.169.254 tcp dport 80 drop"]
+    rules += [f"ip daddr 192.0.2.{n} drop" for n in range(40)]
+    rules += ["ip6 daddr fd00:ec2::254 drop", "ip daddr 169.254.170.2 drop"]
+    scenario = {
+        "pods": [{"name": "default/web"}],
+        "services": [["aws-v1", "169.254.169.254:80"], ["aws-v1", "[fd00:ec2::254]:80"]],
+        "closed": ["169.254.170.2", "169.254.170.23", "fd00:ec2::23"],
+        "rules": [nft_forward(*rules)],
+    }
+    build(made, scenario)
+    whole = LiveHost("/").ask(FirewallRules())
+    firewall.MOST_RULES = 20
+    part = LiveHost("/").ask(FirewallRules())
+    return {
+        "whole": (len(whole.rules), whole.complete),
+        "part": (len(part.rules), part.complete),
+        "findings": look({"params": {"cloud": "aws"}})["findings"],
+    }
+
+
 def processes() -> set[int]:
     return {int(name) for name in os.listdir("/proc") if name.isdigit()}
 
@@ -193,7 +232,18 @@ def await_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
 
 CASES: dict[str, Callable[[Lab], dict[str, Any]]] = {
     f.__name__: f
-    for f in (gone, unplugged, at_home, another, switched_off, mounted, recorded, killed)
+    for f in (
+        gone,
+        unplugged,
+        ended,
+        at_home,
+        another,
+        switched_off,
+        mounted,
+        recorded,
+        killed,
+        cut,
+    )
 }
 
 

@@ -25,7 +25,10 @@ RIGHTS = {
     "root, change users and enter": setpriv(*READ, *DROP, "sys_admin"),
     "an account, enter": setpriv("dac_read_search", "sys_admin", user=4242),
 }
-CASES = ("gone", "unplugged", "at_home", "another", "switched_off", "mounted", "recorded", "killed")
+CASES = (
+    "gone", "unplugged", "ended", "at_home", "another", "switched_off", "mounted", "recorded",
+    "killed", "cut",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +47,24 @@ def test_a_wire_that_is_pulled_costs_no_more_than_its_time(results: Results) -> 
     result = results["unplugged"]
     assert [a["replies"][0]["end"] for a in result["answers"]] == ["silent", "silent"]
     assert result["seconds"] < 6
+
+
+def test_a_pod_that_ends_while_it_is_asked_holds_nobody_up(results: Results) -> None:
+    result = results["ended"]
+    assert [a["replies"][0]["end"] for a in result["answers"]] == ["silent", "silent"]
+    assert result["seconds"] < 6
+
+
+def test_a_ruleset_that_is_too_large_is_cut_and_says_so(results: Results) -> None:
+    result = results["cut"]
+    assert result["whole"] == [43, True]
+    assert result["part"] == [20, False]
+    found = result["findings"]["meta.pod.reach"]
+    rules = [(e["what"], e["value"]) for e in found["evidence"] if e["what"].startswith("rule")]
+    assert ("rules", "too many to read them all") in rules
+    assert ("rule in forward", f"aws-imds {IMDS}: drop") in rules
+    assert found["status"] == "pass"  # measured, whatever rules were read
+    assert result["findings"]["meta.rule-coverage"]["status"] == "pass"
 
 
 def test_the_hosts_own_network_is_never_taken_for_a_pods(results: Results) -> None:

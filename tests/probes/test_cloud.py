@@ -41,6 +41,18 @@ def test_firmware_that_names_no_cloud_was_looked_at(tmp_path: Path) -> None:
     assert found.could_tell
 
 
+def test_the_form_of_the_instance_id_is_the_last_that_is_asked(tmp_path: Path) -> None:
+    write(tmp_path, "var/lib/cloud/data/instance-id", "i-0123456789abcdef0\n")
+    assert cloud_of(tmp_path).name == "aws"
+    write(tmp_path, "run/cloud-init/cloud-id", "openstack\n")
+    assert cloud_of(tmp_path).name == "openstack"
+
+
+def test_an_instance_id_of_no_clouds_form_tells_nothing(tmp_path: Path) -> None:
+    write(tmp_path, "var/lib/cloud/data/instance-id", "1234\n")
+    assert not cloud_of(tmp_path).could_tell
+
+
 def test_a_machine_that_says_nothing_cannot_be_told(tmp_path: Path) -> None:
     assert not cloud_of(tmp_path).could_tell
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from nodeward.facts.cloud import Cloud, Sign
 from nodeward.facts.endpoints import Kind
@@ -148,6 +149,17 @@ _O, _X = Outcome.OPEN, Outcome.TIMEOUT
                 _given((_X, _X), (_O, _O), _FOUR, _SIX, _TASK)[-1],
             ),
             "rules for every address, and no look whether they hold for each pod",
+        ),
+        Example(
+            Status.UNKNOWN,
+            (
+                _AWS,
+                _NET,
+                Unreadable("the pods' networks", "needs CAP_SYS_ADMIN"),
+                HostReach(),
+                replace(_given((_X, _X), (_O, _O), _FOUR)[-1], complete=False),
+            ),
+            "a rule for IPv4, more rules than are read, and pods cannot be asked",
         ),
         Example(
             Status.UNKNOWN,

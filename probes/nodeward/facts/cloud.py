@@ -25,6 +25,7 @@ DMI_FIELDS = (
     "bios_vendor",
 )
 HYPERVISOR_UUID = "/sys/hypervisor/uuid"
+INSTANCE_ID = "/var/lib/cloud/data/instance-id"
 CLOUD_IDS = ("/run/cloud-init/cloud-id", "/var/lib/cloud/data/cloud-id")
 
 
@@ -142,6 +143,23 @@ def of_cloud_id(text: str, source: str) -> Sign | None:
     word = text.strip().lower().removesuffix("-local")
     cloud = _CLOUD_INIT.get(word)
     return Sign(cloud, word, source) if cloud else None
+
+
+# Only what no other cloud gives out: 8 digits after "i-" may be OpenStack's as well as EC2's,
+# and numbers and uuids are anybody's.
+_INSTANCE_IDS: tuple[tuple[re.Pattern[str], str, str], ...] = (
+    (re.compile(r"i-[0-9a-f]{17}"), "aws", "i-..."),
+    (re.compile(r"ocid1\.instance\.[\w.-]+"), "oci", "ocid1.instance..."),
+    (re.compile(r"ins-[0-9a-z]{8}"), "tencent", "ins-..."),
+)
+
+
+def of_instance_id(text: str, source: str) -> Sign | None:
+    """The machine's id as cloud-init was told it, by its form. The id itself is not kept."""
+    for form, cloud, kept in _INSTANCE_IDS:
+        if form.fullmatch(text.strip()):
+            return Sign(cloud, kept, source)
+    return None
 
 
 def of_arguments(argv: tuple[str, ...], source: str) -> Iterator[Sign]:

@@ -310,8 +310,10 @@ def _range(r: _Reading, what: tuple[str, ...], op: str, low: str, high: str) -> 
 
 def _look_up(r: _Reading, name: str, reg: str, *, inverted: bool) -> None:
     what = r.loaded.get(reg, ("?",))
-    elements = r.sets.get(name, ())
-    if what[0] == "daddr":
+    elements = r.sets.get(name)
+    if elements is None:
+        r.conditions.append(f"{' '.join(what)} in set {name}, which was not read")
+    elif what[0] == "daddr":
         digits = r.bits // 4
         r.narrow("daddr", _intervals(elements, digits), (1 << r.bits) - 1, inverted=inverted)
         if any(len(key) > digits for key, _ in elements):

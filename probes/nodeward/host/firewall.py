@@ -164,7 +164,7 @@ class _Reader:
         wanted = {
             (r.family, r.table, e[1]) for r in rules for e in r.expressions if e[0] == "lookup"
         }
-        sets = tuple(self._set(*where) for where in sorted(wanted))
+        sets = tuple(row for where in sorted(wanted) if (row := self._set(*where)))
         here = tuple(c for key, c in by_name.items() if key in known)
         return Ruleset(here, tuple(rules), sets, self._complete)
 
@@ -213,7 +213,8 @@ class _Reader:
             expressions = tuple(e for e in map(_expression, found) if e)
             yield RuleRow(family, table, chain, m.get_attr("NFTA_RULE_HANDLE"), expressions)
 
-    def _set(self, family: str, table: str, name: str) -> SetRow:
+    def _set(self, family: str, table: str, name: str) -> SetRow | None:
+        """None where it was not read to its end: what a set lacks counts too."""
         number = next(n for n, known in FAMILIES.items() if known == family)
         message = self._lib.nft_set_elem_list_msg()
         message["attrs"] = [["NFTA_SET_ELEM_LIST_TABLE", table], ["NFTA_SET_ELEM_LIST_SET", name]]
@@ -227,7 +228,7 @@ class _Reader:
                 data = key.get_attr("NFTA_DATA_VALUE") if key else b""
                 flags = element.get_attr("NFTA_SET_ELEM_FLAGS") or ()
                 found.append((_hex(data), "end" if flags else ""))  # the other flag has no key
-        return SetRow(family, table, name, tuple(sorted(found)))
+        return SetRow(family, table, name, tuple(sorted(found))) if self._complete else None
 
 
 def _jumps(rule: RuleRow) -> Iterator[str]:

@@ -44,6 +44,10 @@ def _ask_all(
         text = _text(host, path)
         if text:
             yield cloud.of_cloud_id(text, path), path
+    # Of most clouds its form says nothing: only a form that does is an answer.
+    named = cloud.of_instance_id(_text(host, cloud.INSTANCE_ID) or "", cloud.INSTANCE_ID)
+    if named:
+        yield named, named.source
 
 
 def _of_kubelet(host: Host, processes: Processes | Absent | Unreadable) -> Iterator[Sign]:

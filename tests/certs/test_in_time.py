@@ -15,11 +15,13 @@ from nodeward.checks import catalog
 from nodeward.checks.cert_samples import place, together
 from nodeward.facts.clock import Now
 from nodeward.facts.pki import Pki
+from nodeward.facts.served import Served
 from nodeward.facts.x509 import parse_certificate
-from nodeward.model import CheckId, Finding, Seen, decide, finding
+from nodeward.model import CheckId, Finding, Seen, Unreadable, decide, finding
 from pki_node import NAME, PkiNode, client, server
 
 LIFE = 365
+AT_REST = Unreadable("TLS servers", "offline")
 ISSUED = NOW
 
 
@@ -28,7 +30,7 @@ def of_days(facts: Pki, check: str, last: int = LIFE + 5) -> list[tuple[str, int
 
     def says(day: int) -> str:
         at = Now((ISSUED + (day + 0.5) * DAY).timestamp())
-        found = finding(rule, decide(rule, {Pki: Seen(facts), Now: Seen(at)}))
+        found = finding(rule, decide(rule, {Pki: Seen(facts), Served: AT_REST, Now: Seen(at)}))
         return f"fail {found.severity}" if found.status == "fail" else str(found.status)
 
     rule = catalog()[CheckId(check)]

@@ -61,3 +61,12 @@ def test_settings_tell_unusual_ports() -> None:
 def test_a_port_is_asked_once_and_at_loopback_first() -> None:
     rows = (listener("10.0.0.7", 2379, "etcd"), listener("127.0.0.1", 2379, "etcd"))
     assert ports(rows, NONE) == (Port("etcd-server", "127.0.0.1", 2379, "etcd"),)
+
+
+def test_a_port_whose_owner_may_not_be_read_is_the_running_daemons() -> None:
+    """As another user than root: what runs there is asked, and never said not to be there."""
+    row = Listener("::", 10250, 1, 0)
+    assert ports((row,), NONE) == ()
+    (port,) = ports((row,), Daemons((sample("kubelet", ""),)))
+    assert (port.component, port.program) == ("kubelet-server", "kubelet")
+    assert ports((Listener("::", 22, 2, 0),), Daemons((sample("kubelet", ""),))) == ()

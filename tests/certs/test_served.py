@@ -173,3 +173,16 @@ def test_the_server_that_the_api_servers_own_webhook_asks(node: PkiNode) -> None
     assert found["cert.inuse-mismatch"]["because"].startswith("webhook-server presents what")
     assert found["cert.webhook"]["status"] == "fail"
     assert "ends on 2026-11-25" in found["cert.webhook"]["because"]
+
+
+def test_an_expired_certificate_that_is_still_presented_counts(node: PkiNode) -> None:
+    """Its file was renewed; that is not what clients see."""
+    old = server("kube-apiserver", not_before=NOW - 366 * DAY, not_after=NOW - DAY)
+    own = key("P-256", 1)
+    newer = (node.pki / "apiserver.crt").read_text()
+    write(node.pki / "apiserver.crt", pem(node.cluster.issue(old, own)))
+    found = look(node, servers=[API], ports=[6443], replace={f"{PKI}/apiserver.crt": newer})
+    finding = found["cert.expiry.apiserver"]
+    assert (finding["status"], finding["severity"]) == ("fail", "critical")
+    assert "no file that was read holds it (127.0.0.1:6443)" in finding["because"]
+    assert finding["remedy"]["text"].startswith("Restart the daemon")

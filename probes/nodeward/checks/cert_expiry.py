@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
 from nodeward.checks.cert_samples import NOTHING, NOW, certificate, pki
 from nodeward.facts.clock import Now
-from nodeward.facts.pki import Held, Pki
+from nodeward.facts.pki import Held, Kind, Pem, Pki, Use
 from nodeward.facts.renewal import (
     AT_START,
     AT_START_WINDOW_S,
@@ -18,8 +18,10 @@ from nodeward.facts.renewal import (
     remedy,
     renewer,
 )
+from nodeward.facts.served import Port, Presented, Served
 from nodeward.facts.x509 import Certificate
 from nodeward.model import (
+    Absent,
     Check,
     Evidence,
     Example,
@@ -36,6 +38,8 @@ from nodeward.model import (
 
 DAY = 86400
 YEAR_2000 = 946_684_800
+PRESENTED = "presented"
+_NOT_ASKED = Unreadable("TLS servers", "offline")
 ROTATION_STARTS, ROTATION_ENDS = 0.7, 0.9  # client-go: jittered between these parts of the life
 
 COMPONENTS: dict[str, str] = {
@@ -191,17 +195,45 @@ def _static(
 
 
 def judge(
-    component: str, facts: Pki, now: Now, limits: ExpiryLimits, what: str | None = None
+    component: str,
+    facts: Pki,
+    now: Now,
+    limits: ExpiryLimits,
+    served: Served | Absent | Unreadable = _NOT_ASKED,
 ) -> Verdict:
-    """All certificates of one component, the worst first."""
-    what = what or COMPONENTS[component]
+    """All certificates of one component, and what it presents instead, the worst first."""
+    what = COMPONENTS[component]
     held = facts.held(component)
-    if not held:
+    shown = _presented(component, held, served)
+    if not held and not shown:
         return _none(what, facts)
     if now.at < YEAR_2000:
         return Verdict.unknown(f"the clock says {day(now.at)}: no expiry can be judged by it")
     judged = [judge_one(one, now.at, limits, facts) for one in held]
+    judged += [_told(judge_one(one, now.at, limits, facts)) for one in shown]
     return summed(what, judged, facts)
+
+
+def _presented(
+    component: str, held: Iterable[Held], served: Served | Absent | Unreadable
+) -> list[Held]:
+    """What a server shows that is in none of its files: kept in memory, or renewed since."""
+    known = {one.leaf.sha256 for one in held if one.leaf}
+    return [
+        Held(
+            Use(component, Kind.CERTIFICATE, row.where, named_by=PRESENTED),
+            Pem(row.where, real=row.where, certificates=row.certificates),
+        )
+        for row in (served.rows if isinstance(served, Served) else ())
+        if row.port.component == component
+        and row.certificates
+        and row.certificates[0].sha256 not in known
+    ]
+
+
+def _told(judged: Judged) -> Judged:
+    text = judged.text.removesuffix(f"; renewed by {judged.by}")
+    return replace(judged, text=f"{text}; so it presents, and no file that was read holds it")
 
 
 def _none(what: str, facts: Pki) -> Verdict:
@@ -226,6 +258,17 @@ def summed(what: str, judged: Iterable[Judged], facts: Pki) -> Verdict:
 
 
 def _mend(worst: Judged, facts: Pki) -> Remedy:
+    if worst.held.use.named_by == PRESENTED:
+        return Remedy(
+            "Restart the daemon, so that it loads the certificate from its file or makes a new one;"
+            " renew the file first if that ends as well.",
+            steps=(
+                "# static pod: move its manifest out of /etc/kubernetes/manifests, wait,"
+                " move it back",
+                "systemctl restart kubelet",
+            ),
+            breaks="The daemon is away while it restarts.",
+        )
     if not worst.held.use.in_use:
         return Remedy(f"Remove {worst.held.use.path}, or renew it if something does use it.")
     return remedy(worst.held.use.component, worst.by, control_plane=facts.control_plane)
@@ -277,12 +320,34 @@ def _examples(component: str) -> list[Example]:
     return rows
 
 
-def _family(component: str, what: str) -> Check[Pki, Now, ExpiryLimits]:
-    title = f"{what[0].upper()}{what[1:]} is valid and will be renewed in time"
+_SERVERS = ("kubelet-server", "apiserver", "etcd-server", "etcd-peer")
+_OLD, _NEW = certificate(age=372, left=-7), certificate(age=1, left=364)
 
-    @check(
+
+def _server_examples(component: str) -> list[Example]:
+    def shows(one: Certificate) -> Served:
+        port = Port(component, "127.0.0.1", 6443, component)
+        return Served((Presented(port, "answered", (one,)),))
+
+    facts = pki(component, f"/etc/kubernetes/pki/{component}.crt", _NEW)
+    given: list[Example] = []
+    for row in _examples(component):
+        assert isinstance(row.given, tuple)
+        given.append(replace(row, given=(row.given[0], _NOT_ASKED, *row.given[1:])))
+    return [
+        *given,
+        Example(Status.PASS, (facts, shows(_NEW), NOW), "presented as the file has it"),
+        Example(Status.FAIL, (facts, shows(_OLD), NOW), "an expired one is still presented"),
+        Example(Status.PASS, (NOTHING, shows(_NEW), NOW), "valid, and kept in memory"),
+        Example(Status.FAIL, (NOTHING, shows(_OLD), NOW), "expired, and kept in memory"),
+    ]
+
+
+def _family(component: str, what: str) -> Check[...]:
+    serves = component in _SERVERS
+    declare = check(
         f"cert.expiry.{component}",
-        title=title,
+        title=f"{what[0].upper()}{what[1:]} is valid and will be renewed in time",
         why=(
             "When it ends, what uses it stops, usually everywhere at once. How close an end is"
             " depends on its lifetime and on who renews it: one that the kubelet rotates is late"
@@ -291,13 +356,19 @@ def _family(component: str, what: str) -> Check[Pki, Now, ExpiryLimits]:
         severity=Severity.HIGH,
         remedy=Remedy("Renew it the way this node's distribution does."),
         sources=_SOURCES,
-        examples=_examples(component),
+        examples=_server_examples(component) if serves else _examples(component),
         mappings={"sac": ["S15a"], "nsa-cisa-1.2": ["EN"]},
     )
+
     def one(facts: Pki, now: Now, limits: ExpiryLimits) -> Verdict:
         return judge(component, facts, now, limits)
 
-    return one
+    def with_ports(
+        facts: Pki, served: Served | Absent | Unreadable, now: Now, limits: ExpiryLimits
+    ) -> Verdict:
+        return judge(component, facts, now, limits, served)
+
+    return declare(with_ports) if serves else declare(one)
 
 
 CHECKS = tuple(_family(component, what) for component, what in COMPONENTS.items())

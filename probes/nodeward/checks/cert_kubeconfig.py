@@ -398,6 +398,11 @@ def _network(token: Token | None, mode: int = 0o600) -> Kubeconfigs:
             (_network(Token("opaque", 40, "cc" * 32)), NOW),
             "a token that says nothing of its end",
         ),
+        Example(
+            Status.UNKNOWN,
+            (Kubeconfigs((), ("/etc/cni/net.d: EACCES",)), NOW),
+            "its folder may not be searched",
+        ),
         Example(Status.UNKNOWN, (DARK, NOW), "processes hidden"),
     ),
     mappings={"sac": ["S16a"], "cis-kubernetes-1.12": ["1.1.9", "1.1.10"]},
@@ -419,7 +424,8 @@ def cni_kubeconfig(found: Kubeconfigs, now: Now) -> Verdict:
                 elif fault:
                     evidence = Evidence("token", f"{token} {fault}", one.path)
                     offences.append(Offence(Severity.MEDIUM, evidence))
-    if not rows and not any("/cni/" in u for u in found.unseen):
+    dark += [u for u in found.unseen if "/cni/" in u]
+    if not rows and not dark:
         return Verdict.not_applicable("no network plugin keeps a credential on this host")
     return verdict(offences, f"{len(rows)} credentials of network plugins end soon", dark=dark)
 

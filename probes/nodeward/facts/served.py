@@ -82,14 +82,21 @@ def ports(listeners: tuple[Listener, ...], daemons: Daemons) -> tuple[Port, ...]
     """Which listeners to ask, each component's port once: at loopback where it listens there."""
     found: dict[tuple[str, int], Port] = {}
     for one in sorted(listeners, key=lambda r: not (r.wildcard or r.loopback)):
-        component = dict(_known(one.program or "", daemons)).get(one.port)
+        program = one.program or _likely(one.port, daemons)
+        component = dict(_known(program, daemons)).get(one.port)
         if component:
             # "::" takes both families, unless the system is set to keep them apart.
             address = "127.0.0.1" if one.wildcard else one.address
             other = "::1" if one.address == "::" else ""
-            port = Port(component, address, one.port, one.program or "", other)
+            port = Port(component, address, one.port, program, other)
             found.setdefault((component, one.port), port)
     return tuple(found.values())[:MOST_PORTS]
+
+
+def _likely(number: int, daemons: Daemons) -> str:
+    """Whose a port is when its owner may not be read: the running daemon's that uses it."""
+    running = dict.fromkeys([*(d.program for d in daemons.rows if d.pid), *daemons.supervisors])
+    return next((p for p in running if number in dict(_known(p, daemons))), "")
 
 
 def webhook_ports(webhooks: Webhooks) -> tuple[Port, ...]:

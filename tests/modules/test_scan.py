@@ -391,6 +391,41 @@ def test_garbage_for_every_file_is_never_a_defect(root: Path) -> None:
     assert [f for f in findings(root).values() if f.status is Status.ERROR] == []
 
 
+def test_a_folder_without_an_index_is_never_a_pass(root: Path) -> None:
+    """An image's kernel may have its modules mounted at boot; a sandbox may hide them."""
+    for path in (root / f"lib/modules/{RELEASE}").iterdir():
+        if path.is_file():
+            path.unlink()
+    found = findings(root, "kernel.module.*")
+    for name in ("dccp", "sctp", "rds", "algif", "legacy-families"):
+        assert found[f"kernel.module.{name}"].status is Status.UNKNOWN
+        assert "no index" in found[f"kernel.module.{name}"].because
+
+
+def test_what_is_built_in_is_so_without_its_trie(root: Path) -> None:
+    folder = root / f"lib/modules/{RELEASE}"
+    Modules({"kernel/net/tipc/tipc.ko": ()}).write(folder)
+    (folder / "modules.builtin.bin").unlink()
+    (folder / "modules.builtin").write_text("kernel/net/sctp/sctp.ko\n")
+    found = findings(root)["kernel.module.sctp"]
+    assert found.status is Status.FAIL
+    assert "built into the kernel" in found.because
+
+
+def test_a_line_that_only_some_kmod_reads_is_no_pass(root: Path) -> None:
+    """A link that leads nowhere hides the vendor's file from kmod up to 33, or does not."""
+    put(root, {"x.conf": "-> /nowhere",
+               "/usr/lib/modprobe.d/x.conf": "install sctp /bin/false\n"})  # fmt: skip
+    found = findings(root)["kernel.module.rule-ineffective"]
+    assert found.status is Status.UNKNOWN
+    assert "/usr/lib/modprobe.d/x.conf:1" in found.because
+
+
+def test_a_load_in_quotes_is_no_pass(root: Path) -> None:
+    put(root, {"x.conf": 'install sctp sh -c "/bin/false; modprobe -i sctp"\n'})
+    assert findings(root)["kernel.module.sctp"].status is Status.UNKNOWN
+
+
 def test_circles_of_aliases_softdeps_and_commands_end(root: Path) -> None:
     put(root, {"x.conf": "alias net-pf-2-proto-132 a\nalias a net-pf-2-proto-132\n"
                          "softdep sctp pre: dccp_ipv4\nsoftdep dccp_ipv4 pre: sctp\n"

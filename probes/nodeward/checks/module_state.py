@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from typing import ClassVar
 
 from nodeward.checks.module_terms import (
@@ -55,11 +56,13 @@ TAINTED = Source(
 # --- rules without effect --------------------------------------------------------------------
 
 
-def _lines(node: KernelModules) -> list[Useless]:
-    """Lines that are without effect however this host's modprobe collects its files."""
+def _lines(node: KernelModules) -> tuple[list[Useless], list[Useless]]:
+    """Lines that are without effect however this host's modprobe collects its files, and those
+    of which it depends on that."""
     every = [useless(node, variant) for variant in node.variants()]
     common = set.intersection(*(set(lines) for lines in every)) if every else set()
-    return [line for line in (every[0] if every else ()) if line in common]
+    lines = list(dict.fromkeys(line for one in every for line in one))
+    return [x for x in lines if x in common], [x for x in lines if x not in common]
 
 
 def _weight(node: KernelModules, line: Useless) -> tuple[bool, str]:
@@ -122,13 +125,21 @@ def rule_ineffective(node: KernelModules) -> Verdict:
         return Verdict.unknown("offline: there is no kernel in this tree to hold the rules against")
     unread = [e for e in node.entries if e.data is None and e.error]
     try:
-        found = sorted(_lines(node), key=lambda line: _weight(node, line))
+        sure, doubtful = _lines(node)
+        found = sorted(sure, key=lambda line: _weight(node, line))
         rules = _count(node)
     except ParseError as exc:
         return Verdict.unknown(f"an index of the modules is damaged: {exc}")
     if not found:
         if unread:
             return Verdict.unknown(f"could not read {unread[0].path}: {unread[0].error}")
+        if doubtful:
+            first = doubtful[0]
+            return Verdict.unknown(
+                f"it depends on kmod's version whether {first.text!r} in {first.place} has an"
+                f" effect: {first.why}",
+                *most([_evidence(line) for line in doubtful]),
+            )
         if not rules:
             return Verdict.not_applicable("no line of modprobe.d keeps a module out")
         return Verdict.passed(f"all {rules} blacklist and install lines take effect")
@@ -418,6 +429,11 @@ class LoadEventParams(Params):
             (example_node(held=("overlay", "sctp")), LoadEventParams(("overlay",), ("sctp",))),
             "it may come",
         ),
+        Example(
+            Status.PASS,
+            (example_node(held=("overlay", "nft_ct")), LoadEventParams(("overlay",), ("nft_*",))),
+            "its like may come",
+        ),
         Example(Status.NOT_APPLICABLE, example_node(held=("overlay",)), "no baseline is set"),
         Example(
             Status.UNKNOWN,
@@ -432,8 +448,10 @@ def load_event(node: KernelModules, p: LoadEventParams) -> Verdict:
         return Verdict.not_applicable("no baseline is set under checks:kernel.module.load-event")
     if node.loaded is None:
         return Verdict.unknown("could not see what is loaded")
-    known = {n.replace("-", "_") for n in (*p.baseline, *p.allowed)}
+    known = {n.replace("-", "_") for n in p.baseline}
+    patterns = [n.replace("-", "_") for n in p.allowed]
     fresh = [m for m in node.loaded if m.name not in known]
+    fresh = [m for m in fresh if not any(fnmatchcase(m.name, n) for n in patterns)]
     if not fresh:
         return Verdict.passed(f"all {len(node.loaded)} loaded modules are in the baseline")
     return Verdict.failed(
@@ -573,6 +591,12 @@ class TaintParams(Params):
             "it is allowed",
         ),
         Example(
+            Status.FAIL,
+            (KernelGuards(None, None, 1 << 12 | 1 << 1), example_node(tainted=("zfs",)),
+             TaintParams(("zfs",))),
+            "one is allowed, and another that is not to be seen was loaded by force",
+        ),
+        Example(
             Status.UNKNOWN,
             (Unreadable("/proc/sys/kernel/tainted", "offline"), example_node()),
             "a tree at rest",
@@ -581,12 +605,20 @@ class TaintParams(Params):
 )  # fmt: skip
 def taint(guards: KernelGuards, node: KernelModules, p: TaintParams) -> Verdict:
     words = {letter: f"{letter}: {text}" for letter, text in TAINTS.values()}
-    set_ = [text for bit, (_, text) in TAINTS.items() if guards.tainted >> bit & 1]
+    bits = {letter: text for bit, (letter, text) in TAINTS.items() if guards.tainted >> bit & 1}
+    set_ = list(bits.values())
     seen = Evidence("kernel.tainted", str(guards.tainted), "/proc/sys/kernel/tainted")
     if not set_:
         return Verdict.passed(f"no module taints the kernel (kernel.tainted is {guards.tainted})")
     by = [m for m in node.loaded or () if set(m.taint) & set(words)]
     foreign = [m for m in by if m.name not in p.allowed]
+    gone = [text for letter, text in bits.items() if not any(letter in m.taint for m in by)]
+    if by and not foreign and gone:
+        return Verdict.failed(
+            f"{', '.join(gone)} was loaded since the boot, and no module that is loaded now says"
+            " so of itself: it was unloaded, or it hides",
+            seen,
+        )
     if by and not foreign:
         return Verdict.passed(f"only allowed modules do: {', '.join(m.name for m in by)}", seen)
     if not by:

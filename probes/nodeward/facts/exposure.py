@@ -159,6 +159,13 @@ def _unread(node: KernelModules, variant: Variant) -> Exposure | None:
 
 def _absent(variant: Variant, component: Component) -> Exposure | None:
     engine, tree = variant.engine, variant.tree
+    if not tree.files:
+        return _shown(
+            State.UNKNOWN,
+            f"there is no index of modules in {tree.folder}: they may lie in an image that is"
+            " mounted there later, or be hidden from nodeward",
+            Evidence("modules.dep", "not there", tree.folder),
+        )
     paths = [engine.path(m) for m in component.registers]
     if all(p is None for p in paths):
         note = ""
@@ -171,8 +178,6 @@ def _absent(variant: Variant, component: Component) -> Exposure | None:
             note = (
                 f"; {mine[0]} is on the disk, but the index does not know it (depmod was not run)"
             )
-        elif not tree.files:
-            note = f"; there is no index in {tree.folder}"
         return _shown(
             State.ABSENT,
             f"kernel {tree.release} has no module {_or(component.registers)}{note}",

@@ -21,6 +21,9 @@ SHELLS = frozenset({"sh", "/bin/sh", "/usr/bin/sh", "bash", "/bin/bash", "/usr/b
 PATH = ("/sbin", "/usr/sbin", "/bin", "/usr/bin")  # what the kernel gives its helper
 _REDIRECT = re.compile(r"\s*(?:[12&]?>>?\s*(?:&[12]|/dev/null)|<\s*/dev/null)(?=[\s;&|]|$)")
 _JOINT = re.compile(r"\s*(;|&&|\|\||\n)\s*")
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+_HIDE = {ord(char): 0xE000 + i for i, char in enumerate(";&|<>")}
+_SHOW = {0xE000 + i: char for i, char in enumerate(";&|<>")}
 _STRANGE = re.compile(r"[|&;<>()$`{}*?\[\]!]")
 
 
@@ -62,6 +65,11 @@ def steps(command: str, programs: Mapping[str, bool]) -> tuple[tuple[Joint, Step
         r"(?:^|[;&|\s])(?:if|for|while|case|function|trap|set|eval|test|\[)(?:\s|$)", text
     ):
         return ((";", Unclear("a shell script")),)
+    if "\\" in text and ("'" in text or '"' in text):
+        return ((";", Unclear("a backslash beside quotes")),)
+    text = _hidden(text)
+    if "'" in (bare := _QUOTED.sub("", text)) or '"' in bare:
+        return ((";", Exit(2)),)  # the shell's syntax error: it runs nothing
     found: list[tuple[Joint, Step]] = []
     parts = _JOINT.split(_REDIRECT.sub(" ", text).strip(" \t\n"))
     for joint, part in zip([";", *parts[1::2]], parts[::2], strict=True):
@@ -69,6 +77,11 @@ def steps(command: str, programs: Mapping[str, bool]) -> tuple[tuple[Joint, Step
             step = _step(part, programs)
             found.append((";" if joint == "\n" else joint, step))
     return tuple(found) or ((";", Exit(0)),)
+
+
+def _hidden(text: str) -> str:
+    """With what would join commands put out of sight where it stands in quotes."""
+    return _QUOTED.sub(lambda found: found[0].translate(_HIDE), text)
 
 
 def _uncommented(command: str) -> str:
@@ -86,7 +99,7 @@ def _uncommented(command: str) -> str:
 
 def _step(part: str, programs: Mapping[str, bool]) -> Step:
     try:
-        words = shlex.split(part)
+        words = [word.translate(_SHOW) for word in shlex.split(part)]
     except ValueError:
         return Exit(2)  # the shell's syntax error
     if words and words[0] == "exec":

@@ -366,7 +366,9 @@ def read_index(files: Mapping[str, bytes], reads: Reads = Reads.EITHER) -> Index
             dep=Kept(read.get("modules.dep.bin", EMPTY)),
             alias=Kept(read.get("modules.alias.bin", EMPTY)),
             symbols=read.get("modules.symbols.bin", EMPTY),
-            builtin=Kept(read.get("modules.builtin.bin", EMPTY)),
+            builtin=Kept(
+                read.get("modules.builtin.bin") or parse_builtin(files.get("modules.builtin", b""))
+            ),
             builtin_alias=Kept(read.get("modules.builtin.alias.bin", EMPTY)),
             lines=lines,
         )

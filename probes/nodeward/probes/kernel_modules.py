@@ -246,8 +246,10 @@ def _boot_sysctl(host: Host) -> Mapping[str, tuple[str, str]]:
     for folder in SYSCTL_DIRS:
         try:
             names = host.names(folder)
-        except HostError:
+        except MissingError:
             continue
+        except HostError as exc:
+            return {"": (exc.path, exc.why)}
         for name in names:
             if name.endswith(".conf"):
                 chosen.setdefault(name, f"{folder}/{name}")
@@ -295,6 +297,8 @@ def _tree(host: Host, release: str, busybox: bool) -> KernelTree:
     notes = Notes()
     wanted = TEXT if busybox else (*BINARY, "modules.alias")
     files = _files(host, notes, folder, (*wanted, "modules.softdep"))
+    if not busybox and "modules.builtin.bin" not in files:  # what is built in is so without it
+        files |= _files(host, notes, folder, ("modules.builtin",))
     if not busybox and not host.live and not any(n.endswith(".bin") for n in files):
         files |= _files(host, notes, folder, TEXT)
     return KernelTree(

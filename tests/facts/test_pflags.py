@@ -63,3 +63,9 @@ def test_booleans_and_numbers_are_those_of_go() -> None:
     assert [parse_int(t) for t in ("010", "0x10", "-1", "1_0", "x", "", "9" * 30)] == [
         8, 16, -1, None, None, None, None,
     ]  # fmt: skip
+
+
+def test_a_flag_that_is_empty_in_the_end_is_as_good_as_none() -> None:
+    found = parse_arguments(["kubelet", "--config=/a", "--config=", "--config-dir=/d"], KINDS)
+    assert found.given("config") is None
+    assert found.given("config-dir") is not None

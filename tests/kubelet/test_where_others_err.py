@@ -120,6 +120,13 @@ CASES = {
         node(config="tlsCipherSuites: [TLS_RSA_WITH_AES_128_CBC_SHA]\n"),
         "kubelet.tls.ciphers", FAIL,
     ),
+    "an empty --config is no file": (
+        node("--config="), "kubelet.authn.anonymous", FAIL,
+    ),
+    "a gate is off where all beta features are": (
+        node(config="serverTLSBootstrap: true\nfeatureGates: {AllBeta: false}\n"),
+        "kubelet.tls.server-bootstrap", FAIL,
+    ),
     "--config-dir is not --config": (
         node("--config-dir=/etc/kubelet.d", extra={"/etc/kubelet.d/1.conf": HEAD}),
         "kubelet.config.legacy-defaults", FAIL,

@@ -69,6 +69,7 @@ MODE = "authorization.mode"
             "and the port answers 401",
         ),
         Example(Status.FAIL, (example(""), OFFLINE), "no --config: the flags' default is true"),
+        Example(Status.FAIL, (example("--config="), OFFLINE), "an empty --config is none"),
         Example(
             Status.FAIL,
             (
@@ -381,6 +382,11 @@ GATE = "KubeletFineGrainedAuthz"
             "switched off",
         ),
         Example(Status.FAIL, example(C, "{}", version="v1.32.0"), "1.32: off unless set"),
+        Example(
+            Status.FAIL,
+            example(C, "featureGates: {AllBeta: false}", version="v1.34.1"),
+            "switched off with all others that are beta",
+        ),
         Example(Status.NOT_APPLICABLE, example(C, "{}", version="v1.31.0"), "before 1.32"),
         Example(Status.UNKNOWN, example(C, "{}", version=None), "the version is not known"),
     ],
@@ -390,7 +396,7 @@ def fine_grained(kubelet: Kubelet) -> Verdict:
 
 
 def _fine_grained(kubelet: Kubelet) -> Verdict:
-    minor, setting = kubelet.minor, kubelet.get(f"featureGates.{GATE}")
+    minor, setting = kubelet.minor, kubelet.gate_setting(GATE)
     if minor is None:
         return Verdict.unknown("the version of this kubelet is not known")
     if minor < 32:

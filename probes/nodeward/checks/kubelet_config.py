@@ -65,6 +65,7 @@ LENIENT = Source(
             "all four are set by flags",
         ),
         Example(Status.FAIL, example("--anonymous-auth=false"), "three are not set"),
+        Example(Status.FAIL, example("--config="), "an empty --config is none"),
         Example(
             Status.FAIL,
             example("--config-dir=/d", None, {"1.conf": "readOnlyPort: 0"}),
@@ -87,7 +88,7 @@ def _legacy(kubelet: Kubelet) -> Verdict:
     seen = [Evidence(p, text(s.value), s.source) for p, s in settings.items()]
     if left:
         names = ", ".join(f"{p} is {text(s.value)}" for p, s in left.items())
-        how = "only --config-dir" if kubelet.arguments.last("config-dir") else "no --config"
+        how = "only --config-dir" if kubelet.arguments.given("config-dir") else "no --config"
         return Verdict.failed(f"there is {how}, so {names}", *seen, remedy=_give_config(kubelet))
     if dark:
         return Verdict.unknown(dark[0], *seen)
@@ -368,7 +369,7 @@ def dropin_order(kubelet: Kubelet) -> Verdict:
 
 
 def _dropins(kubelet: Kubelet) -> Verdict:
-    if kubelet.arguments.last("config-dir") is None:
+    if kubelet.arguments.given("config-dir") is None:
         return Verdict.not_applicable("this kubelet was given no --config-dir")
     if kubelet.dark:
         return Verdict.unknown(kubelet.dark)

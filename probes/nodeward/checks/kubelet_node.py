@@ -336,6 +336,7 @@ def _node_labels(kubelet: Kubelet) -> Verdict:
     examples=[
         Example(Status.PASS, example(C, "{}"), "none is set"),
         Example(Status.FAIL, example(C, "featureGates: {AllAlpha: true}"), "all alpha features"),
+        Example(Status.FAIL, example(C, "featureGates: {AllBeta: false}"), "no beta feature"),
         Example(Status.FAIL, example(C, "featureGates: {MemoryQoS: true}"), "an alpha feature"),
         Example(
             Status.FAIL,
@@ -372,6 +373,8 @@ def _gates(kubelet: Kubelet) -> Verdict:
 def _gate(name: str, setting: Setting, minor: int | None) -> Iterator[Evidence]:
     if name == "AllAlpha" and setting.value is True:
         yield Evidence(name, "switches every alpha feature on", setting.source)
+    if name == "AllBeta" and setting.value is False:
+        yield Evidence(name, "switches every beta feature off", setting.source)
     gate = GATES.get(name)
     if gate is None or minor is None:
         return

@@ -429,7 +429,7 @@ def user_namespaces(kubelet: Kubelet) -> Verdict:
 
 
 def _user_namespaces(kubelet: Kubelet) -> Verdict:
-    minor, gate = kubelet.minor, kubelet.get("featureGates.UserNamespacesSupport")
+    minor, gate = kubelet.minor, kubelet.gate_setting("UserNamespacesSupport")
     if minor is None:
         return Verdict.unknown("the version of this kubelet is not known")
     if minor < 30:

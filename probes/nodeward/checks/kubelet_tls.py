@@ -160,6 +160,11 @@ SERVING = "serverTLSBootstrap"
             ),
             "the gate that it needs is switched off",
         ),
+        Example(
+            Status.FAIL,
+            (example(C, "serverTLSBootstrap: true\nfeatureGates: {AllBeta: false}"), OFFLINE),
+            "with all others that are beta",
+        ),
         Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
         Example(Status.NOT_APPLICABLE, NO_KUBELET, "no kubelet"),
     ],
@@ -250,6 +255,7 @@ OLD = ("VersionTLS10", "VersionTLS11")
         ),
         Example(Status.PASS, (example(C, "{}"), closed()), "the port refuses 1.1"),
         Example(Status.UNKNOWN, (example(C, "{}"), MUTE), "the open port answers no hello"),
+        Example(Status.UNKNOWN, (example(C, "tlsMinVersion: TLS1.3"), OFFLINE), "no such version"),
         Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
     ],
 )
@@ -277,6 +283,8 @@ def _version(kubelet: Kubelet, answers: Answers) -> Verdict:
     if setting.value in OLD:
         because = unprobed(answers, said(VERSION, setting))
         return Verdict.failed(because, shown(VERSION, setting), remedy=remedy)
+    if setting.value not in ("", "VersionTLS12", "VersionTLS13"):
+        return unknown(VERSION, setting)
     if port is not None and (why := mute(port, port.old)) is not None:
         return Verdict.unknown(f"{why}; {said(VERSION, setting)}", *seen)
     return Verdict.passed(unprobed(answers, said(VERSION, setting)), shown(VERSION, setting))

@@ -24,6 +24,7 @@ from nodeward.facts.kubelet_merge import (
     put,
     rules_for,
 )
+from nodeward.facts.kubelet_releases import GATES, stage
 from nodeward.facts.kubeyaml import Document, parse_document
 from nodeward.facts.pflags import Arguments, parse_arguments
 from nodeward.model import Fact
@@ -144,8 +145,8 @@ class Kubelet(Fact):
         return f"{self.launch.program} ({self.launch.origin})"
 
     def flag(self, name: str) -> Setting | None:
-        """The last one given of a flag that is no field (kubeconfig, root-dir), or None."""
-        found = self.arguments.last(name)
+        """The last one given of a flag that is no field (kubeconfig, root-dir); None if empty."""
+        found = self.arguments.given(name)
         if found is None:
             return None
         return Setting(found.value, f"--{name} ({self.argument(found.place)})", Layer.FLAG, name)
@@ -193,8 +194,18 @@ class Kubelet(Fact):
 
     def gate(self, name: str) -> bool | None:
         """A feature gate that is set; None when nobody sets it."""
-        value = self.get(f"featureGates.{name}").value
+        value = self.gate_setting(name).value
         return value if isinstance(value, bool) else None
+
+    def gate_setting(self, name: str) -> Setting:
+        """Its value, or that of AllAlpha or AllBeta where it is one of those and not set itself."""
+        own = self.get(f"featureGates.{name}")
+        gate, minor = GATES.get(name), self.minor
+        if own.value is not None or gate is None or minor is None:
+            return own
+        group = {"alpha": "AllAlpha", "beta": "AllBeta"}.get(stage(gate, minor))
+        of_all = self.get(f"featureGates.{group}") if group else own
+        return own if of_all.value is None else of_all
 
     def _under(self, effective: Effective, tree: Tree, path: str) -> Setting:
         node = find(tree, path)
@@ -263,7 +274,7 @@ def assemble(
 ) -> Kubelet:
     """The kubelet that was started like this and reads these files (--config first)."""
     arguments = parse_arguments(launch.argv, KINDS)
-    legacy = arguments.last("config") is None
+    legacy = arguments.given("config") is None
     bare = Kubelet(launch, arguments, tuple(files), (), legacy, dark or _errors(files))
     base = _legacy_tree(bare) if legacy else {}
     for one in (f for f in files if not f.dropin):

@@ -38,6 +38,11 @@ class Arguments:
         """The one that counts for a scalar: the last."""
         return next((f for f in reversed(self.flags) if f.name == name), None)
 
+    def given(self, name: str) -> Flag | None:
+        """The last one, if it is not empty: for a daemon `--config=` is as good as none."""
+        found = self.last(name)
+        return found if found is not None and found.value else None
+
     def every(self, name: str) -> tuple[Flag, ...]:
         return tuple(f for f in self.flags if f.name == name)
 

@@ -226,11 +226,11 @@ def read(host: Host, launch: Launch) -> Kubelet:
     files: list[ConfigFile] = []
     skipped: list[str] = []
     dark = ""
-    config = arguments.last("config")
+    config = arguments.given("config")
     if config is not None:
         files.append(_read_file(host, launch, posixpath.join(launch.cwd, config.value)))
-    folder = arguments.last("config-dir")
-    if folder is not None and folder.value:
+    folder = arguments.given("config-dir")
+    if folder is not None:
         place = posixpath.join(launch.cwd, folder.value)
         try:
             for path in _all_files(host, launch, place):

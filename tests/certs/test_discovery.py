@@ -4,7 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from certificate_maker import Authority, Spec, key, key_pem, pem, write
+from certificate_maker import (
+    DAY,
+    NOW,
+    Authority,
+    Spec,
+    key,
+    key_pem,
+    pem,
+    traditional_pem,
+    write,
+)
 from kubeadm_tree import add_process
 from nodeward.agent.runner import Looker
 from nodeward.facts.kubeconfig import Kubeconfigs
@@ -12,6 +22,7 @@ from nodeward.facts.manifests import Manifests
 from nodeward.facts.pki import Kind, Pki
 from nodeward.host import TreeHost
 from nodeward.model import Fact, Seen
+from pki_node import PkiNode, client
 
 
 def look(root: Path, wanted: type[Fact]) -> Fact:
@@ -255,3 +266,78 @@ def test_kube_proxys_kubeconfig_is_found_in_its_configuration(root: Path) -> Non
     found = look(root, Kubeconfigs)
     assert isinstance(found, Kubeconfigs)
     assert [k.path for k in found.of("kube-proxy")] == ["/srv/proxy.conf"]
+
+
+def sound(tmp_path: Path) -> PkiNode:
+    return PkiNode(tmp_path / "root").build()
+
+
+def expired(node: PkiNode, name: str, path: str = "k/c.crt") -> None:
+    spec = client(name, not_after=NOW - DAY)
+    write(node.root / path, pem(node.etcd.issue(spec, key("P-256", 60))))
+
+
+def test_the_client_certificate_of_etcd_is_judged_as_one(tmp_path: Path) -> None:
+    node = sound(tmp_path)
+    node.etcd_flags |= {"peer-client-cert-file": "/k/c.crt", "peer-client-key-file": "/k/c.key"}
+    expired(node, "peer")
+    write(node.root / "k/c.key", traditional_pem(key("P-256", 60)), 0o644)
+    node.open_folders()
+    node.start()
+    found = node.findings()
+    assert found["cert.expiry.etcd-peer"].because.startswith(
+        "the certificate of etcd-peer-client expired on 2026-11-21"
+    )
+    assert found["cert.key-perms"].evidence[0].source == "/k/c.key"
+    assert found["cert.chain"].status == "pass"
+
+
+def test_a_daemons_serving_certificate_ends_with_it(tmp_path: Path) -> None:
+    node = sound(tmp_path)
+    expired(node, "scheduler")
+    node.stop(14)
+    flags = {"kubeconfig": "/etc/kubernetes/scheduler.conf", "tls-cert-file": "/k/c.crt"}
+    node.process(14, "kube-scheduler", flags)
+    found = node.findings()["cert.expiry.scheduler"]
+    assert (found.status, found.severity) == ("fail", "critical")
+
+
+EGRESS = """
+kind: EgressSelectorConfiguration
+egressSelections:
+- name: cluster
+  connection:
+    transport: {tcp: {url: "https://x", tlsConfig: {clientCert: /k/c.crt, clientKey: /k/c.key}}}
+"""
+
+
+def test_the_proxies_of_an_egress_selector(tmp_path: Path) -> None:
+    node = sound(tmp_path)
+    node.apiserver["egress-selector-config-file"] = "/etc/kubernetes/egress.yaml"
+    node.start()
+    write(node.root / "etc/kubernetes/egress.yaml", EGRESS)
+    expired(node, "konnectivity")
+    finding = node.findings()["cert.expiry.apiserver-kubelet-client"]
+    assert "egress-client expired on 2026-11-21" in finding.because
+    (node.root / "etc/kubernetes/egress.yaml").write_text("{")
+    assert any("egress.yaml" in one for one in pki_of(node.root).unseen)
+
+
+@pytest.mark.parametrize("place", ["tmp/a.crt", "root/boss.pem", "home/bob/.kube/me.cer"])
+def test_an_administrators_certificate_that_lies_about(tmp_path: Path, place: str) -> None:
+    node = sound(tmp_path)
+    boss = client("boss", "system:masters")
+    write(node.root / place, pem(node.cluster.issue(boss, key("P-256", 61))))
+    found = node.findings()["cert.superadmin"]
+    assert (found.status, found.evidence[0].source) == ("fail", f"/{place}")
+    assert not [u for u in pki_of(node.root).uses if u.path == f"/{place}" and u.in_use]
+
+
+def test_a_kubeconfig_that_hides_the_kubelets_certificate_stops_no_rotation_check(
+    tmp_path: Path,
+) -> None:
+    node = sound(tmp_path)
+    (node.root / "etc/kubernetes/kubelet.conf").write_text("{{{")
+    found = node.findings()["cert.rotation-stalled"]
+    assert found.status == "unknown"
+    assert "/etc/kubernetes/kubelet.conf" in found.because

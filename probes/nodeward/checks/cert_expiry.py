@@ -60,6 +60,16 @@ COMPONENTS: dict[str, str] = {
 }
 PEOPLE = frozenset({"admin", "super-admin"})  # no daemon stops when these end
 
+_ALSO: dict[str, tuple[str, ...]] = {
+    "apiserver": ("apiserver-sni",),
+    "apiserver-kubelet-client": ("egress-client",),
+    "controller-manager": ("controller-manager-server",),
+    "scheduler": ("scheduler-server",),
+    "etcd-server": ("etcd-client",),
+    "etcd-peer": ("etcd-peer-client",),
+}
+"""What the same daemon has besides, and what few have: it ends with the same effect."""
+
 
 @dataclass(frozen=True, slots=True)
 class ExpiryLimits(Params):
@@ -203,7 +213,7 @@ def judge(
 ) -> Verdict:
     """All certificates of one component, and what it presents instead, the worst first."""
     what = COMPONENTS[component]
-    held = facts.held(component)
+    held = facts.held(component, *_ALSO.get(component, ()))
     shown = _presented(component, held, served)
     if not held and not shown:
         return _none(what, facts)
@@ -245,6 +255,8 @@ def _none(what: str, facts: Pki) -> Verdict:
 def summed(what: str, judged: Iterable[Judged], facts: Pki) -> Verdict:
     ordered = sorted(judged, key=lambda j: j.weight, reverse=True)
     worst = ordered[0]
+    if worst.held.use.component in {name for names in _ALSO.values() for name in names}:
+        what = f"the certificate of {worst.held.use.component}"
     because = f"{what} {worst.text} ({worst.held.pem.where})"
     evidence = most([j.evidence() for j in ordered])
     match worst.status:

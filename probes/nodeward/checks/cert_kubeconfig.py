@@ -121,7 +121,9 @@ def superadmin(found: Kubeconfigs, facts: Pki) -> Verdict:
             where = held.pem.where
             offences.append(Offence(Severity.MEDIUM, Evidence(held.use.component, text, where)))
     good = f"none of {len(found.rows)} kubeconfigs is in {_MASTERS}"
-    return verdict(offences, good, dark=unreadable(found), unseen=facts)
+    denied = [h.pem for h in facts.held("loose") if h.pem.error in ("EACCES", "EPERM")]
+    dark = [*unreadable(found), *(f"{pem.where}: {pem.error}" for pem in denied)]
+    return verdict(offences, good, dark=dark, unseen=facts)
 
 
 @check(

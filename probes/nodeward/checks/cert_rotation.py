@@ -71,7 +71,9 @@ def rotation_stalled(facts: Pki, now: Now, limits: ExpiryLimits) -> Verdict:
         return Verdict.unknown(f"the clock says {day(now.at)}: no rotation can be judged by it")
     offences: list[Offence] = []
     notes: list[Evidence] = []
-    dark: list[str] = []
+    # A kubeconfig that cannot be read hides which certificate the kubelet uses.
+    hidden = [h for h in facts.held("kubelet-client") if h.use.in_use and h not in rotated]
+    dark = [f"{h.pem.where}: {h.pem.error}" for h in hidden if h.pem.error and not h.pem.absent]
     for held in rotated:
         if held.pem.absent:
             text = "leads to a file that is not there"

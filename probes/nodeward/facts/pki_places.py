@@ -52,6 +52,7 @@ FLAGS: Mapping[str, Mapping[str, tuple[str, Kind]]] = {
         "service-account-key-file": ("service-account", PUBLIC_KEY),
         "service-account-signing-key-file": ("service-account", KEY),
         "oidc-ca-file": ("oidc-ca", TRUST),
+        "peer-ca-file": ("apiserver-peer-ca", TRUST),
     },
     MANAGER: {
         "tls-cert-file": ("controller-manager-server", CERTIFICATE),
@@ -80,10 +81,13 @@ FLAGS: Mapping[str, Mapping[str, tuple[str, Kind]]] = {
     ETCD: {
         "cert-file": ("etcd-server", CERTIFICATE),
         "key-file": ("etcd-server", KEY),
-        "client-cert-file": ("etcd-server", CERTIFICATE),
+        "client-cert-file": ("etcd-client", CERTIFICATE),
+        "client-key-file": ("etcd-client", KEY),
         "trusted-ca-file": ("etcd-ca", TRUST),
         "peer-cert-file": ("etcd-peer", CERTIFICATE),
         "peer-key-file": ("etcd-peer", KEY),
+        "peer-client-cert-file": ("etcd-peer-client", CERTIFICATE),
+        "peer-client-key-file": ("etcd-peer-client", KEY),
         "peer-trusted-ca-file": ("etcd-peer-ca", TRUST),
     },
     KUBELET: {

@@ -84,9 +84,9 @@ class _Search:
             named_by = f"{daemon.program} ({daemon.origin})"
             self.add(place, component, named_by, in_use=True)  # reading it again tells why
             return
-        for named in _values(value, key):
+        for named in values_of(value, key):
             self.add(daemon.outside(named), component, f"{place} {key}", in_use=True)
-        for further in _values(value, "path") if key == "kubeConfigFile" else ():
+        for further in values_of(value, "path") if key == "kubeConfigFile" else ():
             if further != path and further.endswith((".yaml", ".yml", ".json")):
                 self.of_plugin(daemon, further)
 
@@ -98,7 +98,7 @@ class _Search:
         except (HostError, ParseError):
             self.add(place, "webhook", f"{daemon.program} ({daemon.origin})", in_use=True)
             return
-        for named in _values(value, "kubeConfigFile"):
+        for named in values_of(value, "kubeConfigFile"):
             self.add(daemon.outside(named), "webhook", f"{place} kubeConfigFile", in_use=True)
 
     def of_places(self) -> None:
@@ -144,16 +144,16 @@ class _Search:
                     yield f"{folder}/{name}"
 
 
-def _values(value: object, key: str) -> Iterator[str]:
+def values_of(value: object, key: str) -> Iterator[str]:
     """Every text under this key, wherever it stands."""
     if isinstance(value, dict):
         for name, inner in value.items():
             if name == key and isinstance(inner, str) and inner:
                 yield inner
-            yield from _values(inner, key)
+            yield from values_of(inner, key)
     elif isinstance(value, list):
         for inner in value:
-            yield from _values(inner, key)
+            yield from values_of(inner, key)
 
 
 def _may_be_a_copy(folder: str, name: str) -> bool:

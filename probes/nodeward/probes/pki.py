@@ -6,13 +6,17 @@ import posixpath
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from nodeward.facts.daemons import SUPERVISORS, Daemons
+from nodeward.facts.daemons import APISERVER, SUPERVISORS, Daemon, Daemons
+from nodeward.facts.errors import ParseError
 from nodeward.facts.kubeconfig import Kubeconfigs
 from nodeward.facts.kubelet import Kubelet
+from nodeward.facts.kubeyaml import parse_document
 from nodeward.facts.node import Node
 from nodeward.facts.pki import Kind, Pem, Pki, Use
 from nodeward.facts.pki_places import (
     CERTIFICATE_ENDINGS,
+    COPIES,
+    HOMES,
     KEY_ENDINGS,
     KUBELET_FOLDERS,
     OPENSHIFT,
@@ -24,10 +28,20 @@ from nodeward.facts.pki_places import (
 )
 from nodeward.facts.processes import Processes
 from nodeward.facts.webhooks import COMPONENT, Webhooks
-from nodeward.host import Host
+from nodeward.host import Host, HostError
 from nodeward.model import Absent, Unreadable
+from nodeward.probes.kubeconfigs import values_of
 from nodeward.probes.pki_files import Files
 from nodeward.probes.registry import probe
+
+_EGRESS = "egress-selector-config-file"
+_EGRESS_FIELDS = {
+    "caBundle": ("egress-ca", Kind.TRUST),
+    "clientCert": ("egress-client", Kind.CERTIFICATE),
+    "clientKey": ("egress-client", Kind.KEY),
+}
+LOOSE = "loose"  # the component of a certificate that lies about
+MOST_LOOSE, LARGEST_LOOSE = 200, 64 << 10
 
 
 @probe
@@ -50,6 +64,7 @@ def read_pki(
     search.of_kubelet_folders(own)
     search.of_places()
     search.of_openshift()
+    search.of_copies()
     pems = {(p.path, p.part): p for p in search.embedded}
     for use in search.uses:
         if (use.path, use.part) not in pems:
@@ -134,6 +149,22 @@ class _Search:
         for daemon in self.daemons.rows if self.daemons else ():
             for use in uses_of(daemon):
                 self.name(use)
+            if daemon.program == APISERVER and (path := daemon.flag(_EGRESS)):
+                self.of_egress(daemon, path)
+
+    def of_egress(self, daemon: Daemon, path: str) -> None:
+        """The proxies to the nodes: egressSelections[].connection.transport.tcp.tlsConfig."""
+        place = daemon.outside(path)
+        try:
+            value = parse_document(self.files.host.read(place), place).value
+        except (HostError, ParseError) as exc:
+            why = exc.why if isinstance(exc, HostError) else str(exc)
+            self.files.unseen.append(f"{place}: {why}")
+            return
+        for key, (component, kind) in _EGRESS_FIELDS.items():
+            for named in values_of(value, key):
+                named_by = f"{place} {key}"
+                self.name(Use(component, kind, daemon.outside(named), named_by=named_by))
 
     def of_settings(self, kubelet: Kubelet | None) -> None:
         for path, component, kind in _SETTINGS if kubelet else ():
@@ -206,6 +237,23 @@ class _Search:
             for name in self.files.names(place.folder):
                 if use := _at_place(place, name):
                     self.add(use)
+
+    def of_copies(self) -> None:
+        """Certificates where administrators and scripts leave them; anyone may write there."""
+        homes = [f"{HOMES}/{name}" for name in self.files.names(HOMES)]
+        count, known = 0, {use.path for use in self.uses}
+        for folder in (*COPIES, *homes, *(f"{home}/.kube" for home in homes)):
+            for name in self.files.busy(folder):
+                path = f"{folder}/{name}"
+                wanted = name.endswith(CERTIFICATE_ENDINGS) and not name.endswith(KEY_ENDINGS)
+                size = self.files.size(path) if wanted and path not in known else None
+                if size is None or size > LARGEST_LOOSE:
+                    continue
+                count += 1
+                if count > MOST_LOOSE:
+                    self.files.unseen.append(f"{path} and more: too many certificates lie about")
+                    return
+                self.name(Use(LOOSE, Kind.CERTIFICATE, path, in_use=False))
 
     def of_openshift(self) -> None:
         """The newest revision of each static pod is what runs; older ones are left over."""

@@ -2,8 +2,9 @@
 
     script/isolated .venv/bin/python benchmarks/agent.py [--python PYTHON] [--busy] [--peers]
 
-Run as root. `--python` is the interpreter that is measured (/usr/bin/python3), `--busy` adds 2,000
-processes and 5,000 sockets, `--peers` runs lynis and OpenSCAP beside it where they are installed.
+Run as root, after `script/setup tests`. `--python` is the interpreter that is measured
+(/usr/bin/python3), `--busy` adds 2,000 processes and 5,000 sockets, `--peers` runs lynis and
+OpenSCAP beside it where they are installed.
 Absolute figures are those of this machine under its load of today; a peer or a bare interpreter is
 measured in the same run, and the ratio is what counts.
 """

@@ -156,7 +156,9 @@ class Listener:
         self.name, self.address, self.log = name, address, log
         self.sock = socket.socket(family, socket.SOCK_STREAM)
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.sock.bind((host.strip("[]"), int(port)))
+        plain, _, zone = host.strip("[]").partition("%")
+        at = (plain, int(port))
+        self.sock.bind((*at, 0, socket.if_nametoindex(zone)) if zone else at)
         self.sock.listen(512)
 
     def serve(self) -> None:

@@ -107,6 +107,13 @@ def idle() -> int:
     return pid
 
 
+def on_link(address: str) -> str:
+    """An address for ip(8): with a zone on that interface's link, else on loopback."""
+    plain, _, zone = address.partition("%")
+    size = 64 if zone else 128 if ":" in plain else 32
+    return f"{plain}/{size} dev {zone or 'lo'}"
+
+
 @dataclass
 class Groups:
     """Control groups as a kubelet with the systemd driver makes them, below one of the lab's."""
@@ -220,7 +227,7 @@ class Lab:
                 "link set lo up",
                 f"addr add {CLOUD4}/20 dev eth0",
                 f"addr add {CLOUD6}/64 dev eth0 nodad",
-                *(f"addr add {a}/{128 if ':' in a else 32} dev lo nodad" for a in addresses),
+                *(f"addr add {on_link(a)} nodad" for a in addresses),
                 "link set eth0 up",
                 f"route add 10.244.0.0/16 via {NODE4}",
                 f"route add fd00:10::/32 via {NODE6}",

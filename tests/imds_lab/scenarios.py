@@ -251,6 +251,11 @@ SCENARIOS: dict[str, dict[str, Any]] = {
         "closed": ["fd00:a9fe:a9fe::1"], "pods": ONE,
     },
     "openstack": {"params": {"cloud": "openstack"}, "services": [["openstack", IMDS]], "pods": ONE},
+    # A link-local address of IPv6 is the node's neighbour, and no pod's.
+    "openstack, over IPv6": {
+        "params": {"cloud": "openstack"}, "pods": ONE, "closed": ["169.254.169.254"],
+        "services": [["openstack", "[fe80::a9fe:a9fe%eth0]:80"]],
+    },
     **{
         name: odd(name)
         for name in (
@@ -351,6 +356,18 @@ MATRIX: dict[str, tuple[dict[str, str], dict[str, dict[str, str]]]] = {
         {"default/web": linode_row(INTERCEPTED)},
     ),
     "linode": (linode_row(OPEN), {"default/web": linode_row(OPEN)}),
+    "openstack, over IPv6": (
+        {
+            f"openstack-metadata {IMDS}": REFUSED,
+            "openstack-metadata [fe80::a9fe:a9fe%*]:80": OPEN,
+        },
+        {
+            "default/web": {
+                f"openstack-metadata {IMDS}": REFUSED,
+                "openstack-metadata [fe80::a9fe:a9fe%*]:80": TIMEOUT,
+            }
+        },
+    ),
     "openstack": (
         {
             f"openstack-metadata {IMDS}": OPEN,

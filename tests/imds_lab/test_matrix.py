@@ -146,6 +146,8 @@ def test_a_node_without_pods_proves_nothing(results: dict[str, Any]) -> None:
         ("alibaba", "meta.alt-endpoints", "fail"),
         ("alibaba, hardened", "meta.imdsv1", "pass"),
         ("openstack", "meta.pod.reach", "fail"),
+        ("openstack, over IPv6", "meta.pod.reach", "pass"),
+        ("openstack, over IPv6", "meta.host.reach", "fail"),
         ("captive-page", "meta.pod.reach", "unknown"),
         ("tarpit", "meta.pod.reach", "unknown"),
         ("endless-body", "meta.pod.reach", "unknown"),

@@ -261,7 +261,7 @@ def _finished(selector: selectors.BaseSelector, running: dict[int, _Child]) -> l
 
 def _collect(child: _Child) -> Answer:
     late = child.end <= time.monotonic()
-    _end(child)
+    late = _end(child) == -signal.SIGALRM or late  # its own alarm may ring a little before ours
     try:
         answer: Answer = from_plain(Answer, json.loads(child.raw))
         return answer
@@ -269,8 +269,9 @@ def _collect(child: _Child) -> Answer:
         return Answer(problem="the probe was too slow" if late else "the probe died")
 
 
-def _end(child: _Child) -> None:
+def _end(child: _Child) -> int:
+    """End it, and tell by what it ended: an exit code, or a signal's number below 0."""
     os.close(child.pipe)
     with contextlib.suppress(PermissionError):  # then its own alarm ends it
         os.kill(child.pid, signal.SIGKILL)  # a zombie does not mind
-    os.waitpid(child.pid, 0)
+    return os.waitstatus_to_exitcode(os.waitpid(child.pid, 0)[1])

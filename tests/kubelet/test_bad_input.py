@@ -120,6 +120,22 @@ def test_a_drop_in_folder_that_is_none_is_unknown(extra: dict[str, str], tmp_pat
     assert found.status is Status.UNKNOWN
 
 
+@pytest.mark.parametrize(("given", "status"), [("/etc/d", "fail"), ("/etc/d/", "pass")])
+def test_a_drop_in_folder_that_is_a_link_is_not_entered(
+    given: str, status: str, tmp_path: Path
+) -> None:
+    """filepath.WalkDir looks at its root by lstat; a slash at the end leads through the link."""
+    run = Run(V136, ("kubelet", f"--config={CONFIG}", f"--config-dir={given}"))
+    opened = HEAD + "authentication: {anonymous: {enabled: true}}\n"
+    closed = HEAD + "authentication: {anonymous: {enabled: false}}\n"
+    files = {CONFIG: opened, "/srv/d/1.conf": closed, "/etc/d": "->/srv/d"}
+    root = kubelet_hosts.build(Host(files, (run,)), tmp_path / "host")
+    assert judge(root).status == status
+    order = judge(root, "kubelet.config.dropin-order")
+    assert order.status == status
+    assert ("is a link" in order.because) == (status == "fail")
+
+
 def test_of_two_kubelets_the_worse_one_is_reported(tmp_path: Path) -> None:
     runs = (
         WITH_CONFIG,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -417,8 +418,11 @@ def _ignored_by_mergo(kubelet: Kubelet, file: ConfigFile) -> Iterator[Evidence]:
 
 
 def _unread(kubelet: Kubelet) -> Iterator[Evidence]:
+    folder = kubelet.flag("config-dir")
     for path in kubelet.skipped:
-        if path.endswith((".yaml", ".yml", ".json")):  # others are notes
+        if folder is not None and path == posixpath.join(kubelet.launch.cwd, str(folder.value)):
+            yield Evidence("not read", "it is a link, which the kubelet does not follow", path)
+        elif path.endswith((".yaml", ".yml", ".json")):  # others are notes
             yield Evidence("not read", "only names that end in .conf are", path)
 
 

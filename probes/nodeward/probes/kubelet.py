@@ -234,7 +234,7 @@ def read(host: Host, launch: Launch) -> Kubelet:
         place = posixpath.join(launch.cwd, folder.value)
         try:
             for path in _all_files(host, launch, place):
-                if path.endswith(".conf"):
+                if path.endswith(".conf") and path != place:
                     files.append(_read_file(host, launch, path, dropin=True))
                 else:
                     skipped.append(path)
@@ -254,7 +254,14 @@ def _read_file(host: Host, launch: Launch, path: str, *, dropin: bool = False) -
 
 
 def _all_files(host: Host, launch: Launch, folder: str) -> Iterator[str]:
-    """Every file below the folder, in the order of filepath.WalkDir: by name, depth first."""
+    """Every file below the folder, in the order of filepath.WalkDir: by name, depth first.
+
+    WalkDir does not follow a link, not even the folder itself, unless its path ends in "/": then
+    the link is all that there is to see.
+    """
+    if _is_link(host, launch.root + folder):
+        yield folder
+        return
     for count, path in enumerate(_walk(host, launch.root, folder, 0)):
         if count >= MOST_DROPINS:
             raise HostError(folder, f"more than {MOST_DROPINS} files")
@@ -265,11 +272,15 @@ def _walk(host: Host, root: str, folder: str, level: int) -> Iterator[str]:
     if level > MOST_LEVELS:
         raise HostError(folder, f"more than {MOST_LEVELS} levels deep")
     for name in host.names(root + folder):
-        path = f"{folder}/{name}"
+        path = posixpath.join(folder, name)
         if _is_directory(host, root + path):
             yield from _walk(host, root, path, level + 1)
         else:
             yield path
+
+
+def _is_link(host: Host, path: str) -> bool:
+    return not path.endswith("/") and host.lstat(path).mode & 0o170000 == 0o120000
 
 
 def _is_directory(host: Host, path: str) -> bool:

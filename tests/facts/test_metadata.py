@@ -144,6 +144,13 @@ def test_a_service_is_known_by_how_its_answer_begins(name: str) -> None:
         assert not re.search(shape, other, re.MULTILINE), other
 
 
+def test_an_answer_that_is_no_token_and_no_refusal_is_unclear() -> None:
+    target = Target(BY_NAME["aws-imds"], IMDS)
+    for reply, unclear in ((answer(503), True), (SILENT, False), (GIVEN, False), (REFUSED, False)):
+        (cell,) = cells([target], [answer(200), reply])
+        assert (cell.outcome, cell.token_unclear) == (Outcome.OPEN, unclear)
+
+
 def test_a_list_that_is_cut_does_not_show_what_it_lacks() -> None:
     reply = Reply("answer", 200, (("metadata-flavor", "Google"),), True, cut=True)
     assert outcome("gce-attribute-names", reply) is Outcome.LONGER

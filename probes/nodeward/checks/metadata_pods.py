@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from nodeward.facts.cloud import Cloud, Sign
 from nodeward.facts.endpoints import BY_NAME, SECRET_ATTRIBUTES, Kind, sent_table
 from nodeward.facts.firewall import NodeRules
@@ -238,6 +240,11 @@ def pod_reach(
             "v1 is open (see meta.imdsv1), but no token comes",
         ),
         Example(
+            Status.UNKNOWN,
+            _given("aws", replace(_cell(Outcome.OPEN), token_unclear=True)),
+            "v1 is open, and the request for a token gets an answer that is none",
+        ),
+        Example(
             Status.NOT_APPLICABLE,
             _given("gce", _cell(Outcome.OPEN, "gce-metadata")),
             "a cloud without a hop limit",
@@ -257,7 +264,13 @@ def hop_limit(
     if why_not(cloud, p) is None and name != "aws":
         return Verdict.not_applicable(f"{name} has no hop limit for its metadata service")
     matrix = Matrix(cloud, networks, pods, host, p, rules)
-    return judge(matrix, (Kind.IMDS,), bad=lambda c: c.token_given, what="get a token of")
+    found = judge(matrix, (Kind.IMDS,), bad=lambda c: c.token_given, what="get a token of")
+    unclear = [(at, c) for at in matrix.places for c in at.cells if c.token_unclear]
+    if found.status is Status.PASS and unclear:
+        place, cell = unclear[0]
+        because = f"{place} asked for a token and got an unclear answer: {cell}"
+        return Verdict.unknown(because, *found.evidence)
+    return found
 
 
 @check(

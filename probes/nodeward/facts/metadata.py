@@ -132,6 +132,8 @@ class Cell:
     token_given: bool = False
     plain_refused: bool = False
     """Whether a service with session tokens said that it answers no request without one."""
+    token_unclear: bool = False
+    """Whether the request for a token got an answer that is neither a token nor a refusal."""
 
     @property
     def kind(self) -> Kind:
@@ -265,7 +267,13 @@ def _cell(target: Target, replies: list[Reply]) -> Cell:
         detail = "v1, without a token" + ("; a v2 token too" if given else "")
     refused = read[0] in (Outcome.TOKEN_WANTED, Outcome.DENIED)
     return Cell(
-        endpoint.name, target.address, outcome, detail, token_given=given, plain_refused=refused
+        endpoint.name,
+        target.address,
+        outcome,
+        detail,
+        token_given=given,
+        plain_refused=refused,
+        token_unclear=token[0] in UNCLEAR - {Outcome.SILENT},  # silence is the hop limit's word
     )
 
 

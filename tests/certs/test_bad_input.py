@@ -320,3 +320,12 @@ def test_components_of_kubeconfigs_are_not_absent_when_those_cannot_be_read(node
     (found,) = examine(looker, select(["cert.expiry.scheduler"]))
     assert found.status == "unknown"
     assert "took longer" in found.because
+
+
+@pytest.mark.parametrize("text", ["", "junk\n", "no certificate: see the wiki\n"])
+def test_a_named_file_without_any_certificate_lets_nothing_pass(node: PkiNode, text: str) -> None:
+    (node.pki / "apiserver.crt").write_text(text)
+    found = node.findings()
+    for check in ("chain", "weak-crypto", "lifetime-policy", "shared-key", "expiry.apiserver"):
+        assert found[f"cert.{check}"].status == "unknown", check
+        assert "/etc/kubernetes/pki/apiserver.crt" in found[f"cert.{check}"].because

@@ -79,7 +79,7 @@ def unread(facts: Pki, *components: str, kinds: Sequence[Kind] = _CERTIFICATES) 
         pem = facts.at(use.path, use.part)
         wanted = use.kind in kinds and (not components or use.component in components)
         if use.in_use and wanted and (pem.broken or not (pem.certificates or pem.public_keys)):
-            why = pem.error or "; ".join(pem.broken)
-            if why and not pem.absent:
+            why = pem.error or "; ".join(pem.broken) or "holds no certificate or public key"
+            if not pem.absent:
                 found[pem.where] = f"{pem.where}: {why}"
     return list(found.values())

@@ -41,6 +41,7 @@ from nodeward.model import (
     Unreadable,
     Verdict,
     check,
+    most,
 )
 
 _KEY = PrivateKey("EC", 256, "aa" * 32)
@@ -208,7 +209,11 @@ def shared_key(facts: Pki) -> Verdict:
     if not users and not facts.unseen and not unread(facts):
         return Verdict.not_applicable("no certificate is in use here")
     good = f"{len(users)} keys, each under one name"
-    return verdict(offences, good, *notes, dark=unread(facts), unseen=facts)
+    said = verdict(offences, good, *notes, dark=unread(facts), unseen=facts)
+    if said.status is Status.PASS:
+        return said
+    # Every key that was seen is named all the same: another node may hold it too.
+    return replace(said, evidence=most([*said.evidence, *notes]))
 
 
 def _users_of_keys(facts: Pki) -> dict[str, list[tuple[str, str, str]]]:

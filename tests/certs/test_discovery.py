@@ -341,3 +341,14 @@ def test_a_kubeconfig_that_hides_the_kubelets_certificate_stops_no_rotation_chec
     found = node.findings()["cert.rotation-stalled"]
     assert found.status == "unknown"
     assert "/etc/kubernetes/kubelet.conf" in found.because
+
+
+def test_what_kubeadm_does_not_know_it_is_not_asked_to_renew(tmp_path: Path) -> None:
+    node = sound(tmp_path)
+    node.etcd_flags["client-cert-file"] = "/etc/kubernetes/pki/etcd/own.crt"
+    node.start()
+    expired(node, "own", "etc/kubernetes/pki/etcd/own.crt")
+    found = node.findings()["cert.expiry.etcd-server"]
+    assert found.status == "fail"
+    assert found.remedy
+    assert not any("kubeadm certs renew" in step for step in found.remedy.steps)

@@ -60,7 +60,22 @@ def renewer(held: Held, pki: Pki) -> Renewer:
         if path.startswith(folder):
             return found
     kubeadm = path.startswith("/etc/kubernetes/") and pki.distribution is Distribution.KUBEADM
-    return Renewer.KUBEADM if kubeadm else Renewer.HAND
+    return Renewer.KUBEADM if kubeadm and component not in _NOT_OF_KUBEADM else Renewer.HAND
+
+
+_NOT_OF_KUBEADM = frozenset(
+    {
+        "apiserver-sni",
+        "controller-manager-server",
+        "egress-client",
+        "etcd-client",
+        "etcd-peer-client",
+        "scheduler-server",
+        "webhook",
+        "webhook-server",
+    }
+)
+"""kubeadm certs renew knows none of these, wherever they lie."""
 
 
 _KUBEADM_NAMES = {

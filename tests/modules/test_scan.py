@@ -426,6 +426,33 @@ def test_a_load_in_quotes_is_no_pass(root: Path) -> None:
     assert findings(root)["kernel.module.sctp"].status is Status.UNKNOWN
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["".join(f"alias x{i}-* m{i}\nsoftdep m{i} pre: m{i + 1}\n" for i in range(25_000)),
+     "".join(f"install m{i}* /bin/false\n" for i in range(10_000)),
+     "".join(f"install m{i} /bin/false\n" for i in range(10_000)),
+     "install " + "*" * 200 + "z /bin/false\ninstall " + "*a" * 100_000 + " /bin/false\n",
+     "blacklist sctp" + "\\\n" * 500_000 + "\n"],
+    ids=["patterns", "install patterns", "installs", "stars", "joined"],
+)  # fmt: skip
+def test_what_is_very_long_is_judged(root: Path, text: str) -> None:
+    put(root, {"x.conf": text})
+    found = findings(root)["kernel.module.sctp"]
+    assert found.status is (Status.PASS if text.startswith("blacklist") else Status.FAIL)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["".join(f"softdep sctp{i or ''} pre: sctp{i + 1}\nalias sctp{i + 1} sctp{i + 1}\n"
+             for i in range(5_000)),
+     "install sctp " + "true;" * 200_000 + "modprobe -i sctp\n"],
+    ids=["softdeps", "command"],
+)  # fmt: skip
+def test_what_is_too_long_to_follow_is_unknown(root: Path, text: str) -> None:
+    put(root, {"x.conf": text})
+    assert findings(root)["kernel.module.sctp"].status is Status.UNKNOWN
+
+
 def test_circles_of_aliases_softdeps_and_commands_end(root: Path) -> None:
     put(root, {"x.conf": "alias net-pf-2-proto-132 a\nalias a net-pf-2-proto-132\n"
                          "softdep sctp pre: dccp_ipv4\nsoftdep dccp_ipv4 pre: sctp\n"

@@ -21,6 +21,11 @@ from nodeward.facts.module_requests import NEEDS
 
 DEEPEST = 8  # nested calls of modprobe by install commands; more is a loop
 MOST_STEPS = 2000  # soft dependencies can fan out
+MOST_NESTED = 100  # and can be chained
+
+
+class EndlessError(Exception):
+    """Soft dependencies fan out or are chained further than we follow."""
 
 
 class Program(StrEnum):
@@ -247,32 +252,36 @@ class Modprobe:
     # --- kmod's probe list ---------------------------------------------------------------
 
     def plan(self, module: Found, *, ignore_install: bool = False) -> tuple[Planned, ...]:
-        """kmod_module_get_probe_list: dependencies, each with its soft ones, then the module."""
+        """kmod_module_get_probe_list: dependencies, each with its soft ones, then the module.
+
+        EndlessError when that is more than we follow."""
         needed: set[tuple[str, str | None]] = {(d, None) for d in self._listed(module.name)}
         needed.add((module.name, module.alias))
         seen: set[tuple[str, str | None]] = set()
         out: list[tuple[Found, bool]] = []
 
-        def visit(m: Found, ignore: bool) -> None:
-            if (m.name, m.alias) in seen or len(out) > MOST_STEPS:
+        def visit(m: Found, ignore: bool, depth: int) -> None:
+            if (m.name, m.alias) in seen:
                 return
+            if len(out) > MOST_STEPS or depth > MOST_NESTED:
+                raise EndlessError
             seen.add((m.name, m.alias))
             for name in self._listed(m.name):
-                fill(Found(name, None, "", self.is_builtin(name)))
+                fill(Found(name, None, "", self.is_builtin(name)), depth)
             if ignore:
                 out.append((m, True))
             else:
-                fill(m)
+                fill(m, depth)
 
-        def fill(m: Found) -> None:
+        def fill(m: Found, depth: int) -> None:
             pre, post = self.soft(m.name)
             for soft in pre:
-                visit(soft, False)
+                visit(soft, False, depth + 1)
             out.append((m, bool(pre or post)))
             for soft in post:
-                visit(soft, False)
+                visit(soft, False, depth + 1)
 
-        visit(module, ignore_install)
+        visit(module, ignore_install, 0)
         # `ignorecmd` and `required` belong to the module, not to its place in the list: the
         # last visit decides the first.
         last = {(m.name, m.alias): ignore for m, ignore in out}
@@ -325,7 +334,11 @@ class Modprobe:
             run.events.append(Event(Does.BLACKLISTED, module.name, rule.text.strip(), rule.place))
             return True
         ok: bool | None = True
-        plan = self.plan(module, ignore_install=ignore)
+        try:
+            plan = self.plan(module, ignore_install=ignore)
+        except EndlessError:
+            run.unclear.append(f"the soft dependencies of {module.name} lead too far to follow")
+            return None
         run.touched.update(step.module.name for step in plan)
         for step in plan:
             done = self._step(run, step, depth)

@@ -11,23 +11,32 @@ WILD = frozenset("*?[")
 @lru_cache(maxsize=4096)
 def compiled(pattern: str) -> re.Pattern[str]:
     """The pattern as a regular expression. A set never holds "]": kmod refuses such names."""
-    parts, i = [], 0
+    parts, i = [""], 0  # what stands between stars
     while i < len(pattern):
         char = pattern[i]
         i += 1
         if char == "*":
-            parts.append(".*")
+            parts.append("")
         elif char == "?":
-            parts.append(".")
+            parts[-1] += "."
         elif char == "\\" and i < len(pattern):
-            parts.append(re.escape(pattern[i]))
+            parts[-1] += re.escape(pattern[i])
             i += 1
         elif char == "[" and (end := pattern.find("]", i + 1)) > 0:
-            parts.append(_set(pattern[i:end]))
+            parts[-1] += _set(pattern[i:end])
             i = end + 1
         else:
-            parts.append(re.escape(char))
-    return re.compile("".join(parts), re.DOTALL)
+            parts[-1] += re.escape(char)
+    return re.compile(_joined(parts), re.DOTALL)
+
+
+def _joined(parts: list[str]) -> str:
+    """What stands between two stars is taken where it comes first, for good: nothing is gained by
+    looking further, and a pattern of many stars would take for ever."""
+    if len(parts) == 1:
+        return parts[0]
+    inner = "".join(f"(?>.*?{part})" for part in parts[1:-1] if part)
+    return f"{parts[0]}{inner}.*{parts[-1]}"
 
 
 def _set(inside: str) -> str:
@@ -52,4 +61,6 @@ def matches(pattern: str, name: str) -> bool:
     """fnmatch(pattern, name, 0) == 0."""
     if WILD.isdisjoint(pattern) and "\\" not in pattern:
         return pattern == name
+    if "[" not in pattern and "\\" not in pattern and len(pattern) - pattern.count("*") > len(name):
+        return False
     return compiled(pattern).fullmatch(name) is not None

@@ -19,6 +19,7 @@ MODPROBE = frozenset({"modprobe", "/sbin/modprobe", "/usr/sbin/modprobe", "/bin/
 INSMOD = frozenset({"insmod", "/sbin/insmod", "/usr/sbin/insmod"})
 SHELLS = frozenset({"sh", "/bin/sh", "/usr/bin/sh", "bash", "/bin/bash", "/usr/bin/bash"})
 PATH = ("/sbin", "/usr/sbin", "/bin", "/usr/bin")  # what the kernel gives its helper
+LONGEST = 16384  # characters; nobody writes such a command to block a module
 _REDIRECT = re.compile(r"\s*(?:[12&]?>>?\s*(?:&[12]|/dev/null)|<\s*/dev/null)(?=[\s;&|]|$)")
 _JOINT = re.compile(r"\s*(;|&&|\|\||\n)\s*")
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
@@ -58,6 +59,8 @@ Joint = str
 
 def steps(command: str, programs: Mapping[str, bool]) -> tuple[tuple[Joint, Step], ...]:
     """The command as (";", "&&" or "||", step). `programs` says which absolute paths exist."""
+    if len(command) > LONGEST:
+        return ((";", Unclear(f"a command of {len(command)} characters")),)
     text = _uncommented(command.replace("$CMDLINE_OPTS", " "))
     if programs.get("/bin/sh") is False:
         return ((";", Exit(127)),)

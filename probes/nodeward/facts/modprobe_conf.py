@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import lru_cache
+from heapq import merge
 from typing import NamedTuple
 
 from nodeward.facts.globs import WILD, matches
@@ -332,34 +333,49 @@ class Configuration:
         )
 
 
+HEAD = 8  # characters; patterns are sorted by what stands before their first wildcard
+
+
 class Named:
-    """Rules by name: those with literal names at once, patterns in turn."""
+    """Rules by name: those with literal names at once, of the patterns those that begin alike."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._rules = rules
         self._literal: dict[str, list[int]] = {}
-        self._wild: list[int] = []
+        self._wild: dict[str, list[int]] = {}
         for i, rule in enumerate(rules):
             if WILD.isdisjoint(rule.name) and "\\" not in rule.name:
                 self._literal.setdefault(rule.name, []).append(i)
             else:
-                self._wild.append(i)
+                self._wild.setdefault(_head(rule.name), []).append(i)
+
+    def _patterns(self, name: str) -> Iterator[int]:
+        """Those that may match, in the order given."""
+        heads = dict.fromkeys(name[:n] for n in range(HEAD + 1))
+        return merge(*(self._wild[head] for head in heads if head in self._wild))
 
     def all(self, name: str) -> tuple[Rule, ...]:
         """Every rule that matches, in the order given."""
-        wild = [i for i in self._wild if matches(self._rules[i].name, name)]
+        wild = [i for i in self._patterns(name) if matches(self._rules[i].name, name)]
         literal = self._literal.get(name, [])
         return tuple(self._rules[i] for i in (sorted(literal + wild) if wild else literal))
 
     def first(self, name: str) -> Rule | None:
         """The first that matches."""
         best = self._literal.get(name, [len(self._rules)])[0]
-        for i in self._wild:
+        for i in self._patterns(name):
             if i >= best:
                 break
             if matches(self._rules[i].name, name):
                 best = i
         return self._rules[best] if best < len(self._rules) else None
+
+
+def _head(pattern: str) -> str:
+    for i, char in enumerate(pattern[:HEAD]):
+        if char in WILD or char == "\\":
+            return pattern[:i]
+    return pattern[:HEAD]
 
 
 def configure(

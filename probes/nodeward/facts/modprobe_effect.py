@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from nodeward.facts.autoload import Modprobe, Program
 from nodeward.facts.exposure import requests
-from nodeward.facts.globs import WILD, matches
+from nodeward.facts.globs import WILD
 from nodeward.facts.kernel_modules import KernelModules, Variant
 from nodeward.facts.modprobe_conf import (
     BOM,
@@ -260,7 +260,7 @@ def _install(node: KernelModules, engine: Modprobe, rule: Rule) -> tuple[str, st
     spoilt = _spoilt(engine, rule.name)
     if spoilt and spoilt[1]:
         return spoilt[0], f"install {spoilt[1]} {rule.value}"
-    first = next((r for r in engine.conf.of("install") if matches(r.name, rule.name)), rule)
+    first = engine.conf.first("install", rule.name) or rule
     if first is not rule and first.value.split() != rule.value.split():
         return f"the first install counts, and that is {first.place}", (
             f"(take {first.place} away, or put this line into a file that sorts before it)"

@@ -265,6 +265,23 @@ def test_a_module_whose_need_depmod_did_not_find_is_refused_by_the_kernel(root: 
     assert "it needs dccp_ipv4, which is not there" in found.because
 
 
+def test_a_symbol_in_a_softdep_is_a_side_door(root: Path) -> None:
+    put(root, {"x.conf": "blacklist sctp\nsoftdep af_alg pre: symbol:sctp_do_peeloff\n"})
+    found = findings(root)["kernel.module.sctp"]
+    assert found.status is Status.FAIL
+    assert "net-pf-38" in found.because
+
+
+def test_every_protocol_that_the_index_forgot_is_named(root: Path) -> None:
+    folder = root / f"lib/modules/{RELEASE}"
+    lines = (folder / "modules.dep").read_text().splitlines()
+    kept = [x for x in lines if not x.startswith(("kernel/net/rds/", "kernel/net/tipc/tipc.ko:"))]
+    (folder / "modules.dep").write_text("\n".join(kept) + "\n")
+    found = findings(root, "kernel.module.*")
+    for name in ("rds", "tipc"):
+        assert "depmod was not run" in found[f"kernel.module.{name}"].because
+
+
 # --- other distributions' shapes -------------------------------------------------------------
 
 

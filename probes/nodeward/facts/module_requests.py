@@ -74,10 +74,11 @@ def _diag(protocol: int) -> tuple[Request, ...]:
     )
 
 
-def family(name: str, number: int, *registers: str, title: str = "") -> Component:
+def family(name: str, number: int, *registers: str, title: str = "", home: str = "") -> Component:
     """A protocol family that one socket() call brings in."""
     by = f"socket({title or name.upper()})"
-    return Component(name, title or name, registers, (Request(f"net-pf-{number}", by),))
+    request = Request(f"net-pf-{number}", by)
+    return Component(name, title or name, registers, (request,), home=home)
 
 
 DCCP = Component(
@@ -96,7 +97,7 @@ SCTP = Component(
     ("sctp_diag",),
     "kernel/net/sctp",
 )
-RDS = family("rds", 21, "rds", title="AF_RDS")
+RDS = family("rds", 21, "rds", title="AF_RDS", home="kernel/net/rds")
 TIPC = Component(
     "tipc",
     "TIPC",
@@ -107,15 +108,21 @@ TIPC = Component(
         Request("net-pf-16-proto-16-family-TIPCv2", "a generic netlink look-up of TIPCv2"),
     ),
     ("diag",),
+    "kernel/net/tipc",
 )
-AF_ALG = family("af_alg", 38, "af_alg", title="AF_ALG")
+AF_ALG = family("af_alg", 38, "af_alg", title="AF_ALG", home="kernel/crypto")
 
 
 def _algif(kind: str) -> Component:
     """bind() of an AF_ALG socket. Where no alias says so, "-" as "_" is the module's own name."""
     request = Request(f"algif-{kind}", f"bind() of an AF_ALG socket to {kind}")
     return Component(
-        f"algif_{kind}", f"algif_{kind}", (f"algif_{kind}",), (request,), wants="af_alg"
+        f"algif_{kind}",
+        f"algif_{kind}",
+        (f"algif_{kind}",),
+        (request,),
+        home="kernel/crypto",
+        wants="af_alg",
     )
 
 
@@ -131,8 +138,8 @@ def _xfrm(name: str, family: int, protocol: int) -> Component:
 IPSEC = (
     _xfrm("esp4", 2, 50),
     _xfrm("esp6", 10, 50),
-    family("rxrpc", 33, "rxrpc", title="AF_RXRPC"),
-    family("af_key", 15, "af_key", title="AF_KEY"),
+    family("rxrpc", 33, "rxrpc", title="AF_RXRPC", home="kernel/net/rxrpc"),
+    family("af_key", 15, "af_key", title="AF_KEY", home="kernel/net/key"),
     Component(
         "xfrm_user",
         "xfrm_user",
@@ -163,7 +170,7 @@ LEGACY = (
     family("smc", 43, "smc"),
     family("mctp", 45, "mctp"),
 )
-VSOCK = family("vsock", 40, "vsock", title="AF_VSOCK")
+VSOCK = family("vsock", 40, "vsock", title="AF_VSOCK", home="kernel/net/vmw_vsock")
 
 
 def _filesystem(name: str, module: str = "") -> Component:

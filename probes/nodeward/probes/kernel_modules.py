@@ -93,7 +93,7 @@ def _inputs(host: Host) -> KernelModules:
                *_old_file(host))  # fmt: skip
     return KernelModules(
         live=host.live,
-        kernels=_kernels(host, notes, busybox=helper.kind == "busybox"),
+        kernels=_kernels(host, notes, _wanted(helper, entries)),
         habits=_habits(helper, folders),
         entries=entries,
         helper=helper,
@@ -275,10 +275,19 @@ def _built_in(host: Host, loaded: tuple[Loaded, ...]) -> frozenset[str]:
     return frozenset(names) - {m.name for m in loaded}
 
 
-def _kernels(host: Host, notes: Notes, *, busybox: bool) -> tuple[KernelTree, ...]:
+def _wanted(helper: Helper, entries: Iterable[Entry]) -> tuple[str, ...]:
+    """depmod's files that this modprobe reads. The symbols' is large, and the kernel asks a
+    process nothing of it: only a rule can lead there."""
+    if helper.kind == "busybox":
+        return TEXT
+    named = any(b"symbol:" in (e.data or b"") for e in entries)
+    return (*BINARY, "modules.symbols.bin") if named else BINARY
+
+
+def _kernels(host: Host, notes: Notes, wanted: tuple[str, ...]) -> tuple[KernelTree, ...]:
     raw = notes.read(host, "/proc/sys/kernel/osrelease")
     if raw is not None:
-        return (_tree(host, raw.decode("utf-8", "replace").strip(), busybox),)
+        return (_tree(host, raw.decode("utf-8", "replace").strip(), wanted),)
     names: tuple[str, ...] = ()
     for folder in ("/lib/modules", "/usr/lib/modules"):
         try:
@@ -286,24 +295,31 @@ def _kernels(host: Host, notes: Notes, *, busybox: bool) -> tuple[KernelTree, ..
         except HostError:
             continue
         break
-    return tuple(_tree(host, name, busybox) for name in names if not name.startswith("."))
+    return tuple(_tree(host, name, wanted) for name in names if not name.startswith("."))
 
 
-def _tree(host: Host, release: str, busybox: bool) -> KernelTree:
+def _tree(host: Host, release: str, wanted: tuple[str, ...]) -> KernelTree:
     folder = next(
         (f for f in (f"/lib/modules/{release}", f"/usr/lib/modules/{release}") if _is(host, f)),
         f"/lib/modules/{release}",
     )
     notes = Notes()
-    wanted = TEXT if busybox else (*BINARY, "modules.alias")
-    files = _files(host, notes, folder, (*wanted, "modules.softdep"))
+    busybox = wanted == TEXT
+    files = _files(
+        host, notes, folder, dict.fromkeys((*wanted, "modules.alias", "modules.softdep"))
+    )
     if not busybox and "modules.builtin.bin" not in files:  # what is built in is so without it
         files |= _files(host, notes, folder, ("modules.builtin",))
     if not busybox and not host.live and not any(n.endswith(".bin") for n in files):
-        files |= _files(host, notes, folder, TEXT)
+        files |= _files(host, notes, folder, (*TEXT, *_texts(wanted)))
     return KernelTree(
         release, folder, files, tuple(notes.errors), config=_config(host, release, folder)
     )
+
+
+def _texts(tries: Iterable[str]) -> Iterable[str]:
+    """`modules.symbols` for `modules.symbols.bin`, where that is wanted too."""
+    return ("modules.symbols",) if "modules.symbols.bin" in tries else ()
 
 
 def _files(host: Host, notes: Notes, folder: str, names: Iterable[str]) -> dict[str, bytes]:

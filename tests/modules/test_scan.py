@@ -409,7 +409,7 @@ def test_garbage_for_every_file_is_never_a_defect(root: Path) -> None:
 
 
 def test_a_folder_without_an_index_is_never_a_pass(root: Path) -> None:
-    """An image's kernel may have its modules mounted at boot; a sandbox may hide them."""
+    """An image's kernel may have its modules mounted at boot."""
     for path in (root / f"lib/modules/{RELEASE}").iterdir():
         if path.is_file():
             path.unlink()

@@ -127,7 +127,7 @@ def expose_in(node: KernelModules, variant: Variant, component: Component) -> Ex
     unread = _unread(node, variant)
     if unread is not None:
         return unread
-    absent = _absent(variant, component)
+    absent = _absent(node, variant, component)
     if absent is not None:
         return absent
     off = switched_off(node, variant)
@@ -157,13 +157,13 @@ def _unread(node: KernelModules, variant: Variant) -> Exposure | None:
     return None
 
 
-def _absent(variant: Variant, component: Component) -> Exposure | None:
+def _absent(node: KernelModules, variant: Variant, component: Component) -> Exposure | None:
     engine, tree = variant.engine, variant.tree
-    if not tree.files:
+    if not tree.files and not node.live:
         return _shown(
             State.UNKNOWN,
             f"there is no index of modules in {tree.folder}: they may lie in an image that is"
-            " mounted there later, or be hidden from nodeward",
+            " mounted there at boot",
             Evidence("modules.dep", "not there", tree.folder),
         )
     paths = [engine.path(m) for m in component.registers]
@@ -178,6 +178,8 @@ def _absent(variant: Variant, component: Component) -> Exposure | None:
             note = (
                 f"; {mine[0]} is on the disk, but the index does not know it (depmod was not run)"
             )
+        elif not tree.files:
+            note = f"; there is no index in {tree.folder}, so that modprobe finds none"
         return _shown(
             State.ABSENT,
             f"kernel {tree.release} has no module {_or(component.registers)}{note}",

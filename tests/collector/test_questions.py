@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nodeward.collector.clock import now_ms, rfc3339
 from nodeward.collector.posture import EMPTY, LEVELS, State, differences
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -27,10 +28,10 @@ def _at(collector: Any, at: str) -> dict[str, str]:
 
 
 def _now() -> str:
-    time.sleep(0.005)  # times are milliseconds
-    return (
-        time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + f".{time.time_ns() // 10**6 % 1000:03}Z"
-    )
+    time.sleep(0.005)  # times are milliseconds: what was before and what comes after are told apart
+    at = now_ms()
+    time.sleep(0.005)
+    return str(rfc3339(at))
 
 
 VALUES = st.dictionaries(st.integers(1, 40), st.sampled_from(LEVELS), max_size=12)

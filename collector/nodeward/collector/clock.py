@@ -40,4 +40,4 @@ def moment_ms(text: str, field: str, now: int) -> int:
     except ValueError:
         raise bad(field, "must be an RFC 3339 time or a span such as 24h") from None
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return int(aware.timestamp() * 1000)
+    return round(aware.timestamp() * 1000)  # a float may lie just below its millisecond

@@ -94,7 +94,7 @@ def _evidence(piece: Row) -> str:
 
 
 def _ms(text: str | None) -> int:
-    return int(datetime.fromisoformat(text).timestamp() * 1000) if text else 0
+    return round(datetime.fromisoformat(text).timestamp() * 1000) if text else 0
 
 
 _NOT_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

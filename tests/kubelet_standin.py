@@ -60,10 +60,12 @@ def recorded(folder: Path, path: str, prefix: str) -> bytes:
 
 
 def context(folder: Path) -> SSL.Context:
-    """As Go sets it up: from TLS 1.2, its default ciphers, a client certificate asked for only
-    where there is a client CA."""
+    """As Go sets it up: from TLS 1.2 unless the file wants 1.3, its default ciphers, a client
+    certificate asked for only where there is a client CA."""
     made = SSL.Context(SSL.TLS_SERVER_METHOD)
-    made.set_min_proto_version(SSL.TLS1_2_VERSION)
+    config = folder / "config.yaml"
+    only_13 = config.exists() and "tlsMinVersion: VersionTLS13" in config.read_text()
+    made.set_min_proto_version(SSL.TLS1_3_VERSION if only_13 else SSL.TLS1_2_VERSION)
     made.set_cipher_list(b"ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES:@SECLEVEL=0")
     made.use_certificate_chain_file(str(folder / "server.crt"))
     made.use_privatekey_file(str(folder / "server.key"))

@@ -67,3 +67,18 @@ def make(common_name: str, issuer: Pair | None = None, *, ca: bool = False) -> P
     if not ca:
         builder = builder.add_extension(san, critical=False)
     return Pair(builder.sign(issuer.key if issuer else key, hashes.SHA256()), key)
+
+
+def named(common_name: str, key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+    """A CA of that name, for what only looks at names: many of them may share a key."""
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(name(common_name))
+        .issuer_name(name(common_name))
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now)
+        .not_valid_after(now + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )

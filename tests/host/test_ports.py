@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import socket
 import ssl
+import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from cryptography import x509
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from OpenSSL import SSL
 
@@ -33,6 +35,8 @@ from nodeward.host.tls import (
     TlsHandshake,
     TlsOffer,
     _flight,
+    _read_13,
+    _told,
 )
 from nodeward.host.wire import Budget, Outcome
 
@@ -121,16 +125,18 @@ def test_a_tls_server_shows_its_certificate_cipher_and_client_cas(
     assert from_plain(TlsAnswer, to_plain(found)) == found
 
 
-def test_the_client_cas_that_a_server_names_are_seen(
-    server: ssl.SSLContext, tmp_path: Path
-) -> None:
+def _naming(folder: Path, authorities: Iterable[x509.Certificate]) -> SSL.Context:
+    """A server with the certificate of `server` that names these client CAs, as ssl cannot."""
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
-    context.use_certificate_file(str(tmp_path / "server.crt"))
-    context.use_privatekey_file(str(tmp_path / "server.key"))
+    context.use_certificate_file(str(folder / "server.crt"))
+    context.use_privatekey_file(str(folder / "server.key"))
     context.set_verify(SSL.VERIFY_PEER)
-    authority = keys.make("kubernetes", ca=True).certificate
-    context.add_client_ca(authority)
+    for authority in authorities:
+        context.add_client_ca(authority)
+    return context
 
+
+def _handshake_by(context: SSL.Context) -> Talk:
     def talk(plain: socket.socket) -> None:
         plain.settimeout(None)
         secure = SSL.Connection(context, plain)
@@ -138,7 +144,14 @@ def test_the_client_cas_that_a_server_names_are_seen(
         with suppress(SSL.Error):
             secure.do_handshake()
 
-    with serving(talk) as port:
+    return talk
+
+
+def test_the_client_cas_that_a_server_names_are_seen(
+    server: ssl.SSLContext, tmp_path: Path
+) -> None:
+    authority = keys.make("kubernetes", ca=True).certificate
+    with serving(_handshake_by(_naming(tmp_path, [authority]))) as port:
         found = HOST.ask(TlsHandshake("127.0.0.1", port, seconds=LONG))
     assert found.client_cas == (authority.subject.public_bytes(),)
 
@@ -149,11 +162,91 @@ def test_a_server_without_a_client_ca_asks_for_no_certificate(server: ssl.SSLCon
         assert HOST.ask(TlsHandshake("127.0.0.1", port, seconds=LONG)).client_cas is None
 
 
-def test_a_server_that_speaks_only_1_3_is_asked_again(server: ssl.SSLContext) -> None:
+def test_a_server_that_speaks_only_1_3_is_asked_again(
+    server: ssl.SSLContext, tmp_path: Path
+) -> None:
+    """With the whole chain, of which ssl shows the first only."""
     server.minimum_version = ssl.TLSVersion.TLSv1_3
-    with serving(lambda c: c.sendall(b"x"), server) as port:
+    with serving(nothing, server) as port:
         found = HOST.ask(TlsHandshake("127.0.0.1", port, seconds=LONG))
-    assert (found.outcome, found.version, len(found.chain)) == (Outcome.ANSWERED, TLS13, 1)
+    shown = ssl.PEM_cert_to_DER_cert((tmp_path / "server.crt").read_text())
+    assert (found.outcome, found.version, len(found.chain)) == (Outcome.ANSWERED, TLS13, 2)
+    assert found.chain[0] == shown
+    assert found.client_cas == ()
+
+
+def test_a_server_of_1_3_without_a_client_ca_asks_for_no_certificate(
+    server: ssl.SSLContext,
+) -> None:
+    server.minimum_version, server.verify_mode = ssl.TLSVersion.TLSv1_3, ssl.CERT_NONE
+    with serving(nothing, server) as port:
+        assert HOST.ask(TlsHandshake("127.0.0.1", port, seconds=LONG)).client_cas is None
+
+
+@contextmanager
+def openssl(folder: Path, *options: str) -> Iterator[int]:
+    """OpenSSL's own server with the certificate of `server`; its port."""
+    words = ["openssl", "s_server", "-accept", "127.0.0.1:0", "-tls1_3", "-verify", "1",
+             "-CAfile", "ca.crt", "-cert", "server.crt", "-key", "server.key"]  # fmt: skip
+    pipe = subprocess.PIPE
+    process = subprocess.Popen([*words, *options], cwd=folder, stdin=pipe, stdout=pipe, stderr=pipe)
+    try:
+        assert process.stdout is not None
+        line = next(row for row in process.stdout if row.startswith(b"ACCEPT"))
+        yield int(line.rpartition(b":")[2])
+    finally:
+        process.kill()
+        process.communicate()
+
+
+SUITES = ("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256")
+
+
+@pytest.mark.parametrize("suite", range(3), ids=SUITES.__getitem__)
+@pytest.mark.parametrize("group", ["X25519", "P-256", "P-384", "P-521"])
+def test_the_sealed_flight_of_1_3_is_opened_with_every_cipher_and_key_exchange(
+    suite: int, group: str, server: ssl.SSLContext, tmp_path: Path
+) -> None:
+    with openssl(tmp_path, "-ciphersuites", SUITES[suite], "-groups", group) as port:
+        found = HOST.ask(TlsHandshake("127.0.0.1", port, seconds=LONG))
+    shown = ssl.PEM_cert_to_DER_cert((tmp_path / "server.crt").read_text())
+    assert (found.outcome, found.cipher) == (Outcome.ANSWERED, 0x1301 + suite)
+    assert found.chain[0] == shown
+    assert found.client_cas == (keys.name("kubernetes").public_bytes(),)
+
+
+def test_a_key_exchange_that_we_do_not_know_is_no_answer(
+    server: ssl.SSLContext, tmp_path: Path
+) -> None:
+    with openssl(tmp_path, "-groups", "X448") as port:
+        found = HOST.ask(TlsHandshake("127.0.0.1", port, seconds=LONG))
+    assert (found.outcome, found.client_cas) == (Outcome.TLS_ALERT, None)
+
+
+AUTHORITIES = keys.make("kubernetes", ca=True).key
+
+
+@settings(max_examples=20, deadline=None,
+          suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+@example(names=["x" * 64] * 20, times=20)
+@given(names=st.lists(st.text("abcdefgh .:@", min_size=1, max_size=64), max_size=30),
+       times=st.sampled_from([1, 1, 20]))  # fmt: skip
+def test_the_client_cas_of_a_server_of_1_3_are_seen_whatever_they_are(
+    names: list[str], times: int, server: ssl.SSLContext, tmp_path: Path
+) -> None:
+    """Also where they are too many for one record."""
+    context = _naming(tmp_path, [keys.named(n, AUTHORITIES) for n in names] * times)
+    context.set_min_proto_version(SSL.TLS1_3_VERSION)
+    with serving(_handshake_by(context)) as port:
+        found = HOST.ask(TlsHandshake("127.0.0.1", port, seconds=LONG))
+    assert (found.outcome, found.version) == (Outcome.ANSWERED, TLS13)
+    assert found.client_cas == tuple(keys.name(n).public_bytes() for n in names) * times
+
+
+@given(st.lists(st.tuples(st.sampled_from([2, 8, 11, 13, 15, 20]), st.binary(max_size=60))))
+def test_whatever_a_sealed_flight_holds_is_read_or_told(flight: list[tuple[int, bytes]]) -> None:
+    found = _told(_read_13(flight))
+    assert found.outcome in (Outcome.ANSWERED, Outcome.GARBAGE)
 
 
 def test_an_old_version_is_refused_by_a_server_of_today(server: ssl.SSLContext) -> None:

@@ -125,6 +125,24 @@ def test_an_opened_file_is_told_while_the_port_is_closed(tmp_path: Path) -> None
     assert found["kubelet.config.drift"]["status"] == "fail"
 
 
+@pytest.mark.parametrize("status", ["pass", "fail"])
+def test_the_client_ca_of_a_kubelet_that_speaks_tls_1_3_only_is_seen(
+    status: str, tmp_path: Path
+) -> None:
+    """Its request for a certificate is sealed; a file alone would be no proof of it."""
+    place = prepare("kubeadm", tmp_path)
+    with (place / "config.yaml").open("a") as config:
+        config.write("tlsMinVersion: VersionTLS13\n")
+    if status == "fail":
+        (place / "ca.crt").unlink()
+    found = scan(place)
+    assert found["kubelet.authn.x509"]["status"] == status
+    sentence = "takes certificates of CN=kubernetes" if status == "pass" else "no client certific"
+    assert sentence in found["kubelet.authn.x509"]["because"]
+    assert found["kubelet.tls.min-version"]["status"] == "pass"
+    assert found["kubelet.tls.ciphers"]["status"] == "pass"
+
+
 def test_a_port_of_another_program_is_not_the_kubelets(tmp_path: Path) -> None:
     place = prepare("kubeadm", tmp_path)
     (place / "stranger").touch()

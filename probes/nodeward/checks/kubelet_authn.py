@@ -318,7 +318,7 @@ def _client_ca(kubelet: Kubelet, answers: Answers, pki: Pki | Absent | Unreadabl
     remedy = mend(kubelet, X509, "<the cluster's client CA>")
     port = port_of(answers, SECURE)
     tls = port.tls if port else None
-    if tls is not None and tls.sees_names:
+    if tls is not None and tls.outcome == "answered":
         names = "none" if tls.names is None else "; ".join(tls.names) or "unnamed"
         seen.append(Evidence("client CAs that the server names", names, str(port)))
         if tls.names is None:

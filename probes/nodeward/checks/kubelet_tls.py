@@ -115,6 +115,8 @@ def _client(kubelet: Kubelet, configs: Kubeconfigs | Absent | Unreadable) -> Use
 
 
 SERVING = "serverTLSBootstrap"
+INTERNAL_ERROR = 80
+"""What Go answers while it has no certificate to show."""
 
 
 @check(
@@ -206,9 +208,8 @@ def _serving(kubelet: Kubelet, answers: Answers) -> Verdict:
 def _presented(port: Port, tls: Tls, setting: Setting, remedy: Remedy) -> Verdict | None:
     where = str(port)
     if tls.outcome == "tls-alert":
-        because = (
-            f"port {port.number} ends the handshake (alert {tls.alert}): it has no certificate"
-        )
+        why = "it has no certificate" if tls.alert == INTERNAL_ERROR else "why is not known"
+        because = f"port {port.number} ends the handshake (alert {tls.alert}): {why}"
         return Verdict.unknown(
             f"{because}; {said(SERVING, setting)}", Evidence("TLS", because, where)
         )

@@ -67,8 +67,7 @@ class Reply:
 class Tls:
     """One hello. `names` are the client CAs that the server would take, None: it asks for no
     client certificate; `issuer` and `subject` are those of its own certificate, `alert` the number
-    of RFC 8446. `sees_names`: False for TLS 1.3, where a request for a certificate is not visible.
-    """
+    of RFC 8446."""
 
     outcome: str
     version: int | None = None
@@ -78,10 +77,6 @@ class Tls:
     issuer: str = ""
     self_made: bool | None = None
     alert: int | None = None
-
-    @property
-    def sees_names(self) -> bool:
-        return self.outcome == "answered" and self.version != 0x0304
 
 
 @dataclass(frozen=True, slots=True)

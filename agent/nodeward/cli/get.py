@@ -98,6 +98,9 @@ KINDS: dict[str, asking.Columns] = {
     ],
 }
 
+OTHERS = ("junit", "ocsf", "openreports", "oscal")
+"""Forms of other programs, made of all the findings that were asked for."""
+
 
 @click.command("get")
 @click.argument("kind", type=click.Choice(list(KINDS)))
@@ -116,9 +119,7 @@ KINDS: dict[str, asking.Columns] = {
 @click.option("--waived", type=click.Choice(["true", "false"]))
 @click.option("--state", type=click.Choice(["pending", "active", "expired", "ended"]))
 @click.option("--limit", type=click.IntRange(1), help="At most so many rows; default: all.")
-@click.option(
-    "--output", "-o", type=click.Choice([*asking.FORMS, "junit", "ocsf"]), default="table"
-)
+@click.option("--output", "-o", type=click.Choice([*asking.FORMS, *OTHERS]), default="table")
 def command(
     kind: str,
     collector: str | None,
@@ -137,12 +138,12 @@ def command(
         if value is not None
     ]
 
-    if output in ("junit", "ocsf") and kind != "findings":
+    if output in OTHERS and kind != "findings":
         raise click.UsageError(f"-o {output} is for findings")
 
     def run() -> int:
         rows = ask.items(f"/v1/{kind}", params, limit)
-        if output in ("junit", "ocsf"):
+        if output in OTHERS:
             from nodeward.collector.export import FORMS
 
             click.echo(FORMS[output][0](rows), nl=False)

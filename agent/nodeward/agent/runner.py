@@ -16,7 +16,6 @@ from nodeward.model import (
     Absent,
     Broken,
     Check,
-    Evidence,
     Fact,
     Finding,
     Need,
@@ -112,9 +111,7 @@ def without_secrets(found: Finding) -> Finding:
     return replace(
         found,
         because=redact(found.because),
-        evidence=tuple(
-            Evidence(redact(e.what), redact(e.value), redact(e.source)) for e in found.evidence
-        ),
+        evidence=tuple(e.each(redact) for e in found.evidence),
     )
 
 

@@ -27,9 +27,11 @@ from nodeward.model import (
     Example,
     Params,
     Remedy,
+    Row,
     Severity,
     Source,
     Status,
+    Table,
     Unreadable,
     Verdict,
     check,
@@ -106,7 +108,13 @@ class Judged:
     def evidence(self) -> Evidence:
         leaf = self.held.leaf
         name = f"{leaf.subject}: " if leaf else ""
-        return Evidence(self.held.use.component, f"{name}{self.text}", self.held.pem.where)
+        row = Row(Table.ENDS, self.held.use.component, self._cells(leaf)) if leaf else None
+        return Evidence(self.held.use.component, f"{name}{self.text}", self.held.pem.where, row)
+
+    def _cells(self, leaf: Certificate) -> tuple[tuple[str, str], ...]:
+        use = self.held.use
+        used = "in use" if use.in_use else "already replaced" if use.superseded else "not in use"
+        return ("until", day(leaf.not_after)), ("use", used), ("renewed by", str(self.by))
 
 
 def day(at: float) -> str:

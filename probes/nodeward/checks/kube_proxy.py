@@ -97,7 +97,7 @@ def metrics_bind(
     rows = [r for r in listeners.on(METRICS) if r.program is None or r.program in PROGRAMS]
     if not rows:
         return _nothing(listeners, processes)
-    seen = [Evidence("listens on", str(row), row.program or "unknown") for row in rows]
+    seen = [row.evidence() for row in rows]
     seen += _answered(answers)
     wide = [row for row in rows if not row.loopback]
     if wide:
@@ -130,7 +130,7 @@ def _answered(answers: Answers) -> list[Evidence]:
         return []
     ports = (answers.port(role) for role in (PROXY_METRICS, PROXY_HEALTHZ))
     return [
-        Evidence(f"GET {path} on port {port.number}", str(reply), str(port))
+        port.evidence(path, reply)
         for port in ports
         if port is not None
         for path, reply in port.replies.items()

@@ -118,7 +118,7 @@ def _anonymous(kubelet: Kubelet, answers: Answers) -> Verdict:
     answer = port.reply(PODS) if port else None
     live = answer.anonymous_is_someone if answer else None
     if port is not None and answer is not None:
-        seen.append(Evidence(f"GET {PODS} without credentials", str(answer), str(port)))
+        seen.append(port.evidence(PODS, answer, f"GET {PODS} without credentials"))
     if live is True:
         how = "lets it read pods" if answer and answer.status == 200 else "knows system:anonymous"
         return Verdict.failed(
@@ -202,7 +202,7 @@ def _mode(kubelet: Kubelet, answers: Answers) -> Verdict:
     port = port_of(answers, SECURE)
     answer = port.reply(UNHANDLED) if port else None
     if port is not None and answer is not None:
-        seen.append(Evidence(f"GET {UNHANDLED} without credentials", str(answer), str(port)))
+        seen.append(port.evidence(UNHANDLED, answer, f"GET {UNHANDLED} without credentials"))
         if answer.unhandled:
             return Verdict.failed(
                 f"port {port.number} shows a path that nobody is granted to a caller without"

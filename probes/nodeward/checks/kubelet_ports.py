@@ -110,7 +110,8 @@ def _read_only(kubelet: Kubelet, answers: Answers) -> Verdict:
     breaks = "Monitoring that reads this port must use the secure one with credentials."
     remedy = mend(kubelet, RO, "0", breaks=breaks)
     ports = _open_ports(answers)
-    seen += [_answered(port) for port in ports[:MOST_SHOWN]]
+    for port in ports[:MOST_SHOWN]:
+        seen += [*(row.evidence() for row in port.listeners), _answered(port)]
     if (because := _tells_pods(ports)) is not None:
         because = unprobed(answers, f"{because}; {said(RO, setting)}")
         return Verdict.failed(because, *seen, remedy=remedy)
@@ -141,7 +142,7 @@ def _answered(port: Port) -> Evidence:
     answer = port.reply(PODS)
     if answer is None:
         return Evidence("listens", f"{port.number}, {port.error or 'not probed'}", str(port))
-    return Evidence(f"GET {PODS} on port {port.number}", str(answer), str(port))
+    return port.evidence(PODS, answer)
 
 
 def _tells_pods(ports: list[Port]) -> str | None:
@@ -207,8 +208,8 @@ def _healthz(kubelet: Kubelet, answers: Answers) -> Verdict:
     port = answers.port(HEALTHZ) if isinstance(answers, KubeletAnswers) else None
     if port is not None and port.asked:
         wide = [row for row in port.listeners if not row.loopback]
-        seen = [Evidence("listens on", str(row), row.program or "") for row in port.listeners]
-        seen += [Evidence(f"GET {path}", str(r), str(port)) for path, r in port.replies.items()]
+        seen = [row.evidence() for row in port.listeners]
+        seen += [port.evidence(path, r, f"GET {path}") for path, r in port.replies.items()]
         if wide:
             because = f"the health port listens on {wide[0]}; {said(BIND, setting)}"
             return Verdict.failed(because, *seen, remedy=remedy)
@@ -256,10 +257,10 @@ def cadvisor(listeners: Listeners | Absent, answers: Answers) -> Verdict:
     rows = sorted(listeners.on(CADVISOR_PORT), key=lambda row: row.loopback)
     if not rows:
         return Verdict.passed(f"nothing listens on port {CADVISOR_PORT}")
-    seen = [Evidence("listens on", str(row), row.program or "") for row in rows]
+    seen = [row.evidence() for row in rows]
     port = answers.port(CADVISOR) if isinstance(answers, KubeletAnswers) else None
     if port is not None:
-        seen += [Evidence(f"GET {path}", str(r), str(port)) for path, r in port.replies.items()]
+        seen += [port.evidence(path, r, f"GET {path}") for path, r in port.replies.items()]
     who = rows[0].program or "an unknown program"
     if rows[0].loopback:
         because = f"{who} listens on {rows[0]}, which only this node reaches, so less severe"
@@ -306,7 +307,9 @@ def exposure(
     bound = _bound(kubelet, answers)
     if isinstance(bound, Verdict):
         return bound
-    where = [Evidence("listens on", one) for one in bound]
+    port = answers.port(SECURE) if isinstance(answers, KubeletAnswers) else None
+    rows = port.listeners if port is not None and port.asked else ()
+    where = [row.evidence() for row in rows] or [Evidence("listens on", one) for one in bound]
     if any(_public(one) for one in bound):
         return Verdict.failed(_exposed(next(o for o in bound if _public(o))), *where)
     if not any(_wildcard(one) for one in bound):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from nodeward.facts.cloud import Cloud, Sign
 from nodeward.facts.endpoints import BY_NAME, Kind
 from nodeward.facts.firewall import NodeRules
-from nodeward.facts.matrix import Matrix, rule_evidence
+from nodeward.facts.matrix import Matrix, reach_row, rule_evidence
 from nodeward.facts.metadata import (
     REACHED,
     UNCLEAR,
@@ -148,4 +148,5 @@ def worst_first(cell: Cell) -> tuple[int, str, str]:
 
 def cell_evidence(cell: Cell) -> Evidence:
     kind = BY_NAME[cell.endpoint].kind
-    return Evidence(f"{kind} {cell.endpoint}", str(cell), "host network")
+    row = reach_row("host", [cell])
+    return Evidence(f"{kind} {cell.endpoint}", str(cell), "host network", row)

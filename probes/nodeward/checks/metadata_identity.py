@@ -81,7 +81,7 @@ def eks_pod_identity(processes: Processes, listeners: Listeners) -> Verdict:
             return Verdict.unknown("processes of others are hidden from us")
         return Verdict.not_applicable(f"no {AGENT} runs here")
     own = [row for row in listeners.on(CREDENTIAL_PORT) if row.pid in pids]
-    evidence = [Evidence("listens", str(row), f"pid {row.pid}") for row in own]
+    evidence = [row.evidence() for row in own]
     wide = [row for row in own if not _stays_on_the_node(row)]
     if wide:
         return Verdict.failed(f"{AGENT} listens at {wide[0]}", *evidence)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cache
 
@@ -11,7 +11,7 @@ from nodeward.facts.autoload import Does, Event, Run
 from nodeward.facts.errors import ParseError
 from nodeward.facts.kernel_modules import KernelModules, Variant, version
 from nodeward.facts.module_requests import BY_NAME, DIAG_GUARD, Component, Request
-from nodeward.model import Evidence
+from nodeward.model import Evidence, Row, Table
 
 
 class State(StrEnum):
@@ -392,7 +392,8 @@ def chain(variant: Variant, request: Request, run: Run) -> tuple[Evidence, ...]:
             place = f"{found.place}:{line}" if line else found.place
             rows.append(Evidence("alias", f"{request.name} -> {found.name}", place))
     rows += [_row(variant, event) for event in run.events]
-    return tuple(rows)
+    step = Row(Table.STEP, request.name)
+    return tuple(replace(row, row=step) for row in rows)
 
 
 def _row(variant: Variant, event: Event) -> Evidence:

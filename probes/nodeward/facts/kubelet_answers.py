@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from nodeward.facts.listeners import Listener
-from nodeward.model import Fact, Params
+from nodeward.model import Evidence, Fact, Params, Row, Table
 
 PODS, UNHANDLED = "/pods", "/debug/pprof/"
 """A path that tells who may read, and one without a handler below a registered root: it passes
@@ -108,6 +108,12 @@ class Port:
     @property
     def timed_out(self) -> bool:
         return any(r.outcome == "timeout" for r in self.replies.values())
+
+    def evidence(self, path: str, reply: Reply, what: str = "") -> Evidence:
+        """What it answered to one request, with a row for the map of listeners."""
+        row = Row(Table.ANSWER, str(self.number), ((f"GET {path}", str(reply)),))
+        what = what or f"GET {path} on port {self.number}"
+        return Evidence(what, str(reply), str(self), row)
 
     def __str__(self) -> str:
         owners = {row.program or "an unknown program" for row in self.listeners}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from nodeward.facts.errors import ParseError
-from nodeward.model import Fact
+from nodeward.model import Evidence, Fact, Row, Table
 
 LISTEN = 0x0A  # TCP_LISTEN of include/net/tcp_states.h, as /proc/net/tcp prints it
 
@@ -36,6 +36,27 @@ class Listener:
     @property
     def wildcard(self) -> bool:
         return _reached(self.address).is_unspecified
+
+    @property
+    def reach(self) -> str:
+        """From where a connection can come, packet filters apart."""
+        if self.loopback:
+            return "this node"
+        if self.wildcard:
+            return "every address"
+        link = _reached(self.address).is_link_local
+        return f"{self.address}, on its link" if link else self.address
+
+    def evidence(self, what: str = "listens on") -> Evidence:
+        """The socket and its owner, with a row for the map of listeners."""
+        cells = {
+            "address": self.address,
+            "port": str(self.port),
+            "program": self.program or "",
+            "reach": self.reach,
+        }
+        row = Row(Table.LISTENER, str(self), tuple(cells.items()))
+        return Evidence(what, str(self), self.program or "", row)
 
     def __str__(self) -> str:
         host = f"[{self.address}]" if ":" in self.address else self.address

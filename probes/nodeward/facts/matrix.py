@@ -22,7 +22,16 @@ from nodeward.facts.metadata import (
     why_not,
 )
 from nodeward.facts.podnet import PodNetworks
-from nodeward.model import Absent, Evidence, Severity, Unreadable, Verdict, most
+from nodeward.model import (
+    Absent,
+    Evidence,
+    Row,
+    Severity,
+    Table,
+    Unreadable,
+    Verdict,
+    most,
+)
 
 SHOWN = 5
 """Pods named in a sentence; the evidence names more."""
@@ -154,11 +163,11 @@ def _families(found: Iterable[Cell]) -> str:
     return " and ".join(sorted({"IPv6" if cell.ipv6 else "IPv4" for cell in found}))
 
 
-Row = tuple[Place, tuple[Cell, ...]]
+Asked = tuple[Place, tuple[Cell, ...]]
 FINE = 2
 
 
-def _rank(row: Row, bad: Callable[[Cell], bool]) -> int:
+def _rank(row: Asked, bad: Callable[[Cell], bool]) -> int:
     """0 for a row with a bad cell, 1 for an unclear one, FINE for the rest."""
     place, found = row
     if any(bad(c) for c in found):
@@ -166,12 +175,23 @@ def _rank(row: Row, bad: Callable[[Cell], bool]) -> int:
     return 1 if place.problem or any(c.outcome in UNCLEAR for c in found) else FINE
 
 
-def _rows(rows: list[Row], bad: Callable[[Cell], bool]) -> list[Evidence]:
+def _rows(rows: list[Asked], bad: Callable[[Cell], bool]) -> list[Evidence]:
     """A line a network of pods, the worst first."""
     return [
-        Evidence(f"pod {place}", shown(found) or place.problem, f"network namespace {place.inode}")
+        Evidence(
+            f"pod {place}",
+            shown(found) or place.problem,
+            f"network namespace {place.inode}",
+            reach_row(f"pod {place}", found),
+        )
         for place, found in sorted(rows, key=lambda row: _rank(row, bad))
     ]
+
+
+def reach_row(place: str, found: Iterable[Cell]) -> Row:
+    """One place's row of the matrix: a column for each address of each endpoint."""
+    cells = tuple((f"{c.endpoint} {c.address}", str(c.outcome)) for c in found)
+    return Row(Table.REACH, place, cells)
 
 
 def shown(found: Iterable[Cell]) -> str:
@@ -183,7 +203,7 @@ def _beside(matrix: Matrix, kinds: Collection[Kind]) -> Iterator[Evidence]:
     """The host's own row, the pods that share it, and what was sent from each place."""
     cells = [c for c in matrix.host_cells if c.kind in kinds]
     if cells:
-        yield Evidence("host", shown(cells), "host network")
+        yield Evidence("host", shown(cells), "host network", reach_row("host", cells))
     elif isinstance(matrix.host, HostReach) and matrix.host.problem:
         yield Evidence("host", matrix.host.problem, "host network")
     elif isinstance(matrix.host, Unreadable):

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from nodeward.model.verdict import CheckId, Evidence, Finding, Remedy, Severity, Status
+from nodeward.model.verdict import CheckId, Evidence, Finding, Remedy, Row, Severity, Status
 
 JSON: TypeAlias = "Mapping[str, JSON] | list[JSON] | str | int | float | bool | None"
 
@@ -49,13 +49,24 @@ def finding_to_json(finding: Finding) -> dict[str, JSON]:
         "status": finding.status.value,
         "severity": finding.severity.value,
         "because": finding.because,
-        "evidence": [
-            {"what": e.what, "value": e.value, "source": e.source} for e in finding.evidence
-        ],
+        "evidence": [evidence_to_json(e) for e in finding.evidence],
     }
     if finding.remedy is not None:
         out["remedy"] = remedy_to_json(finding.remedy)
     out["mappings"] = {name: list(ids) for name, ids in finding.mappings.items()}
+    return out
+
+
+def evidence_to_json(evidence: Evidence) -> dict[str, JSON]:
+    """`row` only where the value has one."""
+    out: dict[str, JSON] = {
+        "what": evidence.what,
+        "value": evidence.value,
+        "source": evidence.source,
+    }
+    if evidence.row is not None:
+        row = evidence.row
+        out["row"] = {"table": str(row.table), "name": row.name, "cells": dict(row.cells)}
     return out
 
 
@@ -111,8 +122,20 @@ def finding_from_json(raw: object, where: str = "finding") -> Finding:
 def _evidence(raw: object, where: str) -> Evidence:
     data = _mapping(raw, where)
     return Evidence(
-        _text(data, "what", where), _text(data, "value", where), str(data.get("source", ""))
+        _text(data, "what", where),
+        _text(data, "value", where),
+        str(data.get("source", "")),
+        row_from_json(data.get("row")),
     )
+
+
+def row_from_json(raw: object) -> Row | None:
+    """None where there is none, or one of a form that we do not know: `value` says the same."""
+    match raw:
+        case {"table": str(table), "name": str(name), "cells": {**cells}}:
+            return Row(table, name, tuple((str(k), str(v)) for k, v in cells.items()))
+        case _:
+            return None
 
 
 def _remedy(raw: object, where: str) -> Remedy:
@@ -158,7 +181,7 @@ def posture_digest(findings: Iterable[Finding]) -> str:
     """Digest of what a posture says: check, status, severity, because and evidence of each finding.
 
     Agent and collector compute it alike, so that a heartbeat can say "nothing changed".
-    Remedies and mappings are left out: they follow from the catalogue.
+    Remedies and mappings are left out: they follow from the catalogue; rows, from the values.
     """
     rows = sorted(
         [

@@ -15,7 +15,6 @@ from nodeward.model.advice import help_for
 from nodeward.model.reading import Absent, Broken, Fact, Params, Readings, Seen, Unreadable
 from nodeward.model.verdict import (
     CheckId,
-    Evidence,
     Finding,
     Remedy,
     Severity,
@@ -197,9 +196,7 @@ def finding(rule: Check[...], verdict: Verdict) -> Finding:
         status=verdict.status,
         severity=verdict.severity or rule.severity,
         because=legible(verdict.because),
-        evidence=tuple(
-            Evidence(legible(e.what), legible(e.value), legible(e.source)) for e in verdict.evidence
-        ),
+        evidence=tuple(e.each(legible) for e in verdict.evidence),
         remedy=remedy
         and Remedy(legible(remedy.text), tuple(map(legible, remedy.steps)), legible(remedy.breaks)),
         mappings=rule.mappings,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NewType
@@ -41,6 +41,31 @@ class Severity(StrEnum):
         return 4 - list(Severity).index(self)
 
 
+class Table(StrEnum):
+    """What a reader may draw from evidence. A reader that does not know one leaves it out."""
+
+    REACH = "reach"
+    """A place in the network by the endpoints asked from there; the cells are outcomes."""
+    LISTENER = "listener"
+    """A listening socket: address, port, program, and from where it can be reached."""
+    ANSWER = "answer"
+    """A port that was asked without credentials; the cells are what it answered, by request."""
+    ENDS = "ends"
+    """A certificate: the day it ends, whether it is in use, and who renews it."""
+    STEP = "step"
+    """A step on the way from a request to the module that it loads, or to what stops it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An evidence as a row of a table: the same that `value` says, in parts, so that whoever draws
+    it need not take sentences to pieces. It says nothing that `value` and `source` do not."""
+
+    table: Table | str
+    name: str
+    cells: tuple[tuple[str, str], ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """One value seen, and where: `source` is a path with line, a flag, a port, a kernel interface.
@@ -52,6 +77,16 @@ class Evidence:
     what: str
     value: str
     source: str = ""
+    row: Row | None = None
+
+    def each(self, safe: Callable[[str], str]) -> Evidence:
+        """The same with every text of it made safe in some way."""
+        row = self.row and Row(
+            self.row.table,
+            safe(self.row.name),
+            tuple((safe(k), safe(v)) for k, v in self.row.cells),
+        )
+        return Evidence(safe(self.what), safe(self.value), safe(self.source), row)
 
 
 LONGEST_TEXT = 4000

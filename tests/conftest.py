@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+import commit_seed
 import kubeadm_tree
 
 settings.register_profile(
@@ -30,6 +31,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def update_goldens(pytestconfig: pytest.Config) -> bool:
     """Whether to write the goldens anew instead of comparing with them."""
     return bool(pytestconfig.getoption("--update-goldens"))
+
+
+def pytest_report_header() -> str:
+    """The seeds with which this very run can be repeated."""
+    name, short, long = commit_seed.VARIABLE, commit_seed.seed(), commit_seed.fresh()
+    return f"generated from {name}={short}; the long tier from {name}={long}"
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,25 +1,22 @@
 """What nodeward foretells inside a guest is what the guest's kernel then does.
 
-Twelve scenarios in every run, made fresh from one of the seeds below by chance; the long tier has
-sixty, from any seed. A failure shows its seed, and NODEWARD_SEED repeats it.
+Twelve scenarios in every run, made fresh from a seed that each commit has of its own; the long tier
+has sixty, from a new seed each time. A failure and the header of the run show the seed, and
+NODEWARD_SEED repeats it.
 """
 
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
 import pytest
 
+from commit_seed import VARIABLE, fresh, seed
 from guest import Guest, build, missing
 from module_scenarios import Scenario, alias, install_loads, nothing, scenarios, softdep
-
-PROVED = (*range(1, 11), *range(101, 107))
-"""Seeds that were played through when the scenarios were last changed. A change that nodeward gets
-wrong fails on them as on any; what no seed has shown yet is for the long tier to find."""
 
 pytestmark = [
     pytest.mark.timeout(1200),
@@ -60,13 +57,9 @@ def play(guest: Guest, scenario: Scenario) -> list[str]:
     ]
 
 
-def seed_of(chosen: int) -> int:
-    return int(os.environ.get("NODEWARD_SEED", chosen))
-
-
-def compare(guest: Guest, image: Path, seed: int, count: int) -> None:
+def compare(guest: Guest, image: Path, chosen: int, count: int) -> None:
     wrong = []
-    for scenario in scenarios(seed, count):
+    for scenario in scenarios(chosen, count):
         if scenario.command_line:
             other = Guest(image, scenario.command_line)
             try:
@@ -79,30 +72,29 @@ def compare(guest: Guest, image: Path, seed: int, count: int) -> None:
             found = play(guest, scenario)
         if found:
             wrong.append((scenario, found))
-    assert not wrong, f"NODEWARD_SEED={seed}: {wrong}"
+    assert not wrong, f"{VARIABLE}={chosen}: {wrong}"
 
 
 def test_twelve_configurations_do_what_was_foretold(guest: Guest, image: Path) -> None:
-    compare(guest, image, seed_of(secrets.choice(PROVED)), 12)
+    compare(guest, image, seed(), 12)
 
 
 @pytest.mark.long
 def test_sixty_configurations_do_what_was_foretold(guest: Guest, image: Path) -> None:
-    compare(guest, image, seed_of(secrets.randbelow(10**6)), 60)
+    compare(guest, image, fresh(), 60)
 
 
 @pytest.mark.parametrize("shape", [nothing, alias, softdep, install_loads])
 def test_the_fix_really_blocks(guest: Guest, shape: Callable[[Random], Scenario]) -> None:
     """The files that nodeward proposes for DCCP and SCTP, written over a configuration that
     redirects, cancels or loads, keep them out of a real kernel."""
-    seed = seed_of(secrets.choice(PROVED))
-    files = {} if shape is nothing else shape(Random(seed)).files
+    files = {} if shape is nothing else shape(Random(seed())).files
     guest.load("up")
     guest.ask("put", files, {})
     lines = [guest.ask("mend", component) for component in ("dccp", "sctp")]
     rows = guest.ask("scenario", {}, {}, [], ["sock4-dccp", "sock6-dccp", "sock4-sctp"])
-    assert all(lines), (seed, files)
-    assert [row["did"]["ok"] for row in rows] == [False, False, False], (seed, files, lines, rows)
+    assert all(lines), (seed(), files)
+    assert [row["did"]["ok"] for row in rows] == [False, False, False], (seed(), files, lines, rows)
 
 
 def test_a_module_that_loads_is_heard(guest: Guest) -> None:

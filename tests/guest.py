@@ -39,7 +39,7 @@ IMPORTS = (
     "base64, ctypes, errno, gzip, json, os, shutil, socket, subprocess, termios, traceback, tty,"
     " encodings.latin_1, encodings.ascii, zlib,"
     " nodeward.host, nodeward.probes.kernel_modules, nodeward.checks.modules,"
-    " nodeward.checks.module_state, nodeward.agent.netlink"
+    " nodeward.agent.netlink"
 )
 
 

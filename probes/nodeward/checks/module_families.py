@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
 
 from nodeward.checks.module_terms import (
+    DARK,
+    MAPPINGS,
+    NO_KERNEL,
     SOURCES,
     blocking,
     example_node,
@@ -14,7 +15,7 @@ from nodeward.checks.module_terms import (
     verdict,
 )
 from nodeward.facts.exposure import expose
-from nodeward.facts.kernel_guards import PodSeccomp, UserNamespaces
+from nodeward.facts.kernel_guards import UserNamespaces
 from nodeward.facts.kernel_modules import KernelModules
 from nodeward.facts.module_requests import (
     ALGIF,
@@ -23,15 +24,12 @@ from nodeward.facts.module_requests import (
     LEGACY,
     RDS,
     TIPC,
-    USERNS,
     VSOCK,
     Component,
 )
 from nodeward.model import (
-    Absent,
     Check,
     Example,
-    Params,
     Severity,
     Source,
     Status,
@@ -40,10 +38,7 @@ from nodeward.model import (
     check,
 )
 
-MAPPINGS = {"sac": ["kernel-modules"], "nsa-cisa-1.2": ["WN"]}
 OPEN = UserNamespaces(1000)
-DARK = Example(Status.UNKNOWN, Unreadable("/proc/modules", "EACCES"), "could not look")
-NO_KERNEL = Example(Status.UNKNOWN, KernelModules(live=False), "no kernel in the tree")
 
 
 def _module(name: str, folder: str = "net") -> str:
@@ -331,97 +326,4 @@ def filesystems(node: KernelModules, userns: UserNamespaces | Unreadable) -> Ver
         _unused(node, FILESYSTEMS),
         userns,
         "a process in a user namespace can load",
-    )
-
-
-NF_ALIAS, NF_DEP = "alias nfnetlink-subsys-10 nf_tables\n", _module("nf_tables")
-
-
-@dataclass(frozen=True, slots=True)
-class UsernsParams(Params):
-    """`allowed`: modules of this family that the node needs (a CNI's)."""
-
-    section: ClassVar[tuple[str, ...]] = ("checks", "kernel.module.userns-vectors")
-
-    allowed: tuple[str, ...] = ()
-
-
-@check(
-    "kernel.module.userns-vectors",
-    title="Pods cannot reach the modules behind CAP_NET_ADMIN through a user namespace",
-    why="In a user namespace of its own a process has CAP_NET_ADMIN, and with it nf_tables, traffic"
-    " control and virtual interfaces: most of the kernel's recent flaws that give root. It takes"
-    " user namespaces, the modules, and a pod without a seccomp filter.",
-    severity=Severity.MEDIUM,
-    remedy=blocking("nf_tables"),
-    sources=(
-        *SOURCES,
-        Source("user_namespaces(7)", "https://man7.org/linux/man-pages/man7/user_namespaces.7.html"),
-        Source("Kubernetes: seccomp", "https://kubernetes.io/docs/tutorials/security/seccomp/"),
-    ),
-    mappings=MAPPINGS,
-    examples=(
-        Example(
-            Status.FAIL,
-            (example_node("", NF_ALIAS, NF_DEP), UserNamespaces(1000), PodSeccomp(("web/a",), 3)),
-            "user namespaces, nf_tables, and a pod without seccomp",
-        ),
-        Example(
-            Status.PASS,
-            (example_node("", NF_ALIAS, NF_DEP), UserNamespaces(0), PodSeccomp(("web/a",), 3)),
-            "no user namespaces",
-        ),
-        Example(
-            Status.PASS,
-            (example_node("", NF_ALIAS, NF_DEP), UserNamespaces(1000), PodSeccomp((), 3)),
-            "every pod has a seccomp filter",
-        ),
-        Example(
-            Status.PASS,
-            (example_node("install nf_tables /bin/false\n", NF_ALIAS, NF_DEP),
-             UserNamespaces(1000), PodSeccomp(("web/a",), 3)),
-            "none of the modules can be loaded",
-        ),
-        Example(
-            Status.UNKNOWN,
-            (example_node("", NF_ALIAS, NF_DEP), UserNamespaces(1000),
-             Unreadable("PodSeccomp", "offline")),
-            "the pods cannot be seen",
-        ),
-        Example(
-            Status.UNKNOWN,
-            (Unreadable("/proc/modules", "EACCES"), UserNamespaces(1000), PodSeccomp((), 3)),
-            "the modules cannot be seen",
-        ),
-    ),
-)  # fmt: skip
-def userns_vectors(
-    node: KernelModules,
-    userns: UserNamespaces | Unreadable,
-    pods: PodSeccomp | Absent | Unreadable,
-    p: UsernsParams,
-) -> Verdict:
-    closed = userns.closed if isinstance(userns, UserNamespaces) else ""
-    if closed:
-        return Verdict.passed(f"no user namespace without rights: {closed}")
-    wanted = [c for c in USERNS if c.name not in p.allowed]
-    judged = group(node, "userns", wanted, "a process in a user namespace reaches")
-    if judged.status is not Status.FAIL:
-        return judged
-    if isinstance(pods, Unreadable):
-        return Verdict.unknown(f"{judged.because}; which pods have seccomp: {pods.error}")
-    if isinstance(pods, Absent) or (pods.complete and not pods.looked_at):
-        return Verdict.passed("no pod runs here that could use them")
-    if not pods.unconfined:
-        if not pods.complete:
-            return Verdict.unknown(f"{judged.because}; some pods cannot be seen")
-        return Verdict.passed(
-            f"all {pods.looked_at} processes of pods looked at have a seccomp filter,"
-            " which keeps them from making a user namespace"
-        )
-    return Verdict.failed(
-        f"pods without seccomp ({', '.join(pods.unconfined[:5])}) can make a user namespace;"
-        f" {judged.because}",
-        *judged.evidence,
-        remedy=judged.remedy,
     )

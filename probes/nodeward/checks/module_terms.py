@@ -13,9 +13,12 @@ from nodeward.facts.module_fix import FOLDER, file_name, fix
 from nodeward.facts.module_requests import Component
 from nodeward.model import (
     Evidence,
+    Example,
     Remedy,
     Severity,
     Source,
+    Status,
+    Unreadable,
     Verdict,
     most,
 )
@@ -46,7 +49,15 @@ HOW = """From a socket to a verdict:
 7. The verdict is fail when {what} is inserted for one of the requests, or is in the kernel already.
 
 Every step that counted on this host is in the finding's evidence, with its file and line."""
+SYSCTL = Source(
+    "Linux, Documentation/admin-guide/sysctl/kernel.rst",
+    "https://docs.kernel.org/admin-guide/sysctl/kernel.html",
+)
 SOURCES = (KUBERNETES, MODPROBE_D, KMOD_C)
+MAPPINGS = {"sac": ["kernel-modules"], "nsa-cisa-1.2": ["WN"]}
+LOGGED = {"sac": ["kernel-modules"], "nsa-cisa-1.2": ["AL"]}
+DARK = Example(Status.UNKNOWN, Unreadable("/proc/modules", "EACCES"), "could not look")
+NO_KERNEL = Example(Status.UNKNOWN, KernelModules(live=False), "no kernel in the tree")
 
 
 def verdict(node: KernelModules, component: Component, exposure: Exposure) -> Verdict:

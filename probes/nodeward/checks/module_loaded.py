@@ -1,0 +1,140 @@
+"""What is in the kernel now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import ClassVar
+
+from nodeward.checks.module_terms import DARK, LOGGED, SOURCES, example_node
+from nodeward.checks.modules import SctpParams
+from nodeward.facts.kernel_modules import KernelModules
+from nodeward.facts.module_requests import LEGACY, SCTP, UNWANTED
+from nodeward.model import Evidence, Example, Params, Remedy, Severity, Status, Verdict, check, most
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedParams(Params):
+    """`allowed`: modules that may be loaded on this node though no ordinary node has them."""
+
+    section: ClassVar[tuple[str, ...]] = ("checks", "kernel.module.already-loaded")
+
+    allowed: tuple[str, ...] = ()
+
+
+@check(
+    "kernel.module.already-loaded",
+    title="No unwanted module is loaded",
+    why="Once a module is in the kernel, no rule of modprobe.d matters: every process that seccomp"
+    " lets make the socket can use it, until the next boot.",
+    severity=Severity.HIGH,
+    remedy=Remedy(
+        "Find out who loaded it, keep it out with a rule of modprobe.d, and reboot: a protocol's"
+        " module holds itself and cannot be unloaded.",
+        ("reboot",),
+    ),
+    sources=SOURCES,
+    mappings=LOGGED,
+    examples=(
+        Example(Status.PASS, example_node(held=("overlay",)), "none of them is loaded"),
+        Example(Status.FAIL, example_node(loaded=("dccp_ipv4",)), "DCCP is loaded"),
+        Example(
+            Status.PASS,
+            (example_node(loaded=("sctp",)), LoadedParams(), SctpParams(wanted=True)),
+            "SCTP is loaded, and the operator says that it is used",
+        ),
+        Example(
+            Status.PASS, (example_node(loaded=("can",)), LoadedParams(("can",))), "it is allowed"
+        ),
+        Example(Status.UNKNOWN, replace(example_node(), loaded=None), "/proc/modules is missing"),
+        DARK,
+    ),
+)
+def already_loaded(node: KernelModules, p: LoadedParams, sctp: SctpParams) -> Verdict:
+    if node.loaded is None:
+        return Verdict.unknown("could not see what is loaded")
+    allowed = {*p.allowed, *(SCTP.modules if sctp.wanted else ())}
+    unwanted = {m: c for c in UNWANTED for m in c.modules if m != "diag"}
+    found = [m for m in node.loaded if m.name in unwanted and m.name not in allowed]
+    if not found:
+        note = "; ".join(a for a in node.assumed if "loaded" in a)
+        return Verdict.passed(
+            f"none of {len(unwanted)} unwanted modules is loaded" + (f" ({note})" if note else "")
+        )
+    only_old = all(unwanted[m.name] in LEGACY for m in found)
+    return Verdict.failed(
+        f"loaded: {', '.join(m.name for m in found)}",
+        *most([Evidence("loaded module", f"{m.name}, {m.references} users", "/proc/modules")
+               for m in found]),
+        severity=Severity.MEDIUM if only_old else None,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class LoadEventParams(Params):
+    """`baseline`: what the node had loaded when it was last looked over; empty: none was taken.
+    `allowed`: what may come besides, names or patterns of a CNI's or driver's modules."""
+
+    section: ClassVar[tuple[str, ...]] = ("checks", "kernel.module.load-event")
+
+    baseline: tuple[str, ...] = ()
+    allowed: tuple[str, ...] = ()
+
+
+@check(
+    "kernel.module.load-event",
+    title="No module was loaded that the node's baseline does not have",
+    why="A module that appears on a running node was asked for by somebody: often an exploit's"
+    " first step.",
+    severity=Severity.MEDIUM,
+    remedy=Remedy(
+        "Find out which process asked for it, and add it to the baseline if it is meant.",
+        ("journalctl -k --grep 'module|taint'",),
+    ),
+    sources=SOURCES,
+    mappings=LOGGED,
+    examples=(
+        Example(
+            Status.PASS,
+            (example_node(held=("overlay",)), LoadEventParams(("overlay",))),
+            "all that is loaded is in the baseline",
+        ),
+        Example(
+            Status.FAIL,
+            (example_node(held=("overlay", "sctp")), LoadEventParams(("overlay",))),
+            "sctp came after the baseline",
+        ),
+        Example(
+            Status.PASS,
+            (example_node(held=("overlay", "sctp")), LoadEventParams(("overlay",), ("sctp",))),
+            "it may come",
+        ),
+        Example(
+            Status.PASS,
+            (example_node(held=("overlay", "nft_ct")), LoadEventParams(("overlay",), ("nft_*",))),
+            "its like may come",
+        ),
+        Example(Status.NOT_APPLICABLE, example_node(held=("overlay",)), "no baseline is set"),
+        Example(
+            Status.UNKNOWN,
+            (replace(example_node(), loaded=None), LoadEventParams(("overlay",))),
+            "/proc/modules is missing",
+        ),
+        DARK,
+    ),
+)
+def load_event(node: KernelModules, p: LoadEventParams) -> Verdict:
+    if not p.baseline:
+        return Verdict.not_applicable("no baseline is set under checks:kernel.module.load-event")
+    if node.loaded is None:
+        return Verdict.unknown("could not see what is loaded")
+    known = {n.replace("-", "_") for n in p.baseline}
+    patterns = [n.replace("-", "_") for n in p.allowed]
+    fresh = [m for m in node.loaded if m.name not in known]
+    fresh = [m for m in fresh if not any(fnmatchcase(m.name, n) for n in patterns)]
+    if not fresh:
+        return Verdict.passed(f"all {len(node.loaded)} loaded modules are in the baseline")
+    return Verdict.failed(
+        f"loaded since the baseline: {', '.join(m.name for m in fresh[:10])}",
+        *most([Evidence("new module", m.name, "/proc/modules") for m in fresh]),
+    )

@@ -1,0 +1,135 @@
+"""Which lines of modprobe.d do not do what their author believed."""
+
+from __future__ import annotations
+
+from nodeward.checks.module_terms import (
+    DARK,
+    DCCP_ALIAS,
+    DCCP_DEP,
+    MAPPINGS,
+    NO_KERNEL,
+    SCTP_ALIAS,
+    SCTP_DEP,
+    SOURCES,
+    example_node,
+)
+from nodeward.facts.errors import ParseError
+from nodeward.facts.exposure import BAD, expose
+from nodeward.facts.kernel_modules import KernelModules
+from nodeward.facts.modprobe_conf import Entry
+from nodeward.facts.modprobe_effect import Useless, useless
+from nodeward.facts.module_requests import COMPONENTS
+from nodeward.model import Evidence, Example, Remedy, Severity, Status, Verdict, check, most
+
+
+def _lines(node: KernelModules) -> tuple[list[Useless], list[Useless]]:
+    """Lines that are without effect however this host's modprobe collects its files, and those
+    of which it depends on that."""
+    every = [useless(node, variant) for variant in node.variants()]
+    common = set.intersection(*(set(lines) for lines in every)) if every else set()
+    lines = list(dict.fromkeys(line for one in every for line in one))
+    return [x for x in lines if x in common], [x for x in lines if x not in common]
+
+
+def _weight(node: KernelModules, line: Useless) -> tuple[bool, str]:
+    """First what was to keep out something that can still come in."""
+    mine = [c for c in COMPONENTS if set(c.modules) & set(line.modules)]
+    open_ = any(expose(node, c).state in BAD for c in mine)
+    return (not open_, line.place)
+
+
+@check(
+    "kernel.module.rule-ineffective",
+    title="Every blacklist and install line really takes effect",
+    why="A line that kmod throws away, or that it takes and that keeps nothing out, is worse than"
+    " none: somebody relies on it. `blacklist dccp`, the Kubernetes page's own example, is one.",
+    severity=Severity.HIGH,
+    remedy=Remedy(
+        "Write each line as the finding shows it, and look again.",
+        ("nodeward scan --check 'kernel.module.*'",),
+    ),
+    sources=SOURCES,
+    mappings=MAPPINGS,
+    examples=(
+        Example(
+            Status.FAIL,
+            example_node("blacklist dccp\n", DCCP_ALIAS, DCCP_DEP),
+            "`blacklist dccp`: it comes as a dependency",
+        ),
+        Example(
+            Status.FAIL,
+            example_node("blacklist sctp\r\n", SCTP_ALIAS, SCTP_DEP),
+            "a carriage return is part of the name",
+        ),
+        Example(
+            Status.FAIL,
+            example_node(
+                alias=SCTP_ALIAS,
+                dep=SCTP_DEP,
+                entries=(Entry("/etc/modprobe.d/sctp.cfg", data=b"blacklist sctp\n"),),
+            ),
+            "a file whose name does not end in .conf is not read",
+        ),
+        Example(
+            Status.FAIL,
+            example_node("Install sctp /bin/false\n", SCTP_ALIAS, SCTP_DEP),
+            "a capital letter",
+        ),
+        Example(
+            Status.PASS,
+            example_node("blacklist sctp\ninstall dccp /bin/false\n", DCCP_ALIAS + SCTP_ALIAS,
+                         DCCP_DEP + SCTP_DEP),
+            "every line does what it says",
+        ),
+        Example(Status.NOT_APPLICABLE, example_node("", SCTP_ALIAS, SCTP_DEP), "there is no rule"),
+        NO_KERNEL,
+        DARK,
+    ),
+)  # fmt: skip
+def rule_ineffective(node: KernelModules) -> Verdict:
+    if not node.kernels:
+        return Verdict.unknown("offline: there is no kernel in this tree to hold the rules against")
+    unread = [e for e in node.entries if e.data is None and e.error]
+    try:
+        sure, doubtful = _lines(node)
+        found = sorted(sure, key=lambda line: _weight(node, line))
+        rules = _count(node)
+    except ParseError as exc:
+        return Verdict.unknown(f"an index of the modules is damaged: {exc}")
+    if not found:
+        if unread:
+            return Verdict.unknown(f"could not read {unread[0].path}: {unread[0].error}")
+        if doubtful:
+            first = doubtful[0]
+            return Verdict.unknown(
+                f"it depends on kmod's version whether {first.text!r} in {first.place} has an"
+                f" effect: {first.why}",
+                *most([_evidence(line) for line in doubtful]),
+            )
+        if not rules:
+            return Verdict.not_applicable("no line of modprobe.d keeps a module out")
+        return Verdict.passed(f"all {rules} blacklist and install lines take effect")
+    worst = found[0]
+    serious = not _weight(node, worst)[0]
+    return Verdict.failed(
+        f"{len(found)} of the lines about modules have no effect; {worst.text!r} in {worst.place}:"
+        f" {worst.why}",
+        *most([_evidence(line) for line in found]),
+        severity=None if serious else Severity.LOW,
+        remedy=Remedy(
+            "; ".join(f"{x.place}: {x.instead}" for x in found[:5] if x.instead)
+            or "Take the lines away: nothing can make them work.",
+        ),
+    )
+
+
+def _count(node: KernelModules) -> int:
+    return max(
+        len([r for r in v.conf.rules if r.kind in ("blacklist", "install")])
+        for v in node.variants()
+    )
+
+
+def _evidence(line: Useless) -> Evidence:
+    instead = f"; instead: {line.instead}" if line.instead else ""
+    return Evidence("line without effect", f"{line.text[:200]} ({line.why}{instead})", line.place)

@@ -92,3 +92,33 @@ make_venv() {
 venv_stamp() {
   { "$VENV/bin/python" --version && cat pyproject.toml && pwd; } 2>&1 | sha256sum
 }
+
+# debian_tree SUITE TARGET [OPTION...]: a minimal root file system of this release of Debian or
+# Ubuntu, for mmdebstrap's options. DEBIAN_MIRROR names another place than Debian's own.
+debian_tree() {
+  local suite=$1 target=$2
+  shift 2
+  case $suite in
+    jammy | noble) set -- --components=main,universe --keyring="$(ubuntu_keyring)" "$@" "$suite" "$target" ;;
+    *) set -- "$@" "$suite" "$target" ${DEBIAN_MIRROR:+"$DEBIAN_MIRROR"} ;;
+  esac
+  mmdebstrap --mode=root --variant=minbase \
+    --aptopt='Acquire::Languages "none"' --aptopt='Acquire::Retries "5"' "$@"
+}
+
+# Debian 12 does not have Ubuntu's keys. They come from Ubuntu, and must be those that are known:
+# 790BC7277767219C42C86F933B4FE6ACC0B21F32, F6ECB3762474EDA9D21B7022871920D1991BC93C.
+ubuntu_keyring() {
+  local keys=$PWD/.cache/ubuntu-archive-keyring.gpg tree
+  if [ ! -f "$keys" ]; then
+    tree=$(mktemp -d)
+    mmdebstrap --quiet --mode=root --variant=extract --include=ubuntu-keyring --setup-hook='
+      sed -i "s/^deb /deb [trusted=yes] /" "$1"/etc/apt/sources.list' noble "$tree" >&2
+    cp "$tree/usr/share/keyrings/ubuntu-archive-keyring.gpg" "$keys.new"
+    rm -rf "$tree"
+    echo "80a36b0a6de2f69f49d2df75ef473ccde121e9e190b9ea01d20a4f63778d5c31  $keys.new" |
+      sha256sum --check --quiet >&2
+    mv "$keys.new" "$keys"
+  fi
+  echo "$keys"
+}

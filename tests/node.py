@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-TREE = ROOT / ".cache" / "node"
+TREE = ROOT / ".cache" / os.environ.get("NODEWARD_NODE_TREE", "node")
 BOOT_S = 90.0
 
 

@@ -1,6 +1,7 @@
 """What the tests of the Debian package start from."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from node import ROOT, TREE, Node, boot
+from package import builds
 
 
 @pytest.fixture(scope="session")
@@ -33,12 +35,25 @@ def provision(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that every node sees as /media."""
+    return tmp_path_factory.mktemp("shelf")
+
+
+@pytest.fixture(scope="session")
+def older_deb(shelf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package as a build before this one, in /media."""
+    return Path(shutil.copy(builds.older(tmp_path_factory.mktemp("older")), shelf))
+
+
 @pytest.fixture
-def bare_node(deb: Path, provision: Path, tmp_path: Path) -> Iterator[Node]:
+def bare_node(deb: Path, shelf: Path, provision: Path, tmp_path: Path) -> Iterator[Node]:
     """A booted node with the package in /mnt, not installed; in /opt the provisioning scripts."""
     if not TREE.is_dir() and os.environ.get("CI") != "true":
         pytest.skip("script/node-tree makes the node")
-    with boot(tmp_path, binds={deb.parent: "/mnt", provision: "/opt"}) as node:
+    binds = {deb.parent: "/mnt", shelf: "/media", provision: "/opt"}
+    with boot(tmp_path, binds=binds) as node:
         yield node
 
 

@@ -1,7 +1,6 @@
 """The agent as the package's service on a node that has booted, and a real collector beside it."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import yaml
@@ -90,19 +89,6 @@ def test_a_bad_file_keeps_the_old_settings(served: Node, centre: Centre, name: s
     served.sh("systemctl reload nodeward-agent")
     served.until("journalctl --sync; journalctl -u nodeward-agent | grep -q lokks")
     assert served.sh("systemctl is-active nodeward-agent; " + PID) == f"active\n{before}"
-
-
-def test_an_upgrade_restarts_it_as_the_same_node(
-    served: Node, centre: Centre, name: str, deb: Path
-) -> None:
-    before = served.sh(PID)
-    key = served.sh("sha256sum /var/lib/nodeward/identity/key")
-    served.sh(f"rm /etc/nodeward/credentials/join-token; dpkg -i /mnt/{deb.name}")
-    served.until("systemctl is-active nodeward-agent")
-    assert served.sh(PID) != before
-    assert served.sh("sha256sum /var/lib/nodeward/identity/key") == key
-    served.until(f"test $({PID}) != 0")
-    centre.until(name, "agent.sandbox", "pass")
 
 
 def test_a_sealed_node_is_idle_and_then_a_node_of_its_own(served: Node) -> None:

@@ -93,7 +93,9 @@ class State:
             vec = bytearray(self.vec)
             for rule, value in values.items():
                 vec[self.index[rule]] = value
-            return State(self.rules, bytes(vec))
+            out = State(self.rules, bytes(vec))
+            out.__dict__.update(index=self.index, layout=self.layout)  # what a cached_property does
+            return out
         return State.of(self.values() | dict(values))
 
     @cached_property
@@ -140,6 +142,8 @@ EMPTY: Final = State((), b"")
 def differences(old: State, new: State) -> list[tuple[int, int, int]]:
     """(check, old value, new value) where they differ, by check."""
     if old.rules == new.rules:
+        if old.vec == new.vec:
+            return []
         both = zip(old.rules, old.vec, new.vec, strict=True)
         return [(rule, a, b) for rule, a, b in both if a != b]
     before, after = old.values(), new.values()

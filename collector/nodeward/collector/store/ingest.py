@@ -13,12 +13,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Table, bindparam, select, update
+import msgspec
+from sqlalchemy import Connection, select, update
 
 from nodeward.collector.db import tables as t
 from nodeward.collector.db.engine import insert
 from nodeward.collector.posture import EMPTY, State, differences, pack
 from nodeward.collector.problem import Problem
+from nodeward.collector.store.bulk import Row, bulk
 from nodeward.collector.store.names import Names, Platform
 from nodeward.collector.wire import ReportIn, digest_bytes
 
@@ -26,8 +28,7 @@ Outcome = Literal["stored", "same", "send-full", "old", "conflict"]
 KINDS = {"full": 0, "delta": 1}
 
 
-@dataclass(frozen=True)
-class Incoming:
+class Incoming(msgspec.Struct, frozen=True, gc=False):
     """A report that is authentic (or will be verified before it is folded) and well-formed.
 
     `node` comes from the credential. `sha` is of the JSON, so that compressing it anew does not
@@ -46,7 +47,7 @@ class Incoming:
     skew_ms: int
 
 
-@dataclass
+@dataclass(slots=True)
 class _Node:
     """A posture row as the transaction goes on."""
 
@@ -69,9 +70,9 @@ class _Work:
     """What a group comes to."""
 
     outcomes: list[Outcome] = field(default_factory=list)
-    reports: list[dict[str, Any]] = field(default_factory=list)
+    reports: list[Row] = field(default_factory=list)
     boots: list[dict[str, Any]] = field(default_factory=list)
-    changes: list[dict[str, Any]] = field(default_factory=list)
+    changes: list[Row] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
     clones: set[str] = field(default_factory=set)
 
@@ -99,27 +100,23 @@ def ingest(connection: Connection, names: Names, jobs: Sequence[Incoming]) -> li
 
 
 def _lock(connection: Connection, names: Names, ids: set[int]) -> dict[int, _Node]:
-    p = t.posture.c
-    query = select(p.node, p.cluster, p.set, p.boot, p.seq, p.digest, p.first_at, p.platform).where(
-        p.node.in_(sorted(ids))
-    )
-    rows = connection.execute(query.order_by(p.node).with_for_update()).all()
-    states = names.states(connection, {row.set for row in rows if row.set is not None})
+    rows = bulk(connection).held(sorted(ids))
+    states = names.states(connection, {row[2] for row in rows if row[2] is not None})
     out = {}
-    for row in rows:
-        state = EMPTY if row.set is None else states[row.set]
-        out[row.node] = _Node(
-            node=row.node,
-            cluster=row.cluster,
-            set=row.set,
-            boot=row.boot,
-            seq=-1 if row.seq is None else row.seq,
-            digest=row.digest,
-            first_at=row.first_at,
-            platform=row.platform,
+    for node, cluster, set_id, boot, seq, digest, first_at, platform in rows:
+        state = EMPTY if set_id is None else states[set_id]
+        out[node] = _Node(
+            node=node,
+            cluster=cluster,
+            set=set_id,
+            boot=boot,
+            seq=-1 if seq is None else seq,
+            digest=digest,
+            first_at=first_at,
+            platform=platform,
             state=state,
             before=state,
-            new=row.set is None,
+            new=set_id is None,
         )
     return out
 
@@ -177,27 +174,26 @@ def _take(node: _Node, job: Incoming, names: Names, work: _Work) -> None:
         node.first_at = job.at  # the first posture is no change
     else:
         work.changes += (
-            {"at": job.at, "node": node.node, "rule": rule, "old": a, "new": b}
-            for rule, a, b in differences(old, node.state)
+            (job.at, node.node, rule, a, b) for rule, a, b in differences(old, node.state)
         )
     if node.boot != report.boot:
         work.boots.append({"node": node.node, "boot": report.boot, "at": job.at})
     node.boot, node.seq, node.digest = report.boot, report.seq, digest_bytes(report.digest)
     node.job = job
     work.reports.append(
-        {
-            "node": node.node,
-            "boot": report.boot,
-            "seq": report.seq,
-            "agent": job.agent,
-            "at": job.at,
-            "kind": KINDS[report.kind],
-            "sha": job.sha,
-            "signed_at": job.signed_at,
-            "signature": job.signature,
-            "verified": int(job.verified),
-            "body": job.sent,
-        }
+        (
+            node.node,
+            report.boot,
+            report.seq,
+            job.agent,
+            job.at,
+            KINDS[report.kind],
+            job.sha,
+            job.signed_at,
+            job.signature,
+            int(job.verified),
+            job.sent,
+        )
     )
 
 
@@ -221,29 +217,20 @@ def security_event(
     }
 
 
-_POSTURE = (
-    update(t.posture)
-    .where(t.posture.c.node == bindparam("of_node"))
-    .values({c: bindparam(f"new_{c}") for c in (
-        "set", "platform", "score", "boot", "seq", "digest", "first_at", "report_at", "seen_at",
-        "skew_ms",
-    )})
-)  # fmt: skip
-
-
 def _write(connection: Connection, names: Names, nodes: Sequence[_Node], work: _Work) -> None:
+    rows = bulk(connection)
     if nodes:
         sets = names.set_ids(connection, [node.state for node in nodes])
-        for row in nodes:
-            row.set = sets[row.state.digest]
-        connection.execute(_POSTURE, [_posture_row(connection, names, node) for node in nodes])
+        for node in nodes:
+            node.set = sets[node.state.digest]
+        rows.postures([_posture_row(connection, names, node) for node in nodes])
         count(connection, _moves(nodes), Counter(n.cluster for n in nodes if n.new))
     if work.reports:
-        connection.execute(t.report.insert(), work.reports)
+        rows.reports(work.reports)
     if work.boots:
         connection.execute(insert(connection, t.boot).on_conflict_do_nothing(), work.boots)
     if work.changes:
-        connection.execute(t.change.insert(), work.changes)
+        rows.changes(work.changes)
     if work.events:
         connection.execute(t.security_event.insert(), work.events)
     if work.clones:
@@ -254,7 +241,7 @@ def _write(connection: Connection, names: Names, nodes: Sequence[_Node], work: _
         connection.execute(quarantine.values(status="quarantined", changed_at=at))
 
 
-def _posture_row(connection: Connection, names: Names, node: _Node) -> dict[str, Any]:
+def _posture_row(connection: Connection, names: Names, node: _Node) -> Row:
     job = node.job
     assert job is not None
     report = job.report
@@ -262,19 +249,19 @@ def _posture_row(connection: Connection, names: Names, node: _Node) -> dict[str,
     if report.kind == "full" or platform is None:
         kind = Platform.of(report.inventory, report.agent.version, report.agent.catalog)
         platform = names.platform_id(connection, kind)
-    return {
-        "of_node": node.node,
-        "new_set": node.set,
-        "new_platform": platform,
-        "new_score": node.state.score,
-        "new_boot": node.boot,
-        "new_seq": node.seq,
-        "new_digest": node.digest,
-        "new_first_at": node.first_at,
-        "new_report_at": job.at,
-        "new_seen_at": job.at,
-        "new_skew_ms": job.skew_ms,
-    }
+    return (
+        node.set,
+        platform,
+        node.state.score,
+        node.boot,
+        node.seq,
+        node.digest,
+        node.first_at,
+        job.at,
+        job.at,
+        job.skew_ms,
+        node.node,
+    )
 
 
 def _moves(nodes: Iterable[_Node]) -> Counter[tuple[int, int, int]]:
@@ -311,27 +298,15 @@ def count(
         totals[0, cluster, value] += many
     for cluster, many in nodes.items():
         totals[0, cluster, 0] += many
-    _add(connection, t.counter, moves)
-    _add(connection, t.total, totals)
+    _add(connection, "counter", moves)
+    _add(connection, "total", totals)
 
 
-def _add(connection: Connection, table: Table, moves: Mapping[tuple[int, int, int], int]) -> None:
+def _add(connection: Connection, table: str, moves: Mapping[tuple[int, int, int], int]) -> None:
     """In one order, so that two replicas cannot deadlock here."""
-    rows = [
-        {"rule": rule, "cluster": cluster, "value": value, "nodes": many}
-        for (rule, cluster, value), many in sorted(moves.items())
-        if many
-    ]
-    if not rows:
-        return
-    statement = insert(connection, table)
-    more = table.c.nodes + statement.excluded.nodes
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["rule", "cluster", "value"], set_={"nodes": more}
-        ),
-        rows,
-    )
+    rows = [(*key, many) for key, many in sorted(moves.items()) if many]
+    if rows:
+        bulk(connection).add(table, rows)
 
 
 _ANSWERS = {

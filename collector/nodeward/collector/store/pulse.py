@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Connection, Engine, bindparam, select, update
+from sqlalchemy import Connection, Engine, select
 
 from nodeward.collector.db import tables as t
+from nodeward.collector.store.bulk import bulk
 
 MOST: Final = 2_000_000
 
@@ -21,13 +22,6 @@ class Beat:
     at: int
     skew_ms: int
     spool: int
-
-
-_FLUSH = (
-    update(t.posture)
-    .where(t.posture.c.node == bindparam("n"))
-    .values(seen_at=bindparam("at"), skew_ms=bindparam("skew"), spool=bindparam("waiting"))
-)
 
 
 class Pulse:
@@ -91,12 +85,9 @@ class Pulse:
 
 def flush(connection: Connection, beats: Mapping[int, Beat]) -> None:
     """Write the beats. In order of nodes, as all writers take their locks."""
-    rows = [
-        {"n": node, "at": b.at, "skew": b.skew_ms, "waiting": b.spool}
-        for node, b in sorted(beats.items())
-    ]
+    rows = [(beat.at, beat.skew_ms, beat.spool, node) for node, beat in sorted(beats.items())]
     if rows:
-        connection.execute(_FLUSH, rows)
+        bulk(connection).beats(rows)
 
 
 def forget_looks(connection: Connection, told: set[int]) -> None:

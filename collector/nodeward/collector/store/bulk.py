@@ -1,0 +1,228 @@
+"""The rows that every report writes, in bulk: through the driver, past what a statement's
+compilation and a dictionary a row cost. The SQL of the ingest path is here and nowhere else.
+
+SQLite takes tuples one by one in C. PostgreSQL is given appended rows as binary COPY, and rows to
+be changed as one JSON parameter. Both take the tuples in the order of the columns below.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, Protocol
+
+import msgspec
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+Row = tuple[Any, ...]
+
+HELD: Final = ("node", "cluster", "set", "boot", "seq", "digest", "first_at", "platform")
+"""What a report is judged by, of its node's posture."""
+POSTURE: Final = (
+    "set", "platform", "score", "boot", "seq", "digest", "first_at", "report_at", "seen_at",
+    "skew_ms",
+)  # fmt: skip
+"""Columns of a posture that a report sets; the node comes last in the tuple."""
+BEAT: Final = ("seen_at", "skew_ms", "spool")
+"""The same for a heartbeat."""
+REPORT: Final = (
+    "node", "boot", "seq", "agent", "at", "kind", "sha", "signed_at", "signature", "verified",
+    "body",
+)  # fmt: skip
+CHANGE: Final = ("at", "node", "rule", "old", "new")
+COUNT: Final = ("rule", "cluster", "value", "nodes")
+
+
+class Bulk(Protocol):
+    """Within the connection's transaction."""
+
+    def held(self, nodes: Sequence[int]) -> list[Row]:
+        """HELD of these nodes, locked against other writers. `nodes` are in order."""
+
+    def postures(self, rows: Sequence[Row]) -> None:
+        """POSTURE and the node."""
+
+    def beats(self, rows: Sequence[Row]) -> None:
+        """BEAT and the node."""
+
+    def reports(self, rows: Sequence[Row]) -> None:
+        """REPORT."""
+
+    def changes(self, rows: Sequence[Row]) -> None:
+        """CHANGE."""
+
+    def add(self, table: str, rows: Sequence[Row]) -> None:
+        """COUNT: so many nodes more, in `counter` or `total`."""
+
+
+def bulk(connection: Connection) -> Bulk:
+    return (_Sqlite if connection.dialect.name == "sqlite" else _Postgresql)(connection)
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
+
+
+def _setting(columns: Iterable[str]) -> str:
+    return ", ".join(f'"{name}" = ?' for name in columns)
+
+
+def _inserting(table: str, columns: Sequence[str]) -> str:
+    marks = ", ".join("?" * len(columns))
+    return f"INSERT INTO {table} ({_quoted(columns)}) VALUES ({marks})"  # noqa: S608  our names
+
+
+_ADDING: Final = (
+    "ON CONFLICT (rule, cluster, value) DO UPDATE SET nodes = {0}.nodes + excluded.nodes"
+)
+_HELD: Final = f"SELECT {_quoted(HELD)} FROM posture WHERE node "  # noqa: S608
+
+
+class _Sqlite:
+    _POSTURES: Final = f"UPDATE posture SET {_setting(POSTURE)} WHERE node = ?"  # noqa: S608
+    _BEATS: Final = f"UPDATE posture SET {_setting(BEAT)} WHERE node = ?"  # noqa: S608
+    _REPORTS: Final = _inserting("report", REPORT)
+    _CHANGES: Final = _inserting("change", CHANGE)
+    _ADD: Final = {
+        table: f"{_inserting(table, COUNT)} {_ADDING.format(table)}"
+        for table in ("counter", "total")
+    }
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def held(self, nodes: Sequence[int]) -> list[Row]:
+        ids = msgspec.json.encode(nodes).decode()
+        query = _HELD + "IN (SELECT value FROM json_each(?))"  # noqa: S608
+        return [tuple(row) for row in self._connection.exec_driver_sql(query, (ids,))]
+
+    def postures(self, rows: Sequence[Row]) -> None:
+        self._many(self._POSTURES, rows)
+
+    def beats(self, rows: Sequence[Row]) -> None:
+        self._many(self._BEATS, rows)
+
+    def reports(self, rows: Sequence[Row]) -> None:
+        self._many(self._REPORTS, rows)
+
+    def changes(self, rows: Sequence[Row]) -> None:
+        self._many(self._CHANGES, rows)
+
+    def add(self, table: str, rows: Sequence[Row]) -> None:
+        self._many(self._ADD[table], rows)
+
+    def _many(self, statement: str, rows: Sequence[Row]) -> None:
+        self._connection.exec_driver_sql(statement, list(rows))
+
+
+# -- PostgreSQL -------------------------------------------------------------------------------
+
+_TYPES: Final = {
+    "set": "int", "platform": "int", "score": "bigint", "boot": "text", "seq": "bigint",
+    "digest": "text", "first_at": "bigint", "report_at": "bigint", "seen_at": "bigint",
+    "skew_ms": "bigint", "spool": "int", "node": "int", "rule": "int", "cluster": "int",
+    "value": "smallint", "nodes": "int",
+}  # fmt: skip
+"""As JSON holds them: a digest is hexadecimal there."""
+
+
+def _recordset(columns: Sequence[str]) -> str:
+    # A JSON array a row, so that the names are not repeated in each.
+    picked = ", ".join(f'(x->>{i})::{_TYPES[n]} AS "{n}"' for i, n in enumerate(columns))
+    return f"(SELECT {picked} FROM json_array_elements(%s::json) AS x) AS new"  # noqa: S608
+
+
+def _updating(columns: Sequence[str]) -> str:
+    values = ", ".join(
+        f'"{n}" = decode(new."{n}", \'hex\')' if n == "digest" else f'"{n}" = new."{n}"'
+        for n in columns
+    )
+    source = _recordset((*columns, "node"))
+    return f"UPDATE posture SET {values} FROM {source} WHERE posture.node = new.node"  # noqa: S608
+
+
+_HEAD: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_END: Final = struct.pack(">h", -1)
+# (number of columns), then length and value of each
+_CHANGE_ROW: Final = struct.Struct(">h iq ii ii ih ih")
+_REPORT_BEGIN: Final = struct.Struct(">h ii i")
+_REPORT_SEQ: Final = struct.Struct(">iq i")
+_REPORT_AT: Final = struct.Struct(">iq ih i")
+_REPORT_SIGNED: Final = struct.Struct(">iq i")
+_REPORT_VERIFIED: Final = struct.Struct(">ih i")
+
+
+def _change_bytes(row: Row) -> bytes:
+    at, node, rule, old, new = row
+    return _CHANGE_ROW.pack(5, 8, at, 4, node, 4, rule, 2, old, 2, new)
+
+
+def _report_bytes(row: Row) -> bytes:
+    node, boot, seq, agent, at, kind, sha, signed_at, signature, verified, body = row
+    boot, agent = boot.encode(), agent.encode()
+    return b"".join(
+        (
+            _REPORT_BEGIN.pack(11, 4, node, len(boot)), boot,
+            _REPORT_SEQ.pack(8, seq, len(agent)), agent,
+            _REPORT_AT.pack(8, at, 2, kind, len(sha)), sha,
+            _REPORT_SIGNED.pack(8, signed_at, len(signature)), signature,
+            _REPORT_VERIFIED.pack(2, verified, len(body)), body,
+        )
+    )  # fmt: skip
+
+
+class _Postgresql:
+    _POSTURES: Final = _updating(POSTURE)
+    _BEATS: Final = _updating(BEAT)
+    _ADD: Final = {
+        table: f"INSERT INTO {table} ({_quoted(COUNT)})"  # noqa: S608
+        f" SELECT {_quoted(COUNT)} FROM {_recordset(COUNT)} {_ADDING.format(table)}"
+        for table in ("counter", "total")
+    }
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def held(self, nodes: Sequence[int]) -> list[Row]:
+        ids = "{" + ",".join(map(str, nodes)) + "}"
+        query = _HELD + "= ANY(%s::int[]) ORDER BY node FOR UPDATE"
+        return [tuple(row) for row in self._connection.exec_driver_sql(query, (ids,))]
+
+    def postures(self, rows: Sequence[Row]) -> None:
+        place = POSTURE.index("digest")
+        self._by_json(
+            self._POSTURES,
+            [(*r[:place], r[place].hex(), *r[place + 1 :]) for r in rows],
+        )
+
+    def beats(self, rows: Sequence[Row]) -> None:
+        self._by_json(self._BEATS, rows)
+
+    def reports(self, rows: Sequence[Row]) -> None:
+        self._copy("report", REPORT, map(_report_bytes, rows))
+
+    def changes(self, rows: Sequence[Row]) -> None:
+        self._copy("change", CHANGE, map(_change_bytes, rows))
+
+    def add(self, table: str, rows: Sequence[Row]) -> None:
+        self._by_json(self._ADD[table], rows)
+
+    def _by_json(self, statement: str, rows: Sequence[Row]) -> None:
+        self._connection.exec_driver_sql(statement, (msgspec.json.encode(rows).decode(),))
+
+    def _copy(self, table: str, columns: Sequence[str], rows: Iterable[bytes]) -> None:
+        statement = f"COPY {table} ({_quoted(columns)}) FROM STDIN (FORMAT binary)"
+        driver: Any = self._connection.connection.driver_connection  # the pool gives it no type
+        dialect = self._connection.dialect
+        try:
+            with driver.cursor() as cursor, cursor.copy(statement) as copy:
+                copy.write(b"".join((_HEAD, *rows, _END)))
+        except dialect.loaded_dbapi.Error as exc:  # as SQLAlchemy does for its own statements
+            lost = dialect.is_disconnect(exc, driver, None)
+            if lost:
+                self._connection.invalidate(exc)
+            raise DBAPIError.instance(
+                statement, None, exc, dialect.loaded_dbapi.Error,
+                connection_invalidated=lost, dialect=dialect,
+            ) from exc  # fmt: skip

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nodeward.collector.api import acts, openapi, operate, people
 from nodeward.collector.api.agents import Front
-from nodeward.collector.api.answer import problem_answer
+from nodeward.collector.api.answer import HEADERS, problem_answer
 from nodeward.collector.center import Center
 from nodeward.collector.notify import notify
 from nodeward.collector.problem import AWAY, Problem, store_away
@@ -26,11 +26,6 @@ from nodeward.collector.problem import AWAY, Problem, store_away
 log = logging.getLogger(__name__)
 
 API: tuple[BaseRoute, ...] = (*acts.ROUTES, *people.ROUTES, *operate.ROUTES, *openapi.ROUTES)
-HEADERS = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"same-origin"),
-    (b"strict-transport-security", b"max-age=31536000"),
-)
 
 
 def build_app(center: Center, more: Iterable[BaseRoute] = ()) -> Starlette:

@@ -76,6 +76,7 @@ class Center:
     async def running(self) -> AsyncIterator[None]:
         """The background work; at the end, what is queued is written."""
         stopping = asyncio.Event()
+        self.writer.loop = asyncio.get_running_loop()
         tasks = [
             asyncio.create_task(_every(POLL_S, self.keys.poll, stopping), name="poll keys"),
             asyncio.create_task(_every(POLL_S, self._looks, stopping), name="poll looks"),

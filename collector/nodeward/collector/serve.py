@@ -12,7 +12,7 @@ from nodeward.collector.app import build_app
 from nodeward.collector.center import Center
 from nodeward.collector.db.migrate import migrate
 from nodeward.collector.page import ROUTES as PAGE
-from nodeward.collector.protocol import Protocol
+from nodeward.collector.protocol import protocol_of
 from nodeward.collector.settings import Settings, SettingsError
 
 DRAIN_S = 15
@@ -41,14 +41,13 @@ def configure(settings: Settings) -> uvicorn.Config:
         build_app(center, PAGE),
         host=host,
         port=port,
-        http=Protocol,
+        http=protocol_of(center),
         loop="uvloop",
         ws="none",
         access_log=False,
         log_config=None,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=settings.connections,
         timeout_keep_alive=900,
         timeout_graceful_shutdown=DRAIN_S,
         ssl_certfile=settings.cert_path if settings.tls else None,

@@ -14,6 +14,12 @@ from starlette.types import Receive
 from nodeward.collector.problem import Problem, busy
 from nodeward.collector.wire import MOST_SENT
 
+HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"same-origin"),
+    (b"strict-transport-security", b"max-age=31536000"),
+)
+"""Of every answer."""
 BODY_S = 30
 """Seconds in which a body must have come."""
 MOST_COMING = 256 << 20
@@ -54,11 +60,10 @@ async def body_of(request: Request) -> bytes:
 
 async def read_body(claimed: bytes, receive: Receive) -> bytes:
     """The body as sent. 413 when it is or claims to be too large, 408 when it dawdles."""
-    global _coming
-    size = int(claimed) if claimed.isdigit() and len(claimed) < 12 else MOST_SENT + 1
+    size = claimed_size(claimed)
     if size > MOST_SENT:
         raise _too_large()
-    if _coming + size > MOST_COMING:
+    if not coming(0, size):
         raise busy("too many bodies at once")
     taken, parts = 0, []
     try:
@@ -69,7 +74,7 @@ async def read_body(claimed: bytes, receive: Receive) -> bytes:
                     raise Problem(400, "cut", "the sender went away")
                 part: bytes = message.get("body", b"")
                 taken += len(part)
-                _coming += len(part)
+                coming(len(part))
                 if taken > MOST_SENT:
                     raise _too_large()
                 parts.append(part)
@@ -78,7 +83,19 @@ async def read_body(claimed: bytes, receive: Receive) -> bytes:
     except TimeoutError:
         raise Problem(408, "slow", f"the body did not come within {BODY_S} s") from None
     finally:
-        _coming -= taken
+        coming(-taken)
+
+
+def claimed_size(claimed: bytes) -> int:
+    """What Content-Length says; more than any body may have if it says nothing sensible."""
+    return int(claimed) if claimed.isdigit() and len(claimed) < 12 else MOST_SENT + 1
+
+
+def coming(more: int, expected: int = 0) -> bool:
+    """Count bytes of bodies in memory; whether there is room for the expected ones too."""
+    global _coming
+    _coming += more
+    return _coming + expected <= MOST_COMING
 
 
 def _too_large() -> Problem:

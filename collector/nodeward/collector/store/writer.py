@@ -7,6 +7,7 @@ little. An answer is given only after the commit that holds its rows.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import queue
 import threading
@@ -30,7 +31,11 @@ TRIES: Final = 3
 
 T = TypeVar("T")
 Act = Callable[[Connection], T]
-_Job = tuple[Incoming | Act[Any], "Future[Any]"]
+Done = Callable[[Any], None]
+"""Is given a result, or the exception that came instead of one, on the event loop."""
+Waiter = Done | Future[Any]
+_Job = tuple[Incoming | Act[Any], Waiter]
+_Result = tuple[Waiter, Any]
 
 
 class Writer:
@@ -40,6 +45,7 @@ class Writer:
         self.engine = engine.execution_options(writes=True)
         self.names = Names()
         self.commits = 0
+        self.loop: asyncio.AbstractEventLoop | None = None
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._bytes = 0
         self._lock = threading.Lock()
@@ -57,6 +63,18 @@ class Writer:
 
     def submit(self, job: Incoming | Act[T]) -> Future[Any]:
         """Queue a report, or a function to run in a transaction. Raises Problem when overfull."""
+        future: Future[Any] = Future()
+        self._put(job, future)
+        return future
+
+    def take(self, job: Incoming, done: Done) -> None:
+        """The same for the event loop (`loop`, if there is one), without a future.
+
+        All of a transaction are told at once: waking the loop for each cost more than the rows.
+        """
+        self._put(job, done)
+
+    def _put(self, job: Incoming | Act[T], waiter: Waiter) -> None:
         size = len(job.sent) if isinstance(job, Incoming) else 0
         with self._lock:
             if self._closed:
@@ -64,9 +82,7 @@ class Writer:
             if self.waiting >= MOST_WAITING or self._bytes + size > MOST_WAITING_BYTES:
                 raise busy("more is coming in than can be written")
             self._bytes += size
-            future: Future[Any] = Future()
-            self._queue.put((job, future))
-        return future
+            self._queue.put((job, waiter))
 
     async def report(self, job: Incoming) -> Outcome:
         """Stored (or refused) and committed."""
@@ -113,23 +129,34 @@ class Writer:
         return jobs, False
 
     def _commit(self, jobs: Sequence[_Job]) -> None:
-        results: list[tuple[Future[Any], Any]] = []
+        results: list[_Result] = []
         try:
             results = self._try(jobs)
         except DBAPIError as exc:
             log.error("a transaction of %d failed: %s", len(jobs), exc.orig)
-            results = [
-                (future, busy("the store is not able to write now", 5)) for _, future in jobs
-            ]
+            results = [(done, busy("the store is not able to write now", 5)) for _, done in jobs]
         except Exception:
             log.exception("a defect in writing %d", len(jobs))
             defect = Problem(500, "defect", "a defect in the collector; its log says more")
-            results = [(future, defect) for _, future in jobs]
+            results = [(done, defect) for _, done in jobs]
         with self._lock:
             self._bytes -= sum(len(job.sent) for job, _ in jobs if isinstance(job, Incoming))
-        _answer(results)
+        self._tell(results)
 
-    def _try(self, jobs: Sequence[_Job]) -> list[tuple[Future[Any], Any]]:
+    def _tell(self, results: Sequence[_Result]) -> None:
+        done = []
+        for waiter, result in results:
+            if isinstance(waiter, Future):
+                _answer(waiter, result)
+            else:
+                done.append((waiter, result))
+        if self.loop is None:
+            _tell_all(done)
+        elif done:
+            with contextlib.suppress(RuntimeError):  # closed: nobody waits there any more
+                self.loop.call_soon_threadsafe(_tell_all, done)
+
+    def _try(self, jobs: Sequence[_Job]) -> list[_Result]:
         """Again a few times when another replica was in the way (deadlock, lock, new master)."""
         for attempt in range(TRIES):
             try:
@@ -145,17 +172,16 @@ class Writer:
                 raise
         raise AssertionError("unreachable")
 
-    def _transaction(self, jobs: Sequence[_Job]) -> list[tuple[Future[Any], Any]]:
-        results: list[tuple[Future[Any], Any]] = []
-        reports = [(job, future) for job, future in jobs if isinstance(job, Incoming)]
+    def _transaction(self, jobs: Sequence[_Job]) -> list[_Result]:
+        results: list[_Result] = []
+        reports = [(job, done) for job, done in jobs if isinstance(job, Incoming)]
         with self.engine.begin() as connection:
             if reports:
                 outcomes = ingest(connection, self.names, [job for job, _ in reports])
-                futures = [future for _, future in reports]
-                results += zip(futures, outcomes, strict=True)
-            for job, future in jobs:
+                results += zip([done for _, done in reports], outcomes, strict=True)
+            for job, done in jobs:
                 if not isinstance(job, Incoming):
-                    results.append((future, _contained(connection, job)))
+                    results.append((done, _contained(connection, job)))
         self.commits += 1
         return results
 
@@ -174,11 +200,15 @@ def _contained(connection: Connection, act: Act[Any]) -> Any:  # noqa: ANN401
     return result
 
 
-def _answer(results: Sequence[tuple[Future[Any], Any]]) -> None:
-    for future, result in results:
-        if not future.set_running_or_notify_cancel():
-            continue  # the asker went away; what it asked for is done
-        if isinstance(result, Exception):
-            future.set_exception(result)
-        else:
-            future.set_result(result)
+def _answer(future: Future[Any], result: Any) -> None:  # noqa: ANN401
+    if not future.set_running_or_notify_cancel():
+        return  # the asker went away; what it asked for is done
+    if isinstance(result, Exception):
+        future.set_exception(result)
+    else:
+        future.set_result(result)
+
+
+def _tell_all(results: Sequence[tuple[Done, Any]]) -> None:
+    for done, result in results:
+        done(result)

@@ -1,5 +1,6 @@
 """The running machine: its processes and sockets, and what we may not see of them."""
 
+import contextlib
 import multiprocessing
 import os
 import socket
@@ -225,3 +226,40 @@ def test_an_ordinary_user_reads_the_hosts_table() -> None:
             assert reading.fact.source == "/proc/1/net/tcp"
 
     as_nobody(claim)
+
+
+def test_more_listeners_than_one_answer_of_the_kernel_holds(own_pid_one: Path) -> None:
+    with contextlib.ExitStack() as open_ones:
+        servers = [
+            open_ones.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(500)
+        ]
+        ports = {server.getsockname()[1] for server in servers}
+        rows = LiveHost(own_pid_one).ask(ListeningSockets())
+        assert ports <= {row.port for row in rows}
+
+
+@pytest.mark.parametrize("name", ["cmdline", "stat", "mountinfo", "exe", "fd", "fd/0", "ns", "no"])
+def test_the_short_way_to_a_process_leads_to_the_same(name: str) -> None:
+    """LiveHost opens what the kernel keeps of a process in one step, a TreeHost walks there."""
+    path = f"/proc/{os.getppid()}/{name}"  # not ours: we open files
+
+    def told(host: TreeHost) -> list[object]:
+        said: list[object] = []
+        for ask in (host.read, host.link, host.names, host.lstat):
+            try:
+                said.append(ask(path))
+            except HostError as exc:
+                said.append((type(exc), exc.path, exc.why))
+        return said
+
+    assert told(LiveHost()) == told(TreeHost("/", live=True))
+
+
+def test_a_folder_that_only_looks_like_proc_is_walked(tmp_path: Path) -> None:
+    """Its entries may be links that lead out of the root."""
+    (tmp_path / "secret").write_bytes(b"out")
+    root = tmp_path / "root"
+    (root / "proc").mkdir(parents=True)
+    (root / "proc/7").symlink_to(tmp_path)
+    with pytest.raises(HostError):
+        LiveHost(root).read("/proc/7/secret")

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
+import stat
+from collections.abc import Callable
+from functools import cached_property
+from typing import TypeVar
 
-from nodeward.host.base import DeniedError
+from nodeward.host.base import DeniedError, translate
 from nodeward.host.masks import masked
-from nodeward.host.tree import TreeHost, Walk
+from nodeward.host.tree import STEP, TreeHost, Walk
+
+T = TypeVar("T")
 
 HOST_ROOT = "/"
+PROC_ROOT_INO = 1  # linux/proc_ns.h: by this the kernel's own /proc is known
+_OF_PROCESS = re.compile(r"/proc/[1-9][0-9]*/(?:fd/[0-9]+|(?!root\Z|cwd\Z)[a-z_]+)")
+"""What the kernel itself keeps of a process. root and cwd lead elsewhere."""
 
 
 class LiveHost(TreeHost):
@@ -28,6 +38,29 @@ class LiveHost(TreeHost):
         except OSError:
             return None
 
+    @cached_property
+    def _kernels_proc(self) -> bool:
+        try:
+            return os.lstat(os.path.join(self.root, "proc")).st_ino == PROC_ROOT_INO
+        except OSError:
+            return False
+
+    def _at(self, path: str, ask: Callable[[int], T], *, follow: bool = True) -> T:
+        """In the kernel's own folders of processes no step can be a link that somebody made: one
+        call opens what would take seven, and a node has thousands of such files."""
+        if _OF_PROCESS.fullmatch(path) and self._kernels_proc:
+            try:
+                fd = os.open(self.root.rstrip("/") + path, STEP)
+                try:
+                    if not (follow and stat.S_ISLNK(os.fstat(fd).st_mode)):
+                        self._refuse_if_masked(path)
+                        return ask(fd)
+                finally:
+                    os.close(fd)
+            except OSError as exc:
+                raise translate(path, exc) from exc
+        return super()._at(path, ask, follow=follow)
+
     def _resolve(self, walk: Walk, *, follow: bool) -> None:
         try:
             super()._resolve(walk, follow=follow)
@@ -37,7 +70,10 @@ class LiveHost(TreeHost):
         self._refuse_masked(walk)
 
     def _refuse_masked(self, walk: Walk) -> None:
+        if not walk.prefix:
+            self._refuse_if_masked("/" + "/".join(walk.names))
+
+    def _refuse_if_masked(self, path: str) -> None:
         """What our sandbox hides is unreadable; it would look empty, or as if it were not there."""
-        at = "/" + "/".join(walk.names)
-        if self.root == "/" and not walk.prefix and masked(at):
-            raise DeniedError(at, "hidden by the agent's own sandbox")
+        if self.root == "/" and masked(path):
+            raise DeniedError(path, "hidden by the agent's own sandbox")

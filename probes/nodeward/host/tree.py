@@ -35,7 +35,7 @@ T = TypeVar("T")
 A = TypeVar("A")
 
 MAX_LINKS = 40  # Linux's own limit, path_resolution(7)
-_STEP = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+STEP = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(slots=True)
@@ -163,7 +163,7 @@ class TreeHost:
                 if part == "..":
                     walk.up()
                 continue
-            fd = os.open(part, _STEP, dir_fd=walk.fds[-1])
+            fd = os.open(part, STEP, dir_fd=walk.fds[-1])
             if not (follow or walk.todo) or not statmod.S_ISLNK(os.fstat(fd).st_mode):
                 walk.fds.append(fd)
                 walk.names.append(part)

@@ -52,7 +52,7 @@ def main() -> None:
         print(f"on {os.cpu_count()} cores at load {os.getloadavg()[0]:.1f}, {described}")
         look_s = worker(asked.python, Path(folder))
         resident(asked.python, Path(folder), asked.idle, look_s)
-        latency(Path(folder), asked.changes)
+        asked.changes and latency(Path(folder), asked.changes)
         if asked.peers:
             peers(look_s)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+import hmac
 import json
+import os
 import ssl
 import threading
 import time
@@ -50,6 +52,10 @@ class Stand:
         self.moods: list[Refusal] = []
         self.lose = 0
         self.want_look = False
+        self.sessions: dict[str, bytes] | None = {}
+        """None: it knows no sessions, as a collector of an earlier version."""
+        self.signed: list[str] = []
+        """The paths of requests that came with a signature."""
         self.lock = threading.Lock()
         self.changed = threading.Condition(self.lock)
         self.url = ""
@@ -61,6 +67,14 @@ class Stand:
         if path == "/v1/enroll":
             return self.enroll(body)
         self.verify(path, raw, headers)
+        if path == "/v1/session":
+            if self.sessions is None:
+                raise Refusal(404, "not-found")
+            name = f"s{len(self.sessions)}"
+            self.sessions[name] = os.urandom(32)
+            until = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+            key = base64.b64encode(self.sessions[name]).decode()
+            return 200, {"session": name, "key": key, "expires_at": until}
         if path == "/v1/heartbeat":
             if body["digest"] != digest_of(self.posture):
                 raise Refusal(409, "send-full")
@@ -88,8 +102,17 @@ class Stand:
             raise Refusal(401, "unknown-agent")
         at = headers["nodeward-time"]
         text = "\n".join(("nodeward-v1", "POST", path, at, hashlib.sha256(raw).hexdigest()))
-        signature = base64.b64decode(headers["nodeward-signature"])
-        Ed25519PublicKey.from_public_bytes(public).verify(signature, text.encode())
+        session = headers.get("nodeward-session")
+        if session is not None:
+            key = (self.sessions or {}).get(session)
+            if key is None:
+                raise Refusal(401, "session")
+            mac = base64.b64decode(headers["nodeward-mac"])
+            assert hmac.compare_digest(mac, hmac.digest(key, text.encode(), "sha256"))
+        if session is None or path == "/v1/reports":
+            signature = base64.b64decode(headers["nodeward-signature"])
+            Ed25519PublicKey.from_public_bytes(public).verify(signature, text.encode())
+            self.signed.append(path)
         assert abs(time.time() - int(at)) < 300
 
     def report(self, body: dict[str, Any], raw: bytes) -> tuple[int, dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -54,3 +55,15 @@ def test_a_collector_that_was_away_gets_every_change(
         daemon.kept("fail" if on else "pass")
     centre.start()
     centre.until(lambda: centre.changes() == ["fail", "pass", "fail"])
+
+
+def test_heartbeats_pass_within_a_session(make: Callable[..., Daemon], centre: Centre) -> None:
+    """Each is a worker of its own; what the first was given, the next one uses."""
+    daemon = joined(make, centre, looks={"interval_s": 1})
+    kept = daemon.folder / "state/identity/session.json"
+    centre.until(lambda: kept.exists() and bool(json.loads(kept.read_bytes())["id"]))
+    begun = kept.read_bytes()
+    looks = daemon.log().count("looked")
+    centre.until(lambda: daemon.log().count("looked") > looks + 2)
+    assert "failed" not in daemon.log()
+    assert kept.read_bytes() == begun

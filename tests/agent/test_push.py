@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +74,80 @@ def test_when_nothing_changed_it_says_so(node: Node, stand: Any) -> None:
     stand.want_look = True
     assert node.pusher.push().look
     assert stand.heartbeats[0]["spool"] == {"depth": 0, "dropped": 0}
+
+
+def test_a_heartbeat_is_signed_once_an_hour(node: Node, stand: Any) -> None:
+    """The rest carry the MAC of a session."""
+    node.put(finding("a"))
+    node.pusher.push()
+    for _ in range(3):
+        assert node.pusher.push().failed is None
+    assert len(stand.heartbeats) == 3
+    assert stand.signed == ["/v1/reports", "/v1/session"]
+    node.put(finding("a", "fail"))
+    node.pusher.push()
+    assert stand.signed[-1] == "/v1/reports"
+    later = replace(moment(), up=moment().up + 3601)
+    node.pusher.instant = lambda: later
+    node.pusher.push()
+    assert stand.signed[-1] == "/v1/session"
+
+
+def test_the_next_worker_goes_on_with_the_session(tmp_path: Path, stand: Any) -> None:
+    signs = []
+    for _ in range(3):
+        with contextlib.closing(Node(tmp_path / "n", stand.url)) as ours:
+            ours.put(finding("a"))
+            ours.pusher.push()
+            signs.append("_key" in vars(ours.identity))  # what costs an import
+    assert signs == [True, True, False]
+    assert stand.signed == ["/v1/reports", "/v1/session"]
+    kept = tmp_path / "n/identity/session.json"
+    assert kept.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_session_that_is_refused_is_signed_for_and_begun_anew(node: Node, stand: Any) -> None:
+    node.put(finding("a"))
+    node.pusher.push()
+    node.pusher.push()
+    stand.sessions.clear()
+    assert node.pusher.push().failed is None
+    assert stand.signed[-1] == "/v1/heartbeat"
+    node.pusher.push()
+    assert stand.signed[-1] == "/v1/session"
+    stand.sessions.clear()
+    node.put(finding("a", "fail"))
+    assert node.pusher.push().failed is None
+    assert len(stand.history) == 2
+
+
+def test_a_collector_without_sessions_is_asked_once_and_signed_to(node: Node, stand: Any) -> None:
+    stand.sessions = None
+    node.put(finding("a"))
+    for _ in range(3):
+        assert node.pusher.push().failed is None
+    assert len(stand.heartbeats) == 2
+    assert stand.signed == ["/v1/reports", "/v1/session", "/v1/heartbeat", "/v1/heartbeat"]
+
+
+def test_an_overloaded_collector_is_asked_for_a_session_later(
+    node: Node, stand: Any, refusal: Any
+) -> None:
+    node.put(finding("a"))
+    node.pusher.push()
+    stand.moods = [refusal(503, "overloaded", after="7")]
+    assert node.pusher.push().after_s == 7.0
+    node.pusher.push()
+    assert "/v1/session" in stand.signed
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"\xff", b'{"agent": 1, "id": 2}'])
+def test_a_session_file_that_is_none_is_no_session(node: Node, stand: Any, content: bytes) -> None:
+    node.put(finding("a"))
+    node.pusher.push()
+    (node.folder / "identity/session.json").write_bytes(content)
+    assert node.pusher.push().failed is None
+    assert len(stand.heartbeats) == 1
 
 
 def test_a_collector_that_lost_its_memory_gets_everything_again(node: Node, stand: Any) -> None:
@@ -249,6 +325,15 @@ def test_a_key_stays_with_its_machine(tmp_path: Path) -> None:
     clone = Identity(tmp_path, "m2")
     assert (first.public == again.public, again.cloned) == (True, False)
     assert (first.public == clone.public, clone.cloned) == (False, True)
+
+
+def test_a_key_of_an_earlier_version_stays_and_learns_its_public_half(tmp_path: Path) -> None:
+    made = Identity(tmp_path, "m1")
+    kept = json.loads((tmp_path / "key").read_text())
+    older = {name: kept[name] for name in ("seed", "machine")}
+    (tmp_path / "key").write_text(json.dumps(older))
+    assert Identity(tmp_path, "m1").public == made.public
+    assert json.loads((tmp_path / "key").read_text()) == kept
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,22 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from nodeward.agent.session import FILE as SESSION_FILE
+from nodeward.agent.session import Session, as_json, stored
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from nodeward.agent.spool import Moment
 
 KEY_FILE = "key"
 ENROLMENT_FILE = "enrolment.json"
+ALWAYS_SIGNED = ("/v1/reports",)
+"""A report is evidence: the collector keeps its signature."""
 WORDS = b"nodeward-enroll\n"
 
 
@@ -39,27 +50,38 @@ class Identity:
         self._machine = hashlib.sha256(b"nodeward-key:" + machine.encode()).hexdigest()
         self.cloned = False
         """Whether a key of another machine was found and thrown away."""
-        seed = self._stored() or self._make()
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-        self._key = Ed25519PrivateKey.from_private_bytes(seed)
-        self.public = self._key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        kept = self._stored()
+        if kept is None:  # who had these is not us
+            self.forget_enrolment()
+            self.forget_session()
+        self._seed, public = kept or (os.urandom(32), None)
+        self.public = public or self._keep()
         self.agent_id = agent_id(self.public)
+
+    @cached_property
+    def _key(self) -> Ed25519PrivateKey:
+        # Slow to import, and a look that changes nothing signs nothing.
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+        return Ed25519PrivateKey.from_private_bytes(self._seed)
 
     def sign(self, text: bytes) -> str:
         return base64.b64encode(self._key.sign(text)).decode()
 
-    def headers(self, method: str, path: str, body: bytes, now: float) -> dict[str, str]:
-        """The headers that make a request ours. `body` as it is sent, compressed."""
+    def headers(
+        self, method: str, path: str, body: bytes, now: float, session: Session | None = None
+    ) -> dict[str, str]:
+        """The headers that make a request ours. `body` as it is sent, compressed. Within a session
+        its MAC does, but a report carries its signature there too."""
         at = str(int(now))
         digest = hashlib.sha256(body).hexdigest()
-        text = "\n".join(("nodeward-v1", method, path, at, digest))
-        return {
-            "Nodeward-Agent": self.agent_id,
-            "Nodeward-Time": at,
-            "Nodeward-Signature": self.sign(text.encode()),
-        }
+        text = "\n".join(("nodeward-v1", method, path, at, digest)).encode()
+        known = {"Nodeward-Agent": self.agent_id, "Nodeward-Time": at}
+        if session is not None:
+            known |= session.headers(text)
+        if session is None or path in ALWAYS_SIGNED:
+            known["Nodeward-Signature"] = self.sign(text)
+        return known
 
     def request(self, node: str, cluster: str, attestation: Mapping[str, str]) -> dict[str, Any]:
         """The body of POST /v1/enroll."""
@@ -88,23 +110,45 @@ class Identity:
     def forget_enrolment(self) -> None:
         (self._folder / ENROLMENT_FILE).unlink(missing_ok=True)
 
-    def _stored(self) -> bytes | None:
+    # -- the session -----------------------------------------------------------------------
+
+    def session(self, at: Moment) -> Session | None:
+        """The session that lives; one without an id says that this collector gives none."""
+        return stored(self._folder, self.agent_id, at)
+
+    def keep_session(self, session: Session) -> None:
+        write_whole(self._folder / SESSION_FILE, as_json(session), durable=False)
+
+    def forget_session(self) -> None:
+        (self._folder / SESSION_FILE).unlink(missing_ok=True)
+
+    # -- the key ---------------------------------------------------------------------------
+
+    def _stored(self) -> tuple[bytes, bytes | None] | None:
+        """The seed, and the public half where that is kept beside it."""
         try:
             raw = json.loads((self._folder / KEY_FILE).read_bytes())
             seed, machine = base64.b64decode(raw["seed"], validate=True), raw["machine"]
-        except (OSError, ValueError, TypeError, KeyError):
+            public = base64.b64decode(raw.get("public", ""), validate=True)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
         if machine != self._machine:
             self.cloned = True
             return None
-        return seed if len(seed) == 32 else None
+        return (seed, public if len(public) == 32 else None) if len(seed) == 32 else None
 
-    def _make(self) -> bytes:
-        seed = os.urandom(32)
-        kept = {"seed": base64.b64encode(seed).decode(), "machine": self._machine}
+    def _keep(self) -> bytes:
+        """Write the key down, with its public half: deriving that is what costs."""
+        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+        public = self._key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        kept = {
+            "seed": base64.b64encode(self._seed).decode(),
+            "public": base64.b64encode(public).decode(),
+            "machine": self._machine,
+        }
         write_whole(self._folder / KEY_FILE, json.dumps(kept).encode())
-        self.forget_enrolment()
-        return seed
+        return public
 
 
 def agent_id(public: bytes) -> str:

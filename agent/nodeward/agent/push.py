@@ -16,13 +16,17 @@ from typing import Any
 import requests
 import urllib3
 
+from nodeward.agent.clock import moment
 from nodeward.agent.config import Collector
 from nodeward.agent.identity import Enrolment, Identity, write_whole
-from nodeward.agent.spool import Body, Spool
+from nodeward.agent.session import Session, none_given, opened
+from nodeward.agent.spool import Body, Moment, Spool
 
 MOST_ANSWER = 1 << 20
 CONFLICTS = ("conflict", "other-node", "quarantined", "revoked")
 """Codes of a collector that does not take us for this node (any more)."""
+
+IN_SESSION = ("/v1/reports", "/v1/heartbeat")
 
 RENEW_S = 14 * 86400.0
 """An enrolment that ends within this time is renewed."""
@@ -185,6 +189,7 @@ class Pusher:
     vouch: Callable[[], Mapping[str, str] | None]
     head: Mapping[str, Any]
     clock: Callable[[], float] = time.time
+    instant: Callable[[], Moment] = moment
 
     def push(self) -> Outcome:
         """Never raises for what a collector or a network does."""
@@ -273,6 +278,7 @@ class Pusher:
             "digest": self.spool.held(),
             "spool": {"depth": tally.depth, "dropped": tally.dropped},
         }
+        self._begin_session()
         try:
             answer = self._reenrolling("/v1/heartbeat", body)
         except RefusedError as exc:
@@ -281,6 +287,26 @@ class Pusher:
             self.spool.put_full(self.head)
             return self._reports(outcome)
         return replace(outcome, look=bool(isinstance(answer, dict) and answer.get("look")))
+
+    def _begin_session(self) -> None:
+        """Ask for a session once in its life. A collector that gives none is not asked again for
+        a while, and is signed to as ever."""
+        at = self.instant()
+        if self.identity.session(at) is not None:
+            return
+        try:
+            answer = self._post("/v1/session", {})[1]
+            begun = opened(answer, self.identity.agent_id, _seconds(answer.get("expires_at")), at)
+        except RefusedError as exc:
+            if exc.status in (429, 503):
+                raise
+            if exc.status not in (404, 405):
+                return  # the heartbeat will be told the same
+            begun = none_given(self.identity.agent_id, at)
+        except (ValueError, AttributeError):
+            begun = none_given(self.identity.agent_id, at)
+        with contextlib.suppress(OSError):  # a full disk costs signatures, no heartbeat
+            self.identity.keep_session(begun)
 
     def _reenrolling(self, path: str, body: Mapping[str, Any]) -> Any:  # noqa: ANN401  JSON
         """Post; when the collector does not know us (any more), enrol and post once more."""
@@ -295,8 +321,23 @@ class Pusher:
             return self._post(path, body)[1]
 
     def _post(self, path: str, body: Mapping[str, Any]) -> tuple[int, Any]:
+        """Within the session where the path allows it; signed when that is refused."""
+        session = self.identity.session(self.instant()) if path in IN_SESSION else None
+        if session is None or not session.id:
+            return self._sent(path, body, None)
+        try:
+            return self._sent(path, body, session)
+        except RefusedError as exc:
+            if exc.status != 401:
+                raise
+            self.identity.forget_session()
+            return self._sent(path, body, None)
+
+    def _sent(self, path: str, body: Mapping[str, Any], session: Session | None) -> tuple[int, Any]:
         return self.centre.post(
-            path, body, lambda packed: self.identity.headers("POST", path, packed, self.clock())
+            path,
+            body,
+            lambda packed: self.identity.headers("POST", path, packed, self.clock(), session),
         )
 
 

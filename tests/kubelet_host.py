@@ -48,6 +48,8 @@ def main() -> int:
         shutil.copy2(recording / "ca.crt", etc / "kubernetes" / "pki" / "ca.crt")
     hide("/etc", etc)
     hide("/var/lib", lib)
+    if (recording / "network.sh").exists():
+        subprocess.run(["sh", "-e", str(recording / "network.sh")], check=True)
     kubelet = start(recording)
     if (recording / "later.yaml").exists():  # the file is changed under the running kubelet
         config = lib / "kubelet" / "config.yaml"

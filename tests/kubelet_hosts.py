@@ -39,7 +39,7 @@ class Host:
 
 
 def build(host: Host, root: Path) -> Path:
-    """Write the tree; every file is older than every process."""
+    """Write the tree; every file and directory is older than every process."""
     for path, content in host.files.items():
         place = root / path.lstrip("/")
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -60,6 +60,7 @@ def build(host: Host, root: Path) -> Path:
     for folder, _, names in os.walk(root):
         for name in names:
             os.utime(Path(folder) / name, (BOOT - 1000, BOOT - 1000), follow_symlinks=False)
+        os.utime(folder, (BOOT - 1000, BOOT - 1000))
     return root
 
 

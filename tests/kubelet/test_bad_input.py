@@ -136,6 +136,33 @@ def test_a_drop_in_folder_that_is_a_link_is_not_entered(
     assert ("is a link" in order.because) == (status == "fail")
 
 
+@pytest.mark.parametrize("below", ["", "sub/"])
+def test_a_drop_in_that_was_removed_after_the_start_is_noticed(below: str, tmp_path: Path) -> None:
+    run = Run(V136, ("kubelet", f"--config={CONFIG}", "--config-dir=/etc/d"))
+    files = {CONFIG: CLOSED, "/etc/d/1.conf": HEAD, f"/etc/d/{below}2.conf": HEAD}
+    root = kubelet_hosts.build(Host(files, (run,)), tmp_path / "host")
+    started = kubelet_hosts.BOOT + kubelet_hosts.STARTED_TICKS // 100
+    for folder in ("etc/d", f"etc/d/{below}"):
+        os.utime(root / folder, (started - 60, started - 60))
+    assert judge(root, "kubelet.config.drift").status is Status.PASS
+    (root / "etc/d" / f"{below}2.conf").unlink()
+    os.utime(root / "etc/d" / below, (started + 60, started + 60))
+    found = judge(root, "kubelet.config.drift")
+    assert (found.status, found.severity) == (Status.FAIL, Severity.LOW)
+    assert f"/etc/d/{below} had a file removed" in found.because
+
+
+def test_what_k3s_writes_at_its_own_start_is_no_change(tmp_path: Path) -> None:
+    root = kubelet_hosts.build(kubelet_hosts.k3s_132(), tmp_path / "host")
+    folder = root / "var/lib/rancher/k3s/agent/etc/kubelet.conf.d"
+    moment = kubelet_hosts.BOOT + 100
+    for place in (folder / "00-k3s-defaults.conf", folder):
+        os.utime(place, (moment, moment))
+    assert judge(root, "kubelet.config.drift").status is Status.PASS
+    os.utime(folder / "20-cli-config-dir/10-mine.conf", (moment + 60, moment + 60))
+    assert judge(root, "kubelet.config.drift").status is Status.FAIL
+
+
 def test_of_two_kubelets_the_worse_one_is_reported(tmp_path: Path) -> None:
     runs = (
         WITH_CONFIG,
@@ -145,6 +172,9 @@ def test_of_two_kubelets_the_worse_one_is_reported(tmp_path: Path) -> None:
     assert found.status is Status.FAIL
     assert "pid 900" in found.because
     assert "2 kubelets run here" in found.because
+    assert [e.source for e in found.evidence if e.what.startswith("pass of")] == [
+        "kubelet (pid 812)"
+    ]
 
 
 def test_a_kubelet_of_a_node_inside_a_container_is_another_nodes(tmp_path: Path) -> None:

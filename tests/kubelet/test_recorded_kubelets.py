@@ -143,6 +143,43 @@ def test_the_client_ca_of_a_kubelet_that_speaks_tls_1_3_only_is_seen(
     assert found["kubelet.tls.ciphers"]["status"] == "pass"
 
 
+INPUT = """\
+{0} -A INPUT -m {1} RELATED,ESTABLISHED -j ACCEPT
+{0} -A INPUT -i lo -j ACCEPT
+{0} -A INPUT -p tcp -s 10.0.0.0/8 --dport 10250 -j ACCEPT
+{0} -P INPUT DROP
+"""
+NFT = """\
+nft -f - <<END
+table inet f {{
+chain input {{
+    type filter hook input priority 0; policy drop;
+    ct state established,related accept; iif lo accept
+    ip saddr 10.0.0.0/8 tcp dport {{ 10250, 10255 }} accept{0}
+}}
+}}
+END
+"""
+WALLS = {
+    "none": ("", "fail", "no rule of this node drops"),
+    "nft": (NFT.format(""), "pass", "saddr 10.0.0.0/8"),
+    "nft, open": (NFT.format("; tcp dport 10000-11000 iifname eth0 accept"), "fail", "iifname eth"),
+    "nft, mapped": (NFT.format("; meta mark vmap { 1 : accept }"), "fail", "in map"),
+    "iptables": (INPUT.format("iptables-nft", "conntrack --ctstate"), "pass", "ct state"),
+    "older iptables": (INPUT.format("iptables-legacy", "state --state"), "pass", "(legacy)"),
+}
+
+
+@pytest.mark.parametrize("wall", WALLS)
+def test_a_packet_filter_before_a_public_address_is_weighed(wall: str, tmp_path: Path) -> None:
+    script, status, sentence = WALLS[wall]
+    place = prepare("kubeadm", tmp_path)
+    (place / "network.sh").write_text(f"ip address add 8.8.4.4/32 dev lo\n{script}")
+    found = scan(place)["kubelet.port.exposure"]
+    assert (found["status"], found["severity"]) == (status, "high")
+    assert sentence in found["because"]
+
+
 def test_a_port_of_another_program_is_not_the_kubelets(tmp_path: Path) -> None:
     place = prepare("kubeadm", tmp_path)
     (place / "stranger").touch()

@@ -159,12 +159,21 @@ SAME = plain_defaults(36)
             (_put_in_place(example(C, "{}")), answers(pods=reply(401), configz=SAME)),
             "only its mode changed: the kubelet itself says the same",
         ),
+        Example(
+            Status.FAIL,
+            (replace(example(f"{C} --config-dir=/d", "{}"), folders=(("/d/", 5000.0),)), OFFLINE),
+            "a file in --config-dir came or went: less severe, it may have been no drop-in",
+        ),
         Example(Status.UNKNOWN, (example(C, "{}", started=False), OFFLINE), "start not known"),
         Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
         Example(Status.NOT_APPLICABLE, NO_KUBELET, "no kubelet"),
     ],
 )
 def drift(kubelet: Kubelet, answers: Answers) -> Verdict:
+    return each(kubelet, lambda k: _drift(k, answers if k is kubelet else OFFLINE))
+
+
+def _drift(kubelet: Kubelet, answers: Answers) -> Verdict:
     if kubelet.pid is None:
         return Verdict.not_applicable("no kubelet runs here: there is nothing to differ from")
     seen = [*_newer(kubelet), *differences(kubelet, answers)]
@@ -177,10 +186,17 @@ def drift(kubelet: Kubelet, answers: Answers) -> Verdict:
     if kubelet.dark:
         return Verdict.unknown(kubelet.dark)
     known = isinstance(answers, KubeletAnswers) and answers.configz is not None
-    if not known and (placed := list(_placed(kubelet))):
-        because = f"{placed[0].source} {placed[0].what}; its own time of change is older"
-        return Verdict.failed(because, *most(placed), severity=Severity.LOW)
-    return Verdict.passed(f"none of the {len(kubelet.files)} files read is newer than the process")
+    if not known and (hints := [*_placed(kubelet), *_removed(kubelet)]):
+        because = f"{hints[0].source} {hints[0].what}; {hints[0].value}"
+        return Verdict.failed(because, *most(hints), severity=Severity.LOW)
+    if not kubelet.files:
+        return Verdict.passed("this kubelet reads no configuration file: none can differ")
+    return Verdict.passed(f"no file that was read ({_counted(kubelet)}) is newer than the process")
+
+
+def _counted(kubelet: Kubelet) -> str:
+    first, more = kubelet.files[0].path, len(kubelet.files) - 1
+    return f"{first} and {more} more" if more else first
 
 
 def _newer(kubelet: Kubelet) -> Iterator[Evidence]:
@@ -203,7 +219,21 @@ def _placed(kubelet: Kubelet) -> Iterator[Evidence]:
     for file in kubelet.files:
         if changed_after(file.placed_at, kubelet.started_at):
             what = "was put in place, or had its owner or mode changed, after the kubelet started"
-            yield Evidence(what, "whether it still says what was read cannot be told", file.path)
+            told = "whether it still says what was read cannot be told"
+            yield Evidence(what, f"{told}; its own time of change is older", file.path)
+
+
+def _removed(kubelet: Kubelet) -> Iterator[Evidence]:
+    """A directory in which a name came or went since, though no file in it is newer."""
+    for folder, changed_at in kubelet.folders:
+        here = [f for f in kubelet.files if posixpath.dirname(f.path) + "/" == folder]
+        times = [t for f in here for t in (f.changed_at, f.placed_at)]
+        if changed_after(changed_at, kubelet.started_at) and not any(
+            changed_after(t, kubelet.started_at) for t in times
+        ):
+            what = "had a file removed, renamed or added after the kubelet started"
+            told = "what a drop-in that is gone has set stays in force until the next restart"
+            yield Evidence(what, f"{told}, and cannot be told", folder)
 
 
 @check(

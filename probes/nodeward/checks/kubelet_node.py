@@ -268,22 +268,23 @@ def _swap(kubelet: Kubelet, limits: KubeletLimits | Absent | Unreadable) -> Verd
     ],
 )
 def hostname_override(kubelet: Kubelet, pki: Pki | Absent | Unreadable) -> Verdict:
+    return each(kubelet, lambda k: _hostname(k, pki))
+
+
+def _hostname(kubelet: Kubelet, pki: Pki | Absent | Unreadable) -> Verdict:
     flag = kubelet.flag("hostname-override")
     if flag is None or not flag.value:
         return Verdict.passed("the kubelet goes by the host's own name")
     held = pki.held("kubelet-client") if isinstance(pki, Pki) else ()
-    leaf = next((h.leaf for h in held if h.leaf is not None and h.use.in_use), None)
-    name = re.search(r"CN=system:node:([^,+]+)", leaf.subject) if leaf is not None else None
+    subjects = [h.leaf.subject for h in held if h.leaf is not None and h.use.in_use]
+    names = [m[1] for s in subjects if (m := re.search(r"CN=system:node:([^,+]+)", s))]
     seen = Evidence("--hostname-override", str(flag.value), flag.source)
-    if name is None:
-        return Verdict.unknown(
-            f"{flag.source} says {flag.value}; there is no client certificate to compare with", seen
-        )
-    if name[1] == str(flag.value).lower():
+    says = f"{flag.source} says {flag.value}"
+    if not names:
+        return Verdict.unknown(f"{says}; there is no client certificate to compare with", seen)
+    if str(flag.value).lower() in names:
         return Verdict.passed(f"{flag.value} is the name in the client certificate too", seen)
-    return Verdict.failed(
-        f"{flag.source} says {flag.value}, the client certificate {name[1]}", seen
-    )
+    return Verdict.failed(f"{says}, the client certificate {names[0]}", seen)
 
 
 @check(
@@ -494,6 +495,10 @@ def _apiserver(image: str) -> Manifests:
     ],
 )
 def version_skew(kubelet: Kubelet, manifests: Manifests | Absent | Unreadable) -> Verdict:
+    return each(kubelet, lambda k: _skew(k, manifests))
+
+
+def _skew(kubelet: Kubelet, manifests: Manifests | Absent | Unreadable) -> Verdict:
     found = _of_apiserver(manifests) if isinstance(manifests, Manifests) else None
     if found is None:
         return Verdict.unknown("the API server's version cannot be told from this node")

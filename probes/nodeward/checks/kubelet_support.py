@@ -131,6 +131,7 @@ def restart(kubelet: Kubelet) -> str:
     return f"systemctl restart {unit}"
 
 
+MOST_OTHERS = 20
 _WORST = (Status.ERROR, Status.FAIL, Status.UNKNOWN, Status.PASS, Status.NOT_APPLICABLE)
 
 
@@ -139,14 +140,24 @@ def each(kubelet: Kubelet, judge: Callable[[Kubelet], Verdict]) -> Verdict:
     if not kubelet.others:
         return judge(kubelet)
     found = [(k, judge(k)) for k in (kubelet, *kubelet.others)]
-    one, verdict = min(found, key=lambda pair: _WORST.index(pair[1].status))
+    one, verdict = min(found, key=lambda pair: _rank(pair[1]))
+    others = [
+        Evidence(f"{v.status} of another kubelet here", v.because, str(k))
+        for k, v in found
+        if k is not one
+    ]
     return Verdict(
         verdict.status,
         f"{one}: {verdict.because}; {len(found)} kubelets run here",
-        verdict.evidence,
+        (*verdict.evidence, *others[:MOST_OTHERS]),
         verdict.severity,
         verdict.remedy,
     )
+
+
+def _rank(verdict: Verdict) -> tuple[int, bool]:
+    """The worst first; a severity of its own is always a lower one than the check's."""
+    return _WORST.index(verdict.status), verdict.severity is not None
 
 
 def port_of(answers: Answers, role: str) -> Port | None:

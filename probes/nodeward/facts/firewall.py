@@ -11,6 +11,8 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import or_
 from typing import ClassVar
 
 from nodeward.model import Fact
@@ -27,7 +29,8 @@ BLOCKS = frozenset({"drop", "reject"})
 @dataclass(frozen=True, slots=True)
 class Rule:
     """`version` is 4, 6 or 0 for both. `to` None: any address; `ports` None: any port.
-    `verdict` is drop, reject, accept, return, dnat, "jump X", "goto X", or "" for none."""
+    `verdict` is drop, reject, accept, return, dnat, queue, "jump X", "goto X", "vmap" for what a
+    map says, or "" for none."""
 
     table: str
     chain: str
@@ -67,6 +70,10 @@ class Chain:
     priority: int
     policy: str
     rules: tuple[Rule, ...]
+
+    def holds(self, version: int) -> bool:
+        """Whether packets of this IP version pass it."""
+        return _FAMILY_VERSION.get(self.table.partition(" ")[0], version) == version
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +163,7 @@ _FAMILY_VERSION = {"ip": 4, "ip6": 6}
 _NFPROTO = {"02": 4, "0a": 6}
 _NAMES = {"IIFNAME": "iifname", "OIFNAME": "oifname", "SKUID": "skuid", "SKGID": "skgid"}
 _TCP = "06"
+_LOOPBACK = "01000000"  # lo is the first interface of every network namespace
 _TARGETS = {
     "REJECT": "reject",
     "DNAT": "dnat",
@@ -163,7 +171,7 @@ _TARGETS = {
     "TPROXY": "dnat",
     "DROP": "drop",
 }
-_SILENT = frozenset({"comment", "immediate", "limit", "quota", "objref", "notrack", "byteorder"})
+_SILENT = frozenset({"comment", "immediate", "objref", "notrack", "byteorder"})
 
 
 def read_rule(
@@ -211,6 +219,9 @@ def _read(r: _Reading, e: tuple[str, ...]) -> None:
             r.verdict = f"{code.lower()} {target}".strip()
         case ("reject",):
             r.verdict = "reject"
+        case ("vmap", name, reg):
+            r.conditions.append(f"{' '.join(r.loaded.get(reg, ('?',)))} in map {name}")
+            r.verdict = "vmap"
         case ("nat", kind):
             r.verdict = "dnat" if kind == "DNAT" else ""
         case ("redir" | "tproxy",):
@@ -257,14 +268,25 @@ def _compare(r: _Reading, what: tuple[str, ...], op: str, value: str, mask: str)
         case ("saddr", *_):
             text = _prefix_text(value, mask, r.bits)
             r.conditions.append(f"saddr {_COMPARISONS.get(op, '')}{text}")
+        case ("ct", "STATE") if op == "NEQ" and mask and not int(value or "0", 16):
+            r.conditions.append(_states(int.from_bytes(bytes.fromhex(mask), "little")))
         case (*words,):
             r.conditions.append(" ".join(words))
+
+
+def _states(bits: int) -> str:
+    """Those of a connection: include/uapi/linux/netfilter/nf_conntrack_common.h."""
+    names = ("invalid", "established", "related", "new")
+    known = [name for i, name in enumerate(names) if bits >> i & 1]
+    return "ct state " + ",".join(known + ["others"] * bool(bits >> len(names)))
 
 
 def _shown(key: str, op: str, value: str) -> str:
     name = _NAMES.get(key, f"meta {key.lower()}")
     if key.endswith("NAME"):
         text = bytes.fromhex(value).rstrip(b"\0").decode("utf-8", "replace")
+    elif (key, op, value) == ("IIF", "EQ", _LOOPBACK):
+        return "iif lo"
     elif key in ("SKUID", "SKGID"):
         text = str(int.from_bytes(bytes.fromhex(value), "little"))
     else:
@@ -320,6 +342,9 @@ def _look_up(r: _Reading, name: str, reg: str, *, inverted: bool) -> None:
             r.conditions.append(f"further fields in set {name}")
     elif what[0] == "dport":
         r.narrow("dport", _intervals(elements, 4), 0xFFFF, inverted=inverted)
+    elif what == ("ct", "STATE") and not inverted:
+        keys = (int.from_bytes(bytes.fromhex(key), "little") for key, _ in elements)
+        r.conditions.append(_states(reduce(or_, keys, 0)))
     else:
         r.conditions.append(f"{' '.join(what)} in set {name}")
 
@@ -344,8 +369,14 @@ def _intervals(elements: Elements, digits: int) -> list[Interval]:
     return found
 
 
+_STATE_ONLY = (b"\x01\x00\x00\x00", b"\x01\x20\x00\x00")
+"""match_flags and invert_flags of xt_conntrack: XT_CONNTRACK_STATE, for `-m state` with an alias's
+bit, and nothing inverted."""
+
+
 def _old_match(r: _Reading, name: str, info: bytes) -> None:
-    """The matches of iptables that are no expressions: struct xt_tcp, struct xt_multiport_v1.
+    """The matches of iptables that are no expressions: struct xt_tcp, struct xt_multiport_v1,
+    struct xt_conntrack_mtinfo3 where it looks at nothing but the state, without inversion.
     Their numbers are in the machine's byte order, little-endian on all that Kubernetes runs on."""
     if name == "tcp" and len(info) >= 12:
         low, high = (int.from_bytes(info[i : i + 2], "little") for i in (4, 6))
@@ -353,6 +384,8 @@ def _old_match(r: _Reading, name: str, info: bytes) -> None:
     elif name == "multiport" and len(info) >= 48 and info[0] in (1, 2):
         ports = [int.from_bytes(info[2 + 2 * i : 4 + 2 * i], "little") for i in range(info[1])]
         r.narrow("dport", [(port, port) for port in ports], 0xFFFF, inverted=bool(info[47]))
+    elif name == "conntrack" and len(info) >= 152 and info[146:150] in _STATE_ONLY:
+        r.conditions.append(_states(int.from_bytes(info[150:152], "little")))
     elif name != "comment":
         r.conditions.append(f"match {name}")
 
@@ -397,15 +430,11 @@ def effects(packet: Packet, chains: Sequence[Chain]) -> Iterator[Effect]:
     by_name = {(c.table, c.name): c for c in chains}
     for chain in sorted((c for c in chains if c.hook), key=lambda c: (c.hook, c.priority)):
         yield from _walk(packet, chain, by_name, chain.hook, (), named=False, depth=0)
-        if chain.policy == "drop" and _of_version(chain, packet.version):
+        if chain.policy == "drop" and chain.holds(packet.version):
             where = f"{chain.table} {chain.name} policy"
             yield Effect(
                 packet.endpoint, packet.shown, chain.hook, "drop", where, ("no rule accepts it",)
             )
-
-
-def _of_version(chain: Chain, version: int) -> bool:
-    return _FAMILY_VERSION.get(chain.table.partition(" ")[0], version) == version
 
 
 def _walk(

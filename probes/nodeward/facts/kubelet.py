@@ -115,6 +115,8 @@ class Kubelet(Fact):
     others: tuple[Kubelet, ...] = ()
     skipped: tuple[str, ...] = ()
     """Files in --config-dir that are not read for their name."""
+    folders: tuple[tuple[str, float], ...] = ()
+    """--config-dir and the directories below it, with their mtime: when a name came or went."""
 
     @property
     def pid(self) -> int | None:
@@ -271,6 +273,7 @@ def assemble(
     files: Sequence[ConfigFile] = (),
     dark: str = "",
     skipped: tuple[str, ...] = (),
+    folders: tuple[tuple[str, float], ...] = (),
 ) -> Kubelet:
     """The kubelet that was started like this and reads these files (--config first)."""
     arguments = parse_arguments(launch.argv, KINDS)
@@ -285,7 +288,7 @@ def assemble(
     effective = tuple(
         Effective(apply_flags(tree, arguments, bare.argument), r, tree) for tree, r in trees
     )
-    return replace(bare, effective=effective, skipped=skipped)
+    return replace(bare, effective=effective, skipped=skipped, folders=folders)
 
 
 def _merged(bare: Kubelet, base: Tree, dropins: Sequence[Tree], rules: Rules | None) -> Tree:

@@ -20,6 +20,18 @@ class LocalAddresses(Fact):
 
     rows: tuple[str, ...]
 
+    @property
+    def public(self) -> tuple[str, ...]:
+        return tuple(row for row in self.rows if is_public(row))
+
+
+def is_public(address: str) -> bool:
+    """Whether the whole internet may route to it; False for what is no address."""
+    try:
+        return ipaddress.ip_address(address).is_global
+    except ValueError:
+        return False
+
 
 _LEAF = re.compile(rb"\|-- (\d+\.\d+\.\d+\.\d+)\n\s+/32 host LOCAL")
 

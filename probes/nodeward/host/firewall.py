@@ -91,10 +91,12 @@ class Ruleset:
 
 @dataclass(frozen=True, slots=True)
 class FirewallRules(Query[Ruleset]):
-    """The nf_tables rules in the way of forwarded and outgoing packets, iptables-nft's included.
-    DeniedError without CAP_NET_ADMIN."""
+    """The nf_tables rules that packets meet at these hooks, iptables-nft's included; as shipped,
+    forwarded and outgoing packets. DeniedError without CAP_NET_ADMIN."""
 
     answer_type: ClassVar[object] = Ruleset
+
+    hooks: tuple[str, ...] = WANTED_HOOKS
 
     def answer(self, host: TreeHost) -> Ruleset:
         if not isinstance(host, LiveHost) or host.same_namespace("net") is False:
@@ -105,7 +107,7 @@ class FirewallRules(Query[Ruleset]):
             raise DeniedError("nf_tables", "needs CAP_NET_ADMIN")
         try:
             with ExitStack() as stack:
-                return _Reader(stack).read()
+                return _Reader(stack).read(self.hooks)
         except OSError as exc:
             raise HostError("nf_tables", errno.errorcode.get(exc.errno or 0, "EIO")) from exc
         except Exception as exc:  # pyroute2 has errors of its own, with a code
@@ -146,11 +148,11 @@ class _Reader:
         self._end = time.monotonic() + LIMIT_S
         self._complete = True
 
-    def read(self) -> Ruleset:
+    def read(self, hooks: tuple[str, ...]) -> Ruleset:
         chains = list(self._chains())
         rules: list[RuleRow] = []
         by_name = {(c.family, c.table, c.name): c for c in chains}
-        todo = [key for key, c in by_name.items() if c.hook in WANTED_HOOKS]
+        todo = [key for key, c in by_name.items() if c.hook in hooks]
         known = set(todo)
         while todo:
             key = todo.pop(0)
@@ -271,6 +273,8 @@ def _expression(e: Any) -> tuple[str, ...]:  # noqa: ANN401  a message of an unt
             return name, *regs, value("MASK"), value("XOR")
         case "range":
             return name, str(get("SREG")), str(get("OP")), value("FROM_DATA"), value("TO_DATA")
+        case "lookup" if str(get("DREG") or "").endswith("VERDICT"):
+            return "vmap", str(get("SET")), str(get("SREG"))
         case "lookup":
             inverted = "inverted" if "NFT_LOOKUP_F_INV" in (get("FLAGS") or ()) else ""
             return name, str(get("SET")), str(get("SREG")), inverted

@@ -59,9 +59,12 @@ _NOT_IN, _NOT_OUT, _NOT_FROM, _NOT_TO, _NOT_PROTOCOL = 0x01, 0x02, 0x08, 0x10, 0
 
 @dataclass(frozen=True, slots=True)
 class LegacyRules(Query[Ruleset]):
-    """The rules of every table in use. DeniedError without CAP_NET_ADMIN."""
+    """The rules of every table in use, of the chains at these hooks and those that they jump to.
+    DeniedError without CAP_NET_ADMIN."""
 
     answer_type: ClassVar[object] = Ruleset
+
+    hooks: tuple[str, ...] = WANTED_HOOKS
 
     def answer(self, host: TreeHost) -> Ruleset:
         if not isinstance(host, LiveHost) or host.same_namespace("net") is False:
@@ -72,7 +75,7 @@ class LegacyRules(Query[Ruleset]):
             for table in _tables(host, layout):
                 if not rights.effective_capabilities() >> CAP_NET_ADMIN & 1:
                     raise DeniedError("iptables", "needs CAP_NET_ADMIN")
-                found = decode(layout, table, *_fetch(layout, table))
+                found = decode(layout, table, *_fetch(layout, table), self.hooks)
                 chains += found.chains
                 rules += found.rules
         return Ruleset(tuple(chains), tuple(rules))
@@ -105,7 +108,9 @@ class _Entry:
     data: bytes
 
 
-def decode(layout: Layout, table: str, info: bytes, raw: bytes) -> Ruleset:
+def decode(
+    layout: Layout, table: str, info: bytes, raw: bytes, hooks: tuple[str, ...] = WANTED_HOOKS
+) -> Ruleset:
     """A table's chains and rules. ValueError where the bytes are no table."""
     try:
         _, valid, *rest = _INFO.unpack(info)
@@ -123,7 +128,7 @@ def decode(layout: Layout, table: str, info: bytes, raw: bytes) -> Ruleset:
             hook, end = builtin.get(entry.at, ("", -1))
             policy = next((e for e in entries if e.at == end), None)
             dropped = policy is not None and _verdict(policy, {})[1] == "DROP"
-            if not hook or hook in WANTED_HOOKS:
+            if not hook or hook in hooks:
                 row = ChainRow(layout.family, shown, here, hook, 0, "drop" if dropped else "accept")
                 chains.append(row)
         if entry.target == "ERROR" or any(entry.at == end for _, end in builtin.values()):

@@ -225,6 +225,7 @@ def read(host: Host, launch: Launch) -> Kubelet:
     arguments = parse_arguments(launch.argv, KINDS)
     files: list[ConfigFile] = []
     skipped: list[str] = []
+    folders: list[tuple[str, float]] = []
     dark = ""
     config = arguments.given("config")
     if config is not None:
@@ -234,13 +235,15 @@ def read(host: Host, launch: Launch) -> Kubelet:
         place = posixpath.join(launch.cwd, folder.value)
         try:
             for path in _all_files(host, launch, place):
-                if path.endswith(".conf") and path != place:
+                if path.endswith("/"):
+                    folders.append((path, host.stat(launch.root + path).mtime))
+                elif path.endswith(".conf") and path != place:
                     files.append(_read_file(host, launch, path, dropin=True))
                 else:
                     skipped.append(path)
         except HostError as exc:
             dark = f"could not read {place}: {exc.why}"
-    return assemble(launch, files, dark, tuple(skipped))
+    return assemble(launch, files, dark, tuple(skipped), tuple(folders))
 
 
 def _read_file(host: Host, launch: Launch, path: str, *, dropin: bool = False) -> ConfigFile:
@@ -254,7 +257,8 @@ def _read_file(host: Host, launch: Launch, path: str, *, dropin: bool = False) -
 
 
 def _all_files(host: Host, launch: Launch, folder: str) -> Iterator[str]:
-    """Every file below the folder, in the order of filepath.WalkDir: by name, depth first.
+    """Every file below the folder, in the order of filepath.WalkDir: by name, depth first. A
+    directory, the folder itself too, comes before what is in it, with a slash at its end.
 
     WalkDir does not follow a link, not even the folder itself, unless its path ends in "/": then
     the link is all that there is to see.
@@ -271,6 +275,7 @@ def _all_files(host: Host, launch: Launch, folder: str) -> Iterator[str]:
 def _walk(host: Host, root: str, folder: str, level: int) -> Iterator[str]:
     if level > MOST_LEVELS:
         raise HostError(folder, f"more than {MOST_LEVELS} levels deep")
+    yield posixpath.join(folder, "")
     for name in host.names(root + folder):
         path = posixpath.join(folder, name)
         if _is_directory(host, root + path):

@@ -53,7 +53,17 @@ def _k3s(host: Host, launch: Launch) -> Launch:
     given = k3s_kubelet_args(k3s_files(host), words)
     dropins = there(host, K3S_DROPINS)
     all_words, doubts = k3s_words(given, launch.version, dropins=dropins)
-    return replace(_embedded(replace(launch, unit=unit), "k3s", all_words), doubts=doubts)
+    launch = replace(launch, unit=unit, started_at=_k3s_kubelet_start(host, launch))
+    return replace(_embedded(launch, "k3s", all_words), doubts=doubts)
+
+
+def _k3s_kubelet_start(host: Host, launch: Launch) -> float | None:
+    """k3s writes its own drop-in at each start, and starts the kubelet within itself after that."""
+    try:
+        written = host.stat(f"{K3S_DROPINS}/00-k3s-defaults.conf").mtime
+    except HostError:
+        return launch.started_at
+    return max(written, launch.started_at) if launch.started_at is not None else None
 
 
 def k3s_unit(host: Host) -> tuple[str, list[str]]:

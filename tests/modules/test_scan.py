@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import lzma
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,9 +14,7 @@ from module_scenarios import scenarios
 from module_tries import Modules
 from nodeward.agent.runner import Looker, examine
 from nodeward.agent.scan import scan, select
-from nodeward.checks.modules import dccp
 from nodeward.facts.exposure import BAD, State, expose
-from nodeward.facts.kernel_guards import ModuleRequests, PodContext, PodSeccomp
 from nodeward.facts.kernel_modules import KernelModules
 from nodeward.facts.module_fix import file_name, fix
 from nodeward.facts.module_requests import DCCP, SCTP
@@ -148,17 +145,6 @@ def test_the_running_machine_can_be_judged() -> None:
                                                    Status.NOT_APPLICABLE}  # fmt: skip
 
 
-def test_pods_that_selinux_or_seccomp_would_stop_are_told_from_those_left_open(root: Path) -> None:
-    node = look(root)
-    refused = ModuleRequests(True, (PodContext("u:r:container_t:s0", False, ("web/a",)),))
-    asked = ModuleRequests(True, (PodContext("u:r:my_t:s0", True, ("web/b",)),))
-    closed = dccp(replace(node, requests=refused, seccomp=PodSeccomp((), 1)))
-    assert closed.status is Status.FAIL
-    assert closed.because.endswith("SELinux refuses the request to every pod that runs here now")
-    left = dccp(replace(node, requests=asked, seccomp=PodSeccomp(("web/b",), 1)))
-    assert {"web/b"} == {e.value for e in left.evidence if "pods" in e.what}
-
-
 # --- what stops all loads --------------------------------------------------------------------
 
 
@@ -280,6 +266,29 @@ def test_every_protocol_that_the_index_forgot_is_named(root: Path) -> None:
     found = findings(root, "kernel.module.*")
     for name in ("rds", "tipc"):
         assert "depmod was not run" in found[f"kernel.module.{name}"].because
+
+
+@pytest.mark.parametrize(
+    ("check", "file"),
+    [
+        ("legacy-families", "kernel/net/can/can.ko"),
+        ("legacy-families", "kernel/drivers/isdn/mISDN/mISDN_core.ko.xz"),
+        ("filesystems", "kernel/drivers/usb/storage/usb-storage.ko"),
+        ("filesystems", "kernel/fs/smb/client/cifs.ko.zst"),
+        ("ipsec-rxrpc", "kernel/net/ipv4/esp4.ko"),
+        ("userns-vectors", "kernel/net/sched/sch_cake.ko"),
+        ("algif", "kernel/crypto/algif_aead.ko"),
+        ("vsock", "kernel/net/vmw_vsock/vsock.ko"),
+    ],
+)
+def test_a_group_names_what_the_index_forgot(tmp_path: Path, check: str, file: str) -> None:
+    tree = Modules({"kernel/lib/libcrc32c.ko": ()}, ())
+    tree.write(tmp_path / "lib/modules/6.12.1")
+    put(tmp_path, {f"/lib/modules/6.12.1/{file}": ""})
+    found = findings(tmp_path, "kernel.module.*")[f"kernel.module.{check}"]
+    assert found.status is Status.PASS
+    assert file in found.because
+    assert "depmod was not run" in found.because
 
 
 # --- other distributions' shapes -------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from nodeward.checks.module_terms import (
     DARK,
@@ -24,9 +25,13 @@ from nodeward.facts.module_requests import (
     LEGACY,
     RDS,
     TIPC,
+    USB_STORAGE,
     VSOCK,
     Component,
 )
+from nodeward.facts.pods import PodGuards
+from nodeward.facts.runtime import Runtime
+from nodeward.facts.seccomp_profiles import copy_fail_fixed
 from nodeward.model import (
     Check,
     Example,
@@ -131,12 +136,32 @@ AF_ALG_ALIAS = "alias net-pf-38 af_alg\n"
             example_node("alias net-pf-38 off\n", AF_ALG_ALIAS, AF_ALG_DEP),
             "no AF_ALG socket can be had in the first place",
         ),
+        Example(
+            Status.FAIL,
+            replace(
+                example_node("", AF_ALG_ALIAS, AF_ALG_DEP),
+                pods=PodGuards(filtered=("web/a",), looked_at=2),
+                runtime=Runtime("containerd", "1.7.33", "/usr/bin/containerd", running=True),
+            ),
+            "low: the runtime's default seccomp profile keeps it from the pods",
+        ),
         NO_KERNEL,
         DARK,
     ),
 )
 def algif(node: KernelModules) -> Verdict:
-    return group(node, "algif", ALGIF, "a process can have ciphers loaded")
+    found = group(node, "algif", ALGIF, "a process can have ciphers loaded")
+    if found.status is not Status.FAIL:
+        return found
+    fixed = {copy_fail_fixed(t.release, node.banner) for t in node.kernels}
+    if not fixed or "" in fixed:
+        return found
+    return replace(
+        found,
+        because=f"{found.because}; Linux {min(fixed)} has the fix of CVE-2026-31431, so that it is"
+        " only more to attack",
+        severity=found.severity or Severity.MEDIUM,
+    )
 
 
 def _in_use(node: KernelModules, components: Sequence[Component]) -> tuple[Component, ...]:
@@ -277,16 +302,21 @@ def legacy_families(node: KernelModules) -> Verdict:
 def vsock(node: KernelModules) -> Verdict:
     if _in_use(node, (VSOCK,)):
         return Verdict.not_applicable("vsock is loaded and held by a transport: it is used here")
-    return verdict(node, VSOCK, expose(node, VSOCK))
+    return verdict(node, VSOCK, expose(node, VSOCK), partly=None)
+
+
+USB_ALIAS = "alias usb:v*p*d*dc*dsc*dp*ic08isc06ip50in* usb_storage\n"
+USB_DEP = _module("usb-storage", "drivers/usb/storage")
 
 
 @check(
     "kernel.module.filesystems",
-    title="Filesystems that are not used cannot be autoloaded",
-    why="mount() in a user namespace makes the kernel load a filesystem's module. Rare ones are"
-    " little tested against images that were made to attack them.",
+    title="Filesystems and USB storage that are not used cannot be autoloaded",
+    why="mount() in a user namespace makes the kernel load a filesystem's module, and a stick that"
+    " is plugged in usb-storage. Rare filesystems are little tested against images that were made"
+    " to attack them.",
     severity=Severity.LOW,
-    remedy=blocking("cramfs", "freevxfs", "jffs2", "hfs", "hfsplus", "udf"),
+    remedy=blocking("cramfs", "freevxfs", "jffs2", "hfs", "hfsplus", "udf", "usb_storage"),
     sources=SOURCES,
     mappings=MAPPINGS,
     examples=(
@@ -315,6 +345,16 @@ def vsock(node: KernelModules) -> Verdict:
             (example_node("", "alias fs-udf udf\n", _module("udf", "fs")), UserNamespaces(most=0)),
             "no user namespaces: only root may ask for it",
         ),
+        Example(
+            Status.FAIL,
+            (example_node("", USB_ALIAS, USB_DEP), UserNamespaces(most=0)),
+            "a USB stick loads usb-storage, and that takes no user namespace",
+        ),
+        Example(
+            Status.PASS,
+            (example_node("install usb-storage /bin/false\n", USB_ALIAS, USB_DEP), OPEN),
+            "`install usb-storage /bin/false`",
+        ),
         Example(Status.UNKNOWN, (KernelModules(live=False), OPEN), "no kernel in the tree"),
         Example(Status.UNKNOWN, (Unreadable("/proc/modules", "EACCES"), OPEN), "could not look"),
     ),
@@ -323,7 +363,7 @@ def filesystems(node: KernelModules, userns: UserNamespaces | Unreadable) -> Ver
     return _within_reach(
         node,
         "filesystems",
-        _unused(node, FILESYSTEMS),
+        _unused(node, (*FILESYSTEMS, USB_STORAGE)),
         userns,
-        "a process in a user namespace can load",
+        "filesystems that nothing here uses",
     )

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from nodeward.checks.module_terms import KMOD_C, MAPPINGS, SOURCES, blocking, example_node, group
-from nodeward.facts.kernel_guards import ModuleRequests, PodContext, PodSeccomp, UserNamespaces
+from nodeward.facts.kernel_guards import KernelGuards, ModuleRequests, PodContext, UserNamespaces
 from nodeward.facts.kernel_modules import KernelModules
 from nodeward.facts.module_requests import USERNS
+from nodeward.facts.pods import PodGuards
 from nodeward.model import (
     Absent,
     Evidence,
@@ -23,6 +24,15 @@ from nodeward.model import (
     check,
     most,
 )
+
+GUARDS = KernelGuards(None, None, 0, ("capability", "yama", "apparmor"))
+
+
+def _asked(context: str, *, allowed: bool) -> ModuleRequests:
+    """One pod in this context."""
+    return ModuleRequests(
+        enforcing=True, contexts=(PodContext(context, allowed=allowed, pods=("web/a",)),)
+    )
 
 
 @check(
@@ -44,55 +54,79 @@ from nodeward.model import (
     examples=(
         Example(
             Status.PASS,
-            ModuleRequests(
-                enforcing=True,
-                contexts=(PodContext("system_u:system_r:container_t:s0:c1,c2", False, ("web/a",)),),
-            ),
+            (_asked("system_u:system_r:container_t:s0:c1,c2", allowed=False), GUARDS),
             "container_t may not",
         ),
         Example(
             Status.FAIL,
-            ModuleRequests(
-                enforcing=True,
-                contexts=(PodContext("system_u:system_r:my_pod_t:s0", True, ("web/a",)),),
-            ),
+            (_asked("system_u:system_r:my_pod_t:s0", allowed=True), GUARDS),
             "a pod's context may",
         ),
         Example(
             Status.PASS,
-            ModuleRequests(
-                enforcing=True, contexts=(PodContext("system_u:system_r:spc_t:s0", True, ("x/y",)),)
-            ),
+            (_asked("system_u:system_r:spc_t:s0", allowed=True), GUARDS),
             "only privileged pods (spc_t) may",
         ),
-        Example(Status.FAIL, ModuleRequests(enforcing=False, contexts=()), "SELinux is permissive"),
-        Example(Status.NOT_APPLICABLE, Absent("/sys/fs/selinux/enforce"), "there is no SELinux"),
-        Example(Status.UNKNOWN, Unreadable("/sys/fs/selinux/access", "EACCES"), "could not ask"),
+        Example(
+            Status.FAIL,
+            (ModuleRequests(enforcing=False, contexts=()), GUARDS),
+            "SELinux is permissive",
+        ),
+        Example(
+            Status.UNKNOWN,
+            (ModuleRequests(enforcing=True, contexts=(), complete=False), GUARDS),
+            "the processes of others are hidden from us",
+        ),
+        Example(
+            Status.NOT_APPLICABLE,
+            (Absent("/sys/fs/selinux/enforce"), GUARDS),
+            "there is no SELinux, and no other security module can refuse the request",
+        ),
+        Example(
+            Status.UNKNOWN,
+            (Unreadable("/sys/fs/selinux/access", "EACCES"), GUARDS),
+            "could not ask",
+        ),
     ),
 )
-def lsm_request(asked: ModuleRequests) -> Verdict:
+def lsm_request(
+    asked: ModuleRequests | Absent, guards: KernelGuards | Absent | Unreadable
+) -> Verdict:
+    if isinstance(asked, Absent):
+        return _no_selinux(guards)
     if not asked.enforcing:
         return Verdict.failed("SELinux is permissive: it refuses nothing")
-    open_ = [c for c in asked.contexts if c.allowed and _type(c.context) not in PRIVILEGED]
+    open_ = asked.left_open
     if open_:
         return Verdict.failed(
-            f"pods in {', '.join(_type(c.context) for c in open_)} may have modules loaded",
+            f"pods in {', '.join(dict.fromkeys(c.type for c in open_))} may have modules loaded",
             *most([Evidence("context", c.context, ", ".join(c.pods)) for c in open_]),
         )
-    privileged = [c for c in asked.contexts if c.allowed]
-    note = f"; {', '.join(_type(c.context) for c in privileged)} may" if privileged else ""
+    if not asked.complete:
+        return Verdict.unknown("some processes are hidden from us, and a pod's may be among them")
+    privileged = dict.fromkeys(c.type for c in asked.contexts if c.allowed)
+    note = f"; privileged ones in {', '.join(privileged)} may" if privileged else ""
     return Verdict.passed(f"none of {len(asked.contexts)} contexts of ordinary pods may{note}")
 
 
-PRIVILEGED = frozenset({"spc_t", "container_engine_t", "unconfined_t", "container_runtime_t"})
-
-
-def _type(context: str) -> str:
-    parts = context.split(":")
-    return parts[2] if len(parts) > 2 else context
+def _no_selinux(guards: KernelGuards | Absent | Unreadable) -> Verdict:
+    """Of Linux's security modules only SELinux implements the hook kernel_module_request."""
+    names = guards.lsms if isinstance(guards, KernelGuards) else ()
+    on = f" ({', '.join(names)} cannot)" if names else ""
+    return Verdict.not_applicable(
+        f"there is no SELinux here, and nothing else can refuse a pod the request{on}: what keeps"
+        " modules out are modprobe.d and the kernel's switches alone",
+        *((Evidence("security modules", ",".join(names), "/sys/kernel/security/lsm"),)
+          if names else ()),
+    )  # fmt: skip
 
 
 NF_ALIAS, NF_DEP = "alias nfnetlink-subsys-10 nf_tables\n", "kernel/net/nf_tables.ko:\n"
+NFT = example_node("", NF_ALIAS, NF_DEP)
+BARE = PodGuards(unconfined=("web/a",), looked_at=3)
+FILTERED = PodGuards(filtered=("web/a",), looked_at=3)
+ADMIN = PodGuards(filtered=("web/a",), admins=("web/a",), looked_at=3)
+PROXY = PodGuards(privileged=("kube-system/proxy",), looked_at=3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,34 +155,44 @@ class UsernsParams(Params):
     examples=(
         Example(
             Status.FAIL,
-            (example_node("", NF_ALIAS, NF_DEP), UserNamespaces(1000), PodSeccomp(("web/a",), 3)),
+            (NFT, UserNamespaces(1000), BARE),
             "user namespaces, nf_tables, and a pod without seccomp",
         ),
         Example(
             Status.PASS,
-            (example_node("", NF_ALIAS, NF_DEP), UserNamespaces(0), PodSeccomp(("web/a",), 3)),
+            (NFT, UserNamespaces(0), BARE),
             "no user namespaces",
         ),
         Example(
             Status.PASS,
-            (example_node("", NF_ALIAS, NF_DEP), UserNamespaces(1000), PodSeccomp((), 3)),
+            (NFT, UserNamespaces(1000), FILTERED),
             "every pod has a seccomp filter",
         ),
         Example(
             Status.PASS,
+            (NFT, UserNamespaces(1000), PROXY),
+            "only privileged pods have none, and they are root on the host anyway",
+        ),
+        Example(
+            Status.FAIL,
+            (NFT, UserNamespaces(0), ADMIN),
+            "a pod with CAP_NET_ADMIN in a user namespace of its own",
+        ),
+        Example(
+            Status.PASS,
             (example_node("install nf_tables /bin/false\n", NF_ALIAS, NF_DEP),
-             UserNamespaces(1000), PodSeccomp(("web/a",), 3)),
+             UserNamespaces(1000), BARE),
             "none of the modules can be loaded",
         ),
         Example(
             Status.UNKNOWN,
-            (example_node("", NF_ALIAS, NF_DEP), UserNamespaces(1000),
-             Unreadable("PodSeccomp", "offline")),
+            (NFT, UserNamespaces(1000),
+             Unreadable("PodGuards", "offline")),
             "the pods cannot be seen",
         ),
         Example(
             Status.UNKNOWN,
-            (Unreadable("/proc/modules", "EACCES"), UserNamespaces(1000), PodSeccomp((), 3)),
+            (Unreadable("/proc/modules", "EACCES"), UserNamespaces(1000), FILTERED),
             "the modules cannot be seen",
         ),
     ),
@@ -156,30 +200,45 @@ class UsernsParams(Params):
 def userns_vectors(
     node: KernelModules,
     userns: UserNamespaces | Unreadable,
-    pods: PodSeccomp | Absent | Unreadable,
+    pods: PodGuards | Absent | Unreadable,
     p: UsernsParams,
 ) -> Verdict:
     closed = userns.closed if isinstance(userns, UserNamespaces) else ""
-    if closed:
+    # The runtime makes a pod's own user namespace as root: no setting for others forbids it.
+    admins = pods.admins if isinstance(pods, PodGuards) else ()
+    if closed and not admins:
         return Verdict.passed(f"no user namespace without rights: {closed}")
     wanted = [c for c in USERNS if c.name not in p.allowed]
     judged = group(node, "userns", wanted, "a process in a user namespace reaches")
     if judged.status is not Status.FAIL:
         return judged
     if isinstance(pods, Unreadable):
-        return Verdict.unknown(f"{judged.because}; which pods have seccomp: {pods.error}")
+        return Verdict.unknown(f"{judged.because}; how pods are confined: {pods.error}")
     if isinstance(pods, Absent) or (pods.complete and not pods.looked_at):
         return Verdict.passed("no pod runs here that could use them")
-    if not pods.unconfined:
-        if not pods.complete:
-            return Verdict.unknown(f"{judged.because}; some pods cannot be seen")
-        return Verdict.passed(
-            f"all {pods.looked_at} processes of pods looked at have a seccomp filter,"
-            " which keeps them from making a user namespace"
-        )
+    unconfined = () if closed else pods.unconfined
+    if not unconfined and not admins:
+        return _confined(judged, pods)
+    ways = [
+        f"pods without seccomp ({', '.join(unconfined[:5])}) can make a user namespace"
+        if unconfined
+        else "",
+        f"pods have one of their own, with CAP_NET_ADMIN or CAP_SYS_ADMIN ({', '.join(admins[:5])})"
+        if admins
+        else "",
+    ]
     return Verdict.failed(
-        f"pods without seccomp ({', '.join(pods.unconfined[:5])}) can make a user namespace;"
-        f" {judged.because}",
+        f"{'; '.join(way for way in ways if way)}; {judged.because}",
         *judged.evidence,
         remedy=judged.remedy,
+    )
+
+
+def _confined(judged: Verdict, pods: PodGuards) -> Verdict:
+    if not pods.complete:
+        return Verdict.unknown(f"{judged.because}; some pods cannot be seen")
+    rest = f"; privileged pods are root on the host anyway ({', '.join(pods.privileged[:5])})"
+    return Verdict.passed(
+        f"all {len(pods.filtered)} ordinary pods have a seccomp filter, which keeps them from"
+        f" making a user namespace{rest if pods.privileged else ''}"
     )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from nodeward.facts.errors import ParseError
-from nodeward.facts.exposure import BAD, Exposure, State, expose
+from nodeward.facts.exposure import BAD, Exposure, State, expose, forgotten
 from nodeward.facts.kernel_modules import KernelModules, KernelTree, Loaded
 from nodeward.facts.modprobe_conf import DIRS_29, Entry, Habits
 from nodeward.facts.modprobe_effect import useless
 from nodeward.facts.module_fix import FOLDER, file_name, fix
 from nodeward.facts.module_requests import Component
+from nodeward.facts.seccomp_profiles import keeps_out
 from nodeward.model import (
     Evidence,
     Example,
@@ -60,21 +62,27 @@ DARK = Example(Status.UNKNOWN, Unreadable("/proc/modules", "EACCES"), "could not
 NO_KERNEL = Example(Status.UNKNOWN, KernelModules(live=False), "no kernel in the tree")
 
 
-def verdict(node: KernelModules, component: Component, exposure: Exposure) -> Verdict:
-    """A state as one of the five statuses; a failure brings the fix for this very host."""
+def verdict(
+    node: KernelModules,
+    component: Component,
+    exposure: Exposure,
+    *,
+    partly: Severity | None = Severity.MEDIUM,
+) -> Verdict:
+    """A state as one of the five statuses; a failure brings the fix for this very host. `partly`:
+    how severe it is when some requests are blocked and others not."""
     if exposure.state in BAD:
-        partly = Severity.MEDIUM if exposure.state is State.PARTLY else None
         useless_lines = _no_effect(node, component)
         because = exposure.because
         if useless_lines:
             because += f"; without effect: {useless_lines[0].value}"
-        pods, note = left_open(node)
+        pods = reach(node, (component,), {component.name: exposure})
         return Verdict.failed(
-            because + note,
+            because + pods.note,
             *exposure.evidence,
             *useless_lines,
-            *pods,
-            severity=partly,
+            *pods.rows,
+            severity=pods.severity or (partly if exposure.state is State.PARTLY else None),
             remedy=mend(node, component.name, (component,), {component.name: exposure}),
         )
     if exposure.state is State.UNKNOWN:
@@ -87,19 +95,87 @@ def defaults(node: KernelModules) -> str:
     return f" (taken for granted: {'; '.join(node.assumed)})" if node.assumed else ""
 
 
-def left_open(node: KernelModules) -> tuple[list[Evidence], str]:
-    """Which pods could make such a request now: SELinux may refuse it to all, and a seccomp
-    filter may keep out the socket. Both only lower what is reached from pods, not the verdict."""
-    rows, note = [], ""
-    if node.requests is not None and node.requests.enforcing and node.requests.contexts:
-        allowed = [c for c in node.requests.contexts if c.allowed]
-        if not allowed:
-            note = "; SELinux refuses the request to every pod that runs here now"
-        rows += [Evidence("SELinux lets pods ask", ", ".join(c.pods), c.context) for c in allowed]
-    if node.seccomp is not None and node.seccomp.unconfined:
-        names = ", ".join(node.seccomp.unconfined[:MOST_LINES])
-        rows.append(Evidence("pods without seccomp", names, "/proc/PID/status"))
-    return rows, note
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Which pods that run now are left open, as evidence and in words. `severity` is low when
+    none is: the host's own processes still are, and the next pod may be."""
+
+    rows: tuple[Evidence, ...] = ()
+    note: str = ""
+    severity: Severity | None = None
+
+
+def reach(
+    node: KernelModules, components: Sequence[Component], exposures: Mapping[str, Exposure]
+) -> Reach:
+    """SELinux may refuse a pod the request for a module, and a seccomp filter what leads to it.
+    Both only lower what is reached from pods: they never turn a failure into a pass."""
+    mine = [c for c in components if not c.by_udev]
+    if not mine:
+        return Reach()
+    asked = all(exposures[c.name].state in (State.OPEN, State.PARTLY) for c in mine)
+    label = _by_selinux(node) if asked else Reach()  # what is there needs no request
+    filter_ = _by_seccomp(node, mine)
+    return Reach(
+        label.rows + filter_.rows, label.note + filter_.note, label.severity or filter_.severity
+    )
+
+
+def _by_selinux(node: KernelModules) -> Reach:
+    asked = node.requests
+    if asked is None or not asked.enforcing or not asked.contexts:
+        return Reach()
+    rows = [
+        Evidence("left open by SELinux", ", ".join(c.pods[:MOST_LINES]), c.context)
+        for c in asked.contexts
+        if c.allowed
+    ]
+    if asked.left_open or not asked.complete:
+        return Reach(tuple(rows[:MOST_LINES]))
+    note = "; SELinux refuses the request to every ordinary pod that runs here now"
+    return Reach(tuple(rows[:MOST_LINES]), note, Severity.LOW)
+
+
+def _by_seccomp(node: KernelModules, components: Sequence[Component]) -> Reach:
+    pods = node.pods
+    if pods is None or not pods.looked_at:
+        return Reach()
+    why = _shut(node, components)
+    userns = _only_by_userns(components)
+    confined = f"a seccomp filter: {why}" if why else "left open: the default filters let it pass"
+    rows = (
+        _named("left open: no seccomp filter", pods.unconfined),
+        *((_named("left open: a user namespace with rights", pods.admins),) if userns else ()),
+        _named(confined, pods.filtered),
+    )
+    found = tuple(row for row in rows if row.value)
+    left = bool(pods.unconfined or (userns and pods.admins))
+    if left or not why or not pods.filtered or not pods.complete:
+        return Reach(found)
+    note = (
+        f"; no pod that runs here now can: each has a seccomp filter, and {why}, unless it came"
+        " with a profile of its own"
+    )
+    return Reach(found, note, Severity.LOW)
+
+
+def _only_by_userns(components: Sequence[Component]) -> bool:
+    return all(r.userns for c in components for r in c.requests)
+
+
+def _shut(node: KernelModules, components: Sequence[Component]) -> str:
+    """What a runtime's default filter keeps pods from; "" where it lets them pass."""
+    if _only_by_userns(components):
+        return "the default ones forbid a user namespace"
+    if node.runtime is None:
+        return ""
+    whose = {keeps_out(node.runtime, c.wants or c.name) for c in components}
+    return "" if "" in whose else f"{max(whose)}'s default one keeps this socket out"
+
+
+def _named(what: str, pods: Sequence[str]) -> Evidence:
+    more = f" and {len(pods) - MOST_LINES} more" if len(pods) > MOST_LINES else ""
+    return Evidence(what, ", ".join(pods[:MOST_LINES]) + more, "/proc/PID/status")
 
 
 def _no_effect(node: KernelModules, component: Component) -> list[Evidence]:
@@ -217,10 +293,11 @@ def group(node: KernelModules, name: str, components: Sequence[Component], title
     dark = [c for c in components if found[c.name].state is State.UNKNOWN]
     if bad:
         names = ", ".join(f"{c.title} ({found[c.name].state})" for c in bad)
-        pods, note = left_open(node)
+        pods = reach(node, bad, found)
         return Verdict.failed(
-            f"{title}: {names}; {found[bad[0].name].because}{note}",
-            *most([_piece(c, found[c.name]) for c in bad] + pods),
+            f"{title}: {names}; {found[bad[0].name].because}{pods.note}",
+            *most([_piece(c, found[c.name]) for c in bad] + [*pods.rows]),
+            severity=pods.severity,
             remedy=mend(node, name, bad, found),
         )
     if dark:
@@ -230,7 +307,19 @@ def group(node: KernelModules, name: str, components: Sequence[Component], title
     for c in components:
         counts.setdefault(found[c.name].state, []).append(c.title)
     said = "; ".join(f"{state}: {', '.join(names)}" for state, names in counts.items())
-    return Verdict.passed(said + defaults(node))
+    return Verdict.passed(said + _stale(node, components) + defaults(node))
+
+
+def _stale(node: KernelModules, components: Sequence[Component]) -> str:
+    """A file that the index does not know can be loaded once somebody runs depmod."""
+    files = [f for tree in node.kernels for c in components for f in forgotten(tree, c)]
+    if not files:
+        return ""
+    more = f" and {len(files) - MOST_LINES} more" if len(files) > MOST_LINES else ""
+    return (
+        f"; on the disk, but not in the index (depmod was not run): {', '.join(files[:MOST_LINES])}"
+        f"{more}"
+    )
 
 
 def _piece(component: Component, exposure: Exposure) -> Evidence:

@@ -9,7 +9,8 @@ from functools import cache
 
 from nodeward.facts.autoload import Does, Event, Run
 from nodeward.facts.errors import ParseError
-from nodeward.facts.kernel_modules import KernelModules, Variant, version
+from nodeward.facts.kernel_modules import KernelModules, KernelTree, Variant, version
+from nodeward.facts.module_index import module_name
 from nodeward.facts.module_requests import BY_NAME, DIAG_GUARD, Component, Request
 from nodeward.model import Evidence, Row, Table
 
@@ -130,10 +131,10 @@ def expose_in(node: KernelModules, variant: Variant, component: Component) -> Ex
     absent = _absent(node, variant, component)
     if absent is not None:
         return absent
-    off = switched_off(node, variant)
+    off = _disabled(node) if component.by_udev else switched_off(node, variant)
     if off is not None:
         return off
-    if node.helper.kind == "other":
+    if node.helper.kind == "other" and not component.by_udev:
         return _shown(
             State.UNKNOWN,
             f"kernel.modprobe leads to {node.helper.real or node.helper.setting},"
@@ -169,11 +170,7 @@ def _absent(node: KernelModules, variant: Variant, component: Component) -> Expo
     paths = [engine.path(m) for m in component.registers]
     if all(p is None for p in paths):
         note = ""
-        mine = [
-            f
-            for f in tree.forgotten
-            if f.rpartition("/")[2].partition(".")[0] in component.registers
-        ]
+        mine = forgotten(tree, component)
         if mine:
             note = (
                 f"; {mine[0]} is on the disk, but the index does not know it (depmod was not run)"
@@ -195,20 +192,32 @@ def _absent(node: KernelModules, variant: Variant, component: Component) -> Expo
     return None
 
 
+def forgotten(tree: KernelTree, component: Component) -> tuple[str, ...]:
+    """Files of the component that are on the disk and that the index does not know."""
+    return tuple(f for f in tree.forgotten if module_name(f) in component.registers)
+
+
 def _or(names: tuple[str, ...]) -> str:
     return " or ".join(names)
+
+
+def _disabled(node: KernelModules) -> Exposure | None:
+    if not node.disabled:
+        return None
+    return _shown(
+        State.OFF,
+        "kernel.modules_disabled is 1: nothing can be loaded until the next boot",
+        Evidence("kernel.modules_disabled", "1", "/proc/sys/kernel/modules_disabled"),
+    )
 
 
 def switched_off(node: KernelModules, variant: Variant) -> Exposure | None:
     """What stops every load on this host at once, or takes modprobe's place."""
     helper, tree = node.helper, variant.tree
     config = tree.config or {}
-    if node.disabled:
-        return _shown(
-            State.OFF,
-            "kernel.modules_disabled is 1: nothing can be loaded until the next boot",
-            Evidence("kernel.modules_disabled", "1", "/proc/sys/kernel/modules_disabled"),
-        )
+    disabled = _disabled(node)
+    if disabled is not None:
+        return disabled
     if config.get("STATIC_USERMODEHELPER") == "y" and not config.get("STATIC_USERMODEHELPER_PATH"):
         return _shown(
             State.OFF,
@@ -268,8 +277,9 @@ def _judged(node: KernelModules, variant: Variant, component: Component) -> Expo
     if not held:
         return _shown(
             State.UNREACHABLE,
-            f"no request of a socket leads to {_or(component.registers)} on kernel"
-            f" {variant.tree.release}; root can still load it by name",
+            f"no request {'of a device' if component.by_udev else 'of a socket'} leads to"
+            f" {_or(component.registers)} on kernel {variant.tree.release}; root can still load it"
+            " by name",
             Evidence("requests tried", str(len(runs)), f"{variant.tree.folder}/modules.alias"),
         )
     return _blocked(variant, component, held)
@@ -343,7 +353,8 @@ def _open(
 ) -> Exposure:
     request, run = through[0]
     module = next(m for m in run.inserted if m in component.registers)
-    because = f"any process can load {module}: {request.by} asks for {request.name}"
+    who = "udev loads" if component.by_udev else "any process can load"
+    because = f"{who} {module}: {request.by} asks for {request.name}"
     if not held:
         return _traced(State.OPEN, because, variant, (request, run))
     because += f", though {held[0][0].name} is blocked ({_why(held[0][1])})"
@@ -385,7 +396,8 @@ def _why(run: Run) -> str:
 
 def chain(variant: Variant, request: Request, run: Run) -> tuple[Evidence, ...]:
     """The request, the alias, and what is done, each with its place."""
-    rows = [Evidence("request", f"{request.by} -> {request.name}", "the kernel's request_module()")]
+    who = "udev" if request.name.startswith("usb:") else "the kernel's request_module()"
+    rows = [Evidence("request", f"{request.by} -> {request.name}", who)]
     for found in run.found:
         if found.alias is not None:
             line = variant.index.alias_line(found.alias, found.name)

@@ -21,13 +21,15 @@ TAINTS = {
 @dataclass(frozen=True, slots=True)
 class KernelGuards(Fact):
     """`lockdown` is none, integrity or confidentiality; None where the kernel has no lockdown.
-    `sig_enforce` is None where it has no signatures. `tainted` are the bits of kernel.tainted."""
+    `sig_enforce` is None where it has no signatures. `tainted` are the bits of kernel.tainted,
+    `lsms` the security modules that are on, by name, () where that cannot be read."""
 
     events: ClassVar[tuple[str, ...]] = ("module", "sysctl")
 
     lockdown: str | None
     sig_enforce: bool | None
     tainted: int
+    lsms: tuple[str, ...] = ()
 
 
 def parse_lockdown(raw: bytes) -> str | None:
@@ -71,29 +73,29 @@ class PodContext:
     allowed: bool
     pods: tuple[str, ...]
 
+    @property
+    def type(self) -> str:
+        """`container_t` of system_u:system_r:container_t:s0:c1,c2."""
+        parts = self.context.split(":")
+        return parts[2] if len(parts) > 2 else self.context
+
+
+PRIVILEGED = frozenset({"spc_t", "container_engine_t", "unconfined_t", "container_runtime_t"})
+
 
 @dataclass(frozen=True, slots=True)
 class ModuleRequests(Fact):
-    """SELinux's answer for every context in which a pod runs. Absent where there is no SELinux."""
+    """SELinux's answer for every context in which a pod runs. Absent where there is no SELinux.
+    `complete` is False where processes of others may be hidden from us."""
 
     events: ClassVar[tuple[str, ...]] = ("pod",)
 
     enforcing: bool
     contexts: tuple[PodContext, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class PodSeccomp(Fact):
-    """Pods whose processes run without a seccomp filter, by name, and how many were looked at."""
-
-    events: ClassVar[tuple[str, ...]] = ("pod", "process")
-
-    unconfined: tuple[str, ...]
-    looked_at: int
     complete: bool = True
 
-
-def parse_seccomp(raw: bytes) -> bool | None:
-    """Whether /proc/PID/status says that a filter is on; None where the kernel does not say."""
-    found = re.search(rb"^Seccomp:\s*(\d)", raw, re.MULTILINE)
-    return found[1] != b"0" if found else None
+    @property
+    def left_open(self) -> tuple[PodContext, ...]:
+        """Contexts of ordinary pods that may make the request. A privileged pod's may as well,
+        but such a pod needs nobody to load a module for it."""
+        return tuple(c for c in self.contexts if c.allowed and c.type not in PRIVILEGED)

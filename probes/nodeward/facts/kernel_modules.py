@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import ClassVar, NamedTuple
 
 from nodeward.facts.autoload import Kernel, Modprobe, Program
-from nodeward.facts.kernel_guards import ModuleRequests, PodSeccomp
+from nodeward.facts.kernel_guards import ModuleRequests
 from nodeward.facts.modprobe_conf import (
     Configuration,
     Entry,
@@ -19,6 +19,8 @@ from nodeward.facts.modprobe_conf import (
     module_blacklist,
 )
 from nodeward.facts.module_index import Index, Reads, read_index
+from nodeward.facts.pods import PodGuards
+from nodeward.facts.runtime import Runtime
 from nodeward.model import Fact
 
 DEFAULT_MODPROBE = "/sbin/modprobe"  # CONFIG_MODPROBE_PATH unless a distribution says otherwise
@@ -98,8 +100,9 @@ class KernelModules(Fact):
 
     `habits` are the ways in which modprobe may collect its files: more than one when its version
     is not known. `loaded` is None when it is not known; `modular` is False where the running
-    kernel has no loadable modules. `requests` and `seccomp` say which pods could make a request at
-    all; None: not to be seen, or there is no SELinux. `boot_sysctl` is what the configuration will
+    kernel has no loadable modules. `requests` and `pods` say which pods could make a request at
+    all, `runtime` whose default filter they have; None: not to be seen, or not there. `banner` is
+    /proc/version, "" where it is not to be seen. `boot_sysctl` is what the configuration will
     set at the next boot, with its place. `assumed` names what was taken from the kernel's
     defaults. `memo` keeps what was worked out of all this: judging again costs next to nothing.
     """
@@ -118,7 +121,9 @@ class KernelModules(Fact):
     modular: bool = True
     programs: Mapping[str, bool] = field(default_factory=dict)
     requests: ModuleRequests | None = None
-    seccomp: PodSeccomp | None = None
+    pods: PodGuards | None = None
+    runtime: Runtime | None = None
+    banner: str = ""
     boot_sysctl: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     assumed: tuple[str, ...] = ()
     errors: tuple[tuple[str, str], ...] = ()

@@ -37,7 +37,8 @@ class Component:
     """Something of the kernel that a module brings.
 
     `registers` are the modules any of which makes it usable; `parts` come along and are not
-    enough. `home` is where upstream's kernel keeps them, to see a file the index forgot.
+    enough. `homes` are where upstream's kernel keeps them, to see a file the index forgot.
+    `by_udev`: it is udev that asks, for a device, and not the kernel through kernel.modprobe.
     """
 
     name: str
@@ -45,8 +46,9 @@ class Component:
     registers: tuple[str, ...]
     requests: tuple[Request, ...]
     parts: tuple[str, ...] = ()
-    home: str = ""
+    homes: tuple[str, ...] = ()
     wants: str = ""  # another component's name that must be reachable first
+    by_udev: bool = False
 
     @property
     def modules(self) -> tuple[str, ...]:
@@ -75,10 +77,13 @@ def _diag(protocol: int) -> tuple[Request, ...]:
 
 
 def family(name: str, number: int, *registers: str, title: str = "", home: str = "") -> Component:
-    """A protocol family that one socket() call brings in."""
+    """A protocol family that one socket() call brings in. Its `home` is kernel/net/NAME if no
+    other is named."""
     by = f"socket({title or name.upper()})"
     request = Request(f"net-pf-{number}", by)
-    return Component(name, title or name, registers, (request,), home=home)
+    return Component(
+        name, title or name, registers, (request,), homes=(home or f"kernel/net/{name}",)
+    )
 
 
 DCCP = Component(
@@ -87,7 +92,7 @@ DCCP = Component(
     ("dccp_ipv4", "dccp_ipv6"),
     (*_inet(33, SOCKET_TYPES, "IPPROTO_DCCP"), *_inet(0, (6,), "0"), *_diag(33)),
     ("dccp", "dccp_diag"),
-    "kernel/net/dccp",
+    ("kernel/net/dccp",),
 )
 SCTP = Component(
     "sctp",
@@ -95,9 +100,9 @@ SCTP = Component(
     ("sctp",),
     (*_inet(132, SOCKET_TYPES, "IPPROTO_SCTP"), *_diag(132)),
     ("sctp_diag",),
-    "kernel/net/sctp",
+    ("kernel/net/sctp",),
 )
-RDS = family("rds", 21, "rds", title="AF_RDS", home="kernel/net/rds")
+RDS = family("rds", 21, "rds", title="AF_RDS")
 TIPC = Component(
     "tipc",
     "TIPC",
@@ -108,7 +113,7 @@ TIPC = Component(
         Request("net-pf-16-proto-16-family-TIPCv2", "a generic netlink look-up of TIPCv2"),
     ),
     ("diag",),
-    "kernel/net/tipc",
+    ("kernel/net/tipc",),
 )
 AF_ALG = family("af_alg", 38, "af_alg", title="AF_ALG", home="kernel/crypto")
 
@@ -121,7 +126,7 @@ def _algif(kind: str) -> Component:
         f"algif_{kind}",
         (f"algif_{kind}",),
         (request,),
-        home="kernel/crypto",
+        homes=("kernel/crypto",),
         wants="af_alg",
     )
 
@@ -129,22 +134,23 @@ def _algif(kind: str) -> Component:
 ALGIF = tuple(_algif(kind) for kind in ("aead", "skcipher", "hash", "rng"))
 
 
-def _xfrm(name: str, family: int, protocol: int) -> Component:
+def _xfrm(name: str, family: int, protocol: int, home: str) -> Component:
     by = f"a state of {name}, with CAP_NET_ADMIN in a user namespace"
     request = Request(f"xfrm-type-{family}-{protocol}", by, userns=True)
-    return Component(name, name, (name,), (request,))
+    return Component(name, name, (name,), (request,), homes=(home,))
 
 
 IPSEC = (
-    _xfrm("esp4", 2, 50),
-    _xfrm("esp6", 10, 50),
-    family("rxrpc", 33, "rxrpc", title="AF_RXRPC", home="kernel/net/rxrpc"),
+    _xfrm("esp4", 2, 50, "kernel/net/ipv4"),
+    _xfrm("esp6", 10, 50, "kernel/net/ipv6"),
+    family("rxrpc", 33, "rxrpc", title="AF_RXRPC"),
     family("af_key", 15, "af_key", title="AF_KEY", home="kernel/net/key"),
     Component(
         "xfrm_user",
         "xfrm_user",
         ("xfrm_user",),
         (Request("net-pf-16-proto-6", "socket(AF_NETLINK, NETLINK_XFRM)"),),
+        homes=("kernel/net/xfrm",),
     ),
 )
 LEGACY = (
@@ -152,15 +158,21 @@ LEGACY = (
     family("ipx", 4, "ipx"),
     family("appletalk", 5, "appletalk"),
     family("netrom", 6, "netrom"),
-    family("atm", 8, "atm"),
+    Component(
+        "atm",
+        "atm",
+        ("atm",),
+        (Request("net-pf-8", "socket(AF_ATMPVC)"), Request("net-pf-20", "socket(AF_ATMSVC)")),
+        homes=("kernel/net/atm",),
+    ),
     family("x25", 9, "x25"),
     family("rose", 11, "rose"),
     family("decnet", 12, "decnet"),
-    family("pppox", 24, "pppox"),
-    family("llc2", 26, "llc2"),
+    family("pppox", 24, "pppox", home="kernel/drivers/net/ppp"),
+    family("llc2", 26, "llc2", home="kernel/net/llc"),
     family("can", 29, "can"),
     family("bluetooth", 31, "bluetooth"),
-    family("mISDN", 34, "mISDN_core"),
+    family("mISDN", 34, "mISDN_core", home="kernel/drivers/isdn/mISDN"),
     family("phonet", 35, "phonet"),
     family("ieee802154", 36, "ieee802154_socket"),
     family("caif", 37, "caif_socket"),
@@ -173,21 +185,47 @@ LEGACY = (
 VSOCK = family("vsock", 40, "vsock", title="AF_VSOCK", home="kernel/net/vmw_vsock")
 
 
-def _filesystem(name: str, module: str = "") -> Component:
-    by = f"mount() of {name}, with CAP_SYS_ADMIN in a user namespace"
-    return Component(name, name, (module or name,), (Request(f"fs-{name}", by, userns=True),))
+def _filesystem(module: str, *names: str, homes: tuple[str, ...] = ()) -> Component:
+    """`names` are what mount() calls it, the module's own if none is given."""
+    found = tuple(
+        Request(f"fs-{n}", f"mount() of {n}, with CAP_SYS_ADMIN in a user namespace", userns=True)
+        for n in names or (module,)
+    )
+    homes = homes or (f"kernel/fs/{module}",)
+    return Component(module, module, (module,), found, homes=homes)
 
 
 FILESYSTEMS = (
-    *map(_filesystem, ("cramfs", "freevxfs", "hfs", "hfsplus", "jffs2", "squashfs", "udf")),
-    *map(_filesystem, ("cifs", "nfs")),
-    _filesystem("nfs4", "nfsv4"),
+    *map(_filesystem, ("cramfs", "hfs", "hfsplus", "jffs2", "squashfs", "udf")),
+    _filesystem("freevxfs", "vxfs"),
+    _filesystem("cifs", "cifs", "smb3", homes=("kernel/fs/cifs", "kernel/fs/smb/client")),
+    _filesystem("nfs", "nfs", "nfs4"),
 )
+USB_STORAGE = Component(
+    "usb_storage",
+    "usb-storage",
+    ("usb_storage",),
+    # Mass storage, SCSI commands: bulk-only transport, and the newer attached SCSI.
+    tuple(
+        Request(f"usb:v0781p5581d0100dc00dsc00dp00ic08isc06ip{protocol}in00",
+                f"a USB stick that is plugged in ({title})")
+        for protocol, title in (("50", "bulk-only"), ("62", "UAS"))
+    ),
+    homes=("kernel/drivers/usb/storage",),
+    by_udev=True,
+)  # fmt: skip
 
 
-def _userns(name: str, request: str, by: str) -> Component:
+def _userns(name: str, request: str, by: str, *homes: str) -> Component:
     found = Request(request, f"{by}, with CAP_NET_ADMIN in a user namespace", userns=True)
-    return Component(name, name, (name,), (found,))
+    return Component(name, name, (name,), (found,), homes=homes)
+
+
+def _link(module: str, kind: str = "", home: str = "") -> Component:
+    """`kind` is what `ip link add ... type` calls it, the module's own name if not given."""
+    kind = kind or module
+    homes = (home,) if home else (f"kernel/drivers/net/{module}", "kernel/drivers/net")
+    return _userns(module, f"rtnl-link-{kind}", f"a {kind} interface", *homes)
 
 
 def _traffic(table: str, kind: str, what: str) -> Component:
@@ -197,19 +235,20 @@ def _traffic(table: str, kind: str, what: str) -> Component:
         Request(f"net-{table}-{kind}", by, userns=True, since=TC_ALIASES),
         Request(name, by, userns=True, until=TC_ALIASES),
     )
-    return Component(name, name, (name,), found)
+    return Component(name, name, (name,), found, homes=("kernel/net/sched",))
 
 
 USERNS = (
-    _userns("nf_tables", "nfnetlink-subsys-10", "an nftables table"),
-    _userns("ip_set", "nfnetlink-subsys-6", "an IP set"),
+    _userns("nf_tables", "nfnetlink-subsys-10", "an nftables table", "kernel/net/netfilter"),
+    _userns("ip_set", "nfnetlink-subsys-6", "an IP set", "kernel/net/netfilter/ipset"),
     *(_traffic("sch", k, "the queueing discipline")
       for k in ("hfsc", "drr", "qfq", "ets", "cake", "choke", "red", "sfq", "plug", "netem")),
     *(_traffic("cls", k, "the traffic classifier")
       for k in ("u32", "flower", "route", "fw", "basic", "matchall")),
     *(_traffic("act", k, "the traffic action") for k in ("pedit", "mirred", "ct", "connmark")),
-    *(_userns(k, f"rtnl-link-{k}", f"a {k} interface")
-      for k in ("vxlan", "geneve", "ipvlan", "macvlan", "bonding", "team", "gtp", "hsr", "batadv")),
+    *map(_link, ("vxlan", "geneve", "ipvlan", "macvlan", "team", "gtp")),
+    _link("bonding", "bond"), _link("hsr", home="kernel/net/hsr"),
+    _link("batman_adv", "batadv", home="kernel/net/batman-adv"),
 )  # fmt: skip
 
 NEEDS = {
@@ -221,7 +260,8 @@ NEEDS = {
 """Whose symbols a module takes, whatever modules.dep says: depmod leaves out what it does not
 find, and the kernel then refuses the module."""
 
-COMPONENTS = (DCCP, SCTP, RDS, TIPC, AF_ALG, *ALGIF, *IPSEC, *LEGACY, VSOCK, *FILESYSTEMS, *USERNS)
+COMPONENTS = (DCCP, SCTP, RDS, TIPC, AF_ALG, *ALGIF, *IPSEC, *LEGACY, VSOCK, *FILESYSTEMS,
+              USB_STORAGE, *USERNS)  # fmt: skip
 """Every component that some check judges."""
 
 BY_NAME = {component.name: component for component in COMPONENTS}

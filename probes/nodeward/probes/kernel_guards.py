@@ -6,12 +6,10 @@ from nodeward.facts.kernel_guards import (
     KernelGuards,
     ModuleRequests,
     PodContext,
-    PodSeccomp,
     UserNamespaces,
     parse_lockdown,
-    parse_seccomp,
 )
-from nodeward.facts.podnet import PodNetworks
+from nodeward.facts.pods import PodProcesses
 from nodeward.host import Host, HostError, MissingError, OfflineError
 from nodeward.host.selinux import MayRequestModule
 from nodeward.probes.registry import probe
@@ -28,7 +26,16 @@ def read_kernel_guards(host: Host) -> KernelGuards:
         parse_lockdown(lockdown) if lockdown is not None else None,
         enforce.strip() in (b"Y", b"1") if enforce is not None else None,
         tainted,
+        _security_modules(host),
     )
+
+
+def _security_modules(host: Host) -> tuple[str, ...]:
+    try:
+        raw = host.read("/sys/kernel/security/lsm")
+    except HostError:
+        return ()
+    return tuple(raw.decode("ascii", "replace").strip().split(","))
 
 
 def _maybe(host: Host, path: str) -> bytes | None:
@@ -60,7 +67,7 @@ def _number(host: Host, path: str) -> int | None:
 
 
 @probe
-def read_module_requests(host: Host, pods: PodNetworks) -> ModuleRequests:
+def read_module_requests(host: Host, pods: PodProcesses) -> ModuleRequests:
     if not host.live:
         raise OfflineError("/sys/fs/selinux", "offline")
     try:
@@ -68,34 +75,18 @@ def read_module_requests(host: Host, pods: PodNetworks) -> ModuleRequests:
     except MissingError:
         raise MissingError("SELinux", "/sys/fs/selinux/enforce") from None
     seen: dict[str, list[str]] = {}
-    for network in pods.networks:
-        for pid in network.pids:
-            try:
-                raw = host.read(f"/proc/{pid}/attr/current")
-            except MissingError:
-                continue  # gone while we looked
-            context = raw.rstrip(b"\n\0").decode("utf-8", "replace")
-            seen.setdefault(context, []).extend(map(str, network.pods))
+    for row in pods.rows:
+        try:
+            raw = host.read(f"/proc/{row.pid}/attr/current")
+        except MissingError:
+            continue  # gone while we looked
+        context = raw.rstrip(b"\n\0").decode("utf-8", "replace")
+        seen.setdefault(context, []).append(str(row.pod))
     return ModuleRequests(
         enforcing,
         tuple(
             PodContext(c, host.ask(MayRequestModule(c)), tuple(sorted(set(names)))[:5])
             for c, names in sorted(seen.items())
         ),
+        pods.complete,
     )
-
-
-@probe
-def read_pod_seccomp(host: Host, pods: PodNetworks) -> PodSeccomp:
-    unconfined: set[str] = set()
-    looked_at = 0
-    for network in pods.networks:
-        for pid in network.pids:
-            try:
-                on = parse_seccomp(host.read(f"/proc/{pid}/status"))
-            except MissingError:
-                continue
-            looked_at += 1
-            if on is False:
-                unconfined.update(map(str, network.pods))
-    return PodSeccomp(tuple(sorted(unconfined)), looked_at, pods.complete)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from nodeward.facts.autoload import Modprobe
 from nodeward.facts.errors import ParseError
 from nodeward.facts.install_command import FALSE, TRUE, paths
-from nodeward.facts.kernel_guards import ModuleRequests, PodSeccomp
+from nodeward.facts.kernel_guards import ModuleRequests
 from nodeward.facts.kernel_modules import (
     DEFAULT_MODPROBE,
     Helper,
@@ -33,6 +33,8 @@ from nodeward.facts.modprobe_conf import (
 from nodeward.facts.modprobe_effect import OLD_FILE
 from nodeward.facts.module_index import BINARY, TEXT
 from nodeward.facts.module_requests import COMPONENTS
+from nodeward.facts.pods import PodGuards
+from nodeward.facts.runtime import Runtime
 from nodeward.host import Host, HostError, MissingError
 from nodeward.host.modprobe import WhatProgram
 from nodeward.model import Absent, Unreadable
@@ -74,13 +76,15 @@ class Notes:
 def read_kernel_modules(
     host: Host,
     requests: ModuleRequests | Absent | Unreadable,
-    seccomp: PodSeccomp | Absent | Unreadable,
+    pods: PodGuards | Absent | Unreadable,
+    runtime: Runtime | Absent | Unreadable,
 ) -> KernelModules:
     found = _with_files(host, _inputs(host))
     return replace(
         found,
         requests=requests if isinstance(requests, ModuleRequests) else None,
-        seccomp=seccomp if isinstance(seccomp, PodSeccomp) else None,
+        pods=pods if isinstance(pods, PodGuards) else None,
+        runtime=runtime if isinstance(runtime, Runtime) else None,
     )
 
 
@@ -103,6 +107,7 @@ def _inputs(host: Host) -> KernelModules:
         built_in=_built_in(host, loaded or ()),
         modular=modular,
         programs=_programs(host, entries),
+        banner=_banner(host),
         boot_sysctl=_boot_sysctl(host),
         assumed=tuple(notes.assumed),
         errors=tuple(notes.errors),
@@ -237,6 +242,14 @@ def _command_line(host: Host, notes: Notes) -> bytes:
     if raw is None:
         notes.assumed.append("the kernel command line says nothing about modules")
     return raw or b""
+
+
+def _banner(host: Host) -> str:
+    """Only the kernel's own version is in it that its release may hide: nothing hangs on it."""
+    try:
+        return host.read("/proc/version").decode("utf-8", "replace").strip()
+    except HostError:
+        return ""
 
 
 def _boot_sysctl(host: Host) -> Mapping[str, tuple[str, str]]:
@@ -381,8 +394,8 @@ def _on_disk(host: Host, tree: KernelTree, engine: Modprobe) -> KernelTree:
         for module in component.modules:
             path = engine.path(module)
             if path is None:
-                if component.home:
-                    forgotten += _forgotten(host, f"{tree.folder}/{component.home}", module)
+                for home in component.homes:
+                    forgotten += _forgotten(host, f"{tree.folder}/{home}", module)
                 continue
             for name in (module, *engine.dependencies(module)):
                 wanted[name] = engine.path(name) or ""
@@ -395,4 +408,8 @@ def _forgotten(host: Host, folder: str, module: str) -> list[str]:
         names = host.names(folder)
     except HostError:
         return []
-    return [f"{folder}/{n}" for n in names if n.partition(".")[0] == module and ".ko" in n]
+    return [
+        f"{folder}/{n}"
+        for n in names
+        if ".ko" in n and n.partition(".")[0].replace("-", "_") == module
+    ]

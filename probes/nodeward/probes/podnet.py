@@ -2,48 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
-from nodeward.facts.podnet import Member, Pod, PodNetworks, group, names_of, parse_cgroup
+from nodeward.facts.podnet import Member, PodNetworks, group
 from nodeward.facts.podnet import parse_inode as inode_of
-from nodeward.facts.processes import Processes
+from nodeward.facts.pods import PodProcesses
 from nodeward.host import Host, HostError, MissingError
 from nodeward.probes.registry import probe
 
-POD_LOGS = "/var/log/pods"
-KTHREADD = 2
-
 
 @probe
-def read_pod_networks(host: Host, processes: Processes) -> PodNetworks:
-    members = list(_members(host, processes, _names(host)))
-    return group(members, _host_inode(host), complete=processes.complete)
+def read_pod_networks(host: Host, pods: PodProcesses) -> PodNetworks:
+    return group(list(_members(host, pods)), _host_inode(host), complete=pods.complete)
 
 
-def _names(host: Host) -> Mapping[str, Pod]:
-    try:
-        return names_of(host.names(POD_LOGS))
-    except HostError:  # without names, pods are told by their uids
-        return {}
-
-
-def _members(host: Host, processes: Processes, names: Mapping[str, Pod]) -> Iterator[Member]:
-    for process in processes.rows:
-        if KTHREADD in (process.pid, process.ppid):
-            continue
+def _members(host: Host, pods: PodProcesses) -> Iterator[Member]:
+    for row in pods.rows:
         try:
-            uid = parse_cgroup(host.read(f"/proc/{process.pid}/cgroup"))
-        except HostError:
-            continue
-        if uid is None:
-            continue
-        pod = names.get(uid) or names.get(uid.replace("-", "")) or Pod(uid)
-        try:
-            yield Member(process.pid, pod, inode_of(host.link(f"/proc/{process.pid}/ns/net")))
+            yield Member(row.pid, row.pod, inode_of(host.link(f"/proc/{row.pid}/ns/net")))
         except MissingError:  # it ended meanwhile
             continue
         except HostError:
-            yield Member(process.pid, pod, None)
+            yield Member(row.pid, row.pod, None)
 
 
 def _host_inode(host: Host) -> int | None:

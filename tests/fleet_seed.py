@@ -7,17 +7,22 @@ import hashlib
 import json
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Connection, update
 from sqlalchemy import select as select_
 
 import kubeadm_tree
 from nodeward.agent.scan import scan, select
+from nodeward.checks import catalog
+from nodeward.checks.cert_samples import certificate, pki
 from nodeward.collector.center import Center
 from nodeward.collector.clock import rfc3339
 from nodeward.collector.db import tables as t
@@ -26,10 +31,22 @@ from nodeward.collector.store.enrol import enrol_by_token, make_join_token
 from nodeward.collector.store.ingest import Incoming
 from nodeward.collector.store.trend import note_trend
 from nodeward.collector.wire import ReportIn, decode
+from nodeward.facts.clock import Now
 from nodeward.host import TreeHost
-from nodeward.model.report import finding_from_json, posture_digest, report_to_json
+from nodeward.model import Check, CheckId, Example, Readings, Status, decide, finding
+from nodeward.model.report import (
+    finding_from_json,
+    finding_to_json,
+    posture_digest,
+    report_to_json,
+)
 
 DAY_MS = 86_400_000
+MOST_IN_FLIGHT = 500
+SILENT = 17
+"""Of forty nodes the one that has not been heard of."""
+KUBELET = "kubelet-client"
+ON_WORKERS = (KUBELET, "kubelet-server", "kube-proxy")
 CLUSTERS = {"prod-eu": "prod", "prod-us": "prod", "lab": "lab"}
 Finding = dict[str, Any]
 
@@ -44,43 +61,163 @@ def real_findings(tmp: Path) -> tuple[list[Finding], Mapping[str, Any]]:
     return made["findings"], made["inventory"]
 
 
-def finding(check: str, status: str, because: str, *evidence: tuple[str, str, str]) -> Finding:
-    return {
-        "check": check,
-        "status": status,
-        "severity": "high",
-        "because": because,
-        "evidence": [{"what": w, "value": v, "source": s} for w, v, s in evidence],
-        "remedy": {
-            "text": "Block it by name.",
-            "steps": ["echo 'install sctp /bin/false' > /etc/modprobe.d/nodeward.conf"],
-            "breaks": "Services of type SCTP.",
-        },
-        "mappings": {"sac": ["S8c"]},
+class Posture(dict[str, Finding]):
+    """What a node says, by check. Most nodes say the same: one object serves them all."""
+
+    @cached_property
+    def digest(self) -> str:
+        return posture_digest(finding_from_json(f) for f in self.values())
+
+    @cached_property
+    def wire(self) -> str:
+        """All findings as they stand in a full report."""
+        return json.dumps(list(self.values()))
+
+
+def by_example(check: str, note: str) -> Finding:
+    """What the check itself says of the example that its author noted so."""
+    rule = catalog()[CheckId(check)]
+    example = next(e for e in rule.examples if e.note == note)
+    return judged(rule, example.readings(rule.needs))
+
+
+def judged(rule: Check[...], readings: Readings) -> Finding:
+    made: Finding = json.loads(json.dumps(finding_to_json(finding(rule, decide(rule, readings)))))
+    return made
+
+
+def client_certificate(now: int, left: float) -> Finding:
+    """The kubelet's client certificate with `left` days of a year."""
+    rule = catalog()[CheckId("cert.expiry.kubelet-client")]
+    at, path = now // 1000, "/var/lib/kubelet/pki/kubelet-client-current.pem"
+    end = int(at + 86_400 * left)
+    leaf = replace(certificate(), not_before=end - 365 * 86_400, not_after=end)
+    return judged(
+        rule, Example(Status.PASS, (pki(KUBELET, path, leaf), Now(at))).readings(rule.needs)
+    )
+
+
+def of_worker(base: Mapping[str, Finding]) -> Posture:
+    """The findings of a control plane node as a worker has them: its certificates are not there."""
+    own = Posture(base)
+    for check in base:
+        if check.startswith("cert.expiry.") and check.rpartition(".")[2] not in ON_WORKERS:
+            own[check] = by_example(check, "no such certificate")
+    return own
+
+
+SCTP = {
+    True: by_example("kernel.module.sctp", "a socket loads sctp"),
+    False: by_example("kernel.module.sctp", "`install sctp /bin/false`"),
+}
+POD, HOST = "meta.pod.reach", "meta.host.reach"
+PORT, ANONYMOUS, PROXY = (
+    "kubelet.port.exposure",
+    "kubelet.authn.anonymous",
+    "kubeproxy.metrics-bind",
+)
+DCCP = "kernel.module.dccp"
+DEPENDENCY = "`blacklist dccp`: the alias is dccp_ipv4's, and dccp comes as its dependency"
+NOT_IN_CLOUD = "no cloud is recognised: nothing is sent"
+VARIANTS: tuple[tuple[tuple[int, Mapping[str, str]], ...], ...] = (
+    (
+        (3, {DCCP: "a socket loads dccp_ipv4"}),
+        (3, {DCCP: "`install dccp /bin/false`: every DCCP module needs dccp"}),
+        (2, {DCCP: DEPENDENCY}),
+    ),
+    (
+        (4, {POD: NOT_IN_CLOUD, HOST: NOT_IN_CLOUD}),
+        (2, {POD: "dropped on the way", HOST: "IMDSv2 gives a token"}),
+        (2, {POD: "IPv4 is blocked, IPv6 is not", HOST: "IMDSv1 answers without a token"}),
+        (1, {POD: "needs CAP_SYS_ADMIN", HOST: "an owner match rejects it"}),
+    ),
+    (
+        (
+            8,
+            {
+                PORT: "private addresses only",
+                ANONYMOUS: "and the port answers 401",
+                PROXY: "loopback",
+            },
+        ),
+        (
+            1,
+            {
+                PORT: "everywhere, and one address is public",
+                "kubelet.port.readonly": "the file says 0, the port answers",
+                PROXY: "every address",
+            },
+        ),
+        (
+            1,
+            {
+                ANONYMOUS: "the file says no, the port still says system:anonymous",
+                "kubelet.port.healthz-bind": "what listens wins over the file",
+            },
+        ),
+    ),
+)
+"""What nodes differ in: of each line one column, as often as its number says."""
+DAYS_LEFT = (300, 300, 212, 141, 58, 21, 6, -3)
+
+
+class Postures:
+    """All that members of this fleet may say; what two say alike is one object."""
+
+    def __init__(self, base: Sequence[Finding], now: int) -> None:
+        master = {f["check"]: f for f in base}
+        self._base = {True: Posture(master), False: of_worker(master)}
+        self._kept: dict[tuple[object, ...], Posture] = {}
+        self._key: dict[int, tuple[object, ...]] = {}
+        self._certificates = {d: client_certificate(now, d) for d in DAYS_LEFT}
+
+    def drawn(self, chance: random.Random, *, master: bool) -> Posture:
+        """One of them by lot."""
+        choice = tuple(
+            chance.choices(range(len(line)), [weight for weight, _ in line])[0] for line in VARIANTS
+        )
+        return self._at(chance.random() < 0.7, master, chance.choice(DAYS_LEFT), choice)
+
+    def turned(self, posture: Posture) -> Posture:
+        """The same, where sctp was blocked or opened since."""
+        sctp, *rest = self._key[id(posture)]
+        return self._at(not sctp, *rest)
+
+    def _at(self, *key: Any) -> Posture:
+        if key not in self._kept:
+            sctp, master, left, choice = key
+            certificate = self._certificates[left]
+            new = Posture(self._base[master] | {"kernel.module.sctp": SCTP[sctp]})
+            new[certificate["check"]] = certificate
+            for line, column in zip(VARIANTS, choice, strict=True):
+                for check, note in line[column][1].items():
+                    new[check] = by_example(check, note)
+            self._kept[key] = new
+            self._key[id(new)] = key
+        return self._kept[key]
+
+
+MACHINES = (
+    ("debian", "12", "6.1.0-56-amd64", "1.36.2", "containerd", "2.1.4", ""),
+    ("ubuntu", "24.04", "6.8.0-88-generic", "1.35.6", "containerd", "1.7.28", "aws"),
+    ("flatcar", "4230.2.4", "6.6.110-flatcar", "1.36.2", "containerd", "2.1.4", "gcp"),
+)
+
+
+def machine(inventory: Mapping[str, Any], number: int, *, master: bool) -> Mapping[str, Any]:
+    """An inventory: clusters have a kind of machine each, with a few of another."""
+    kind = MACHINES[(number + (number % 11 == 0)) % len(MACHINES)]
+    system, version, kernel, kubelet, runtime, release, cloud = kind
+    return dict(inventory) | {
+        "os": {"id": system, "version": version},
+        "kernel": kernel,
+        "kubelet": {"version": kubelet},
+        "runtime": {"name": runtime, "version": release},
+        "cloud": cloud,
+        "roles": ["control-plane"] if master else ["worker"],
     }
 
 
-SCTP_OPEN = finding(
-    "kernel.module.sctp",
-    "fail",
-    "any user can load sctp: nothing stands between socket() and insmod",
-    ("request", "net-pf-2-proto-132", "socket(AF_INET, SOCK_SEQPACKET, IPPROTO_SCTP)"),
-    ("alias", "net-pf-2-proto-132 -> sctp", "/lib/modules/6.1.0-56-amd64/modules.alias:5120"),
-    ("would be inserted", "libcrc32c, sctp", "/lib/modules/6.1.0-56-amd64/modules.dep:3301"),
-)
-SCTP_BLOCKED = finding(
-    "kernel.module.sctp",
-    "pass",
-    "no user can load sctp: install sctp /bin/false",
-    ("rule", "install sctp /bin/false", "/etc/modprobe.d/nodeward.conf:1"),
-)
-PODS_REACH = finding(
-    "meta.pod.reach",
-    "fail",
-    "1 of 2 pod networks reaches the metadata endpoint",
-    ("shop/cart-7f", "aws-imdsv1: open; aws-imdsv6: refused", ""),
-    ("shop/web-1c", "aws-imdsv1: timed out; aws-imdsv6: refused", ""),
-)
 HOSTILE = "<script>alert(1)</script> \x1b[31mred\x1b[0m \u202egpj.exe " + "A" * 10_000
 
 
@@ -91,28 +228,28 @@ class Member:
     node: int
     agent: str
     name: str
+    number: int
     seq: int = 0
-    findings: dict[str, Finding] = field(default_factory=dict)
+    findings: Posture = field(default_factory=Posture)
 
-    def say(self, changed: Sequence[Finding], inventory: Mapping[str, Any], at: int) -> Incoming:
-        """A report, full the first time and then of what changed."""
-        full = not self.findings
-        base = self._digest()
-        self.findings |= {f["check"]: f for f in changed}
+    def say(self, new: Posture, inventory: Mapping[str, Any], at: int) -> Incoming:
+        """A report: all of it the first time, and then what changed."""
+        old, self.findings = self.findings, new
         self.seq += 1
+        changed = [f for check, f in new.items() if old.get(check) != f]
         body = {
             "schema": "nodeward.report/v1",
             "node": self.name,
             "taken_at": rfc3339(at),
             "boot": "b" * 32,
             "seq": self.seq,
-            "kind": "full" if full else "delta",
-            "digest": self._digest(),
-            "findings": list(changed),
+            "kind": "delta" if old else "full",
+            "digest": new.digest,
             "inventory": inventory,
             "agent": {"version": "0.1.0", "catalog": "sha256:0"},
-        } | ({} if full else {"base": base})
-        raw = json.dumps(body).encode()
+        } | ({"base": old.digest} if old else {})
+        findings = json.dumps(changed) if old else new.wire
+        raw = f'{json.dumps(body)[:-1]}, "findings": {findings}}}'.encode()
         return Incoming(
             node=self.node,
             agent=self.agent,
@@ -125,9 +262,6 @@ class Member:
             at=at,
             skew_ms=0,
         )
-
-    def _digest(self) -> str:
-        return posture_digest(finding_from_json(f) for f in self.findings.values())
 
 
 def enrol(center: Center, names: Sequence[tuple[str, str]], now: int) -> list[Member]:
@@ -147,7 +281,8 @@ def enrol(center: Center, names: Sequence[tuple[str, str]], now: int) -> list[Me
                     cluster=cluster, token=token, now=now,
                 )  # fmt: skip
                 assert not isinstance(bound, Exception), bound
-                members.append(Member(bound.node, agent, name))
+                number = int(name.rpartition("-")[2])
+                members.append(Member(bound.node, agent, name, number))
         return members
 
     members: list[Member] = center.writer.act_now(act)
@@ -166,9 +301,14 @@ def label(center: Center) -> None:
     center.writer.act_now(act)
 
 
-def send(center: Center, jobs: Iterator[Incoming] | Sequence[Incoming]) -> None:
-    futures = [center.writer.submit(job) for job in jobs]
-    assert {future.result() for future in futures} <= {"stored"}
+def send(center: Center, jobs: Iterable[Incoming]) -> None:
+    """All of them, a few in flight at a time: of a large fleet not all fit in memory."""
+    flying: deque[Future[str]] = deque()
+    for job in jobs:
+        flying.append(center.writer.submit(job))
+        if len(flying) > MOST_IN_FLIGHT:
+            assert flying.popleft().result() == "stored"
+    assert {future.result() for future in flying} <= {"stored"}
 
 
 def folded(center: Center) -> None:
@@ -181,6 +321,29 @@ def folded(center: Center) -> None:
         time.sleep(0.05)  # there is nothing to wait on but the table
 
 
+def hostile(was: Finding) -> Finding:
+    """A finding of a node that is out to harm whoever looks at it."""
+    piece = {"what": HOSTILE, "value": HOSTILE, "source": HOSTILE}
+    rows: list[Any] = [
+        {**piece, "row": {"table": table, "name": HOSTILE, "cells": {HOSTILE[:90]: HOSTILE}}}
+        for table in ("reach", "listener", "answer", "ends", "step", HOSTILE)
+    ]
+    odd: tuple[Any, ...] = (7, [], {"table": "reach"}, None)
+    bad = [{**piece, "row": row} for row in odd]
+    return was | {"status": "fail", "because": HOSTILE, "evidence": [piece, *rows, *bad]}
+
+
+def heard(center: Center, nodes: Sequence[int], at: int) -> None:
+    """Heartbeats of these nodes."""
+
+    def act(connection: Connection) -> None:
+        for i in range(0, len(nodes), 500):
+            statement = update(t.posture).where(t.posture.c.node.in_(nodes[i : i + 500]))
+            connection.execute(statement.values(seen_at=at))
+
+    center.writer.act_now(act)
+
+
 def make_fleet(center: Center, tmp: Path, now: int, *, nodes: int = 120, days: int = 30) -> None:
     """`nodes` in three clusters, each with `days` of history; the same every time."""
     chance = random.Random(7)
@@ -190,30 +353,35 @@ def make_fleet(center: Center, tmp: Path, now: int, *, nodes: int = 120, days: i
     first = now - days * DAY_MS
     members = enrol(center, names, first)
     label(center)
-    inventory = dict(inventory) | {"kernel": "6.1.0-56-amd64"}
-    open_sctp = {m.node for m in members if chance.random() < 0.7}
-    opening = []
-    for member in members:
-        own = {f["check"]: f for f in base}
-        own |= {"kernel.module.sctp": SCTP_OPEN if member.node in open_sctp else SCTP_BLOCKED}
-        if chance.random() < 0.3:
-            own["meta.pod.reach"] = PODS_REACH
-        opening.append(member.say(list(own.values()), inventory, first + member.node % 3_600_000))
-    send(center, opening)
+    said = Postures(base, now)
+    machines = [machine(inventory, i, master=i % 24 > 21) for i in range(nodes)]
+    send(
+        center,
+        (
+            m.say(
+                said.drawn(chance, master=m.number % 24 > 21),
+                machines[m.number],
+                first + m.node % 3_600_000,
+            )
+            for m in members
+        ),
+    )
     for day in range(1, days):
         at = first + day * DAY_MS
-        changed = []
-        for member in chance.sample(members, max(1, len(members) // 20)):
-            fixed = member.node in open_sctp
-            open_sctp ^= {member.node}
-            what = SCTP_BLOCKED if fixed else SCTP_OPEN
-            changed.append(member.say([what], inventory, at + 1000 * member.node))
-        send(center, changed)
+        turned = chance.sample(members, max(1, len(members) // 20))
+        send(
+            center,
+            (
+                m.say(said.turned(m.findings), machines[m.number], at + 1000 * m.node)
+                for m in turned
+            ),
+        )
         center.writer.act_now(partial(note_trend, now=at))
-    hostile = finding("kernel.module.dccp", "fail", HOSTILE, (HOSTILE, HOSTILE, HOSTILE))
     victim = next(m for m in members if m.name == "prod-eu-worker-0000")
-    send(center, [victim.say([hostile], inventory, now - 60_000)])
-    rest = [m for m in members if m is not victim]
-    send(center, [m.say([m.findings["kernel.taint"]], inventory, now - 5_000) for m in rest])
+    new = Posture(victim.findings)
+    for check in ("kernel.module.dccp", "meta.pod.reach", "cert.expiry.kubelet-client"):
+        new[check] = hostile(new[check])
+    send(center, [victim.say(new, machines[victim.number], now - 60_000)])
+    heard(center, [m.node for m in members if m.number % 40 != SILENT], now - 5_000)
     center.writer.act_now(lambda connection: note_trend(connection, now))
     folded(center)

@@ -219,13 +219,15 @@ trend = Table(  # how many findings stood at each value, the last count of each 
     Column("findings", BigInteger, nullable=False),
     PrimaryKeyConstraint("day", "cluster", "value"),
 )
-expiry = Table(  # the certificate of a node that ends first
+expiry = Table(  # of each check about certificates' ends the one that ends first
     "expiry",
     meta,
-    Column("node", Integer, primary_key=True, autoincrement=False),
+    Column("node", Integer, nullable=False),
     Column("rule", Integer, nullable=False),
     Column("at", BigInteger, nullable=False),
-    Index(None, "at", "node"),
+    Column("renewer", Text, nullable=False),  # who renews it, as the node says
+    PrimaryKeyConstraint("node", "rule"),
+    Index(None, "at", "node", "rule"),
 )
 
 # -- who may speak ----------------------------------------------------------------------------
@@ -318,6 +320,19 @@ look = Table(  # nodes asked for a fresh look that were not told yet
     Column("node", Integer, primary_key=True, autoincrement=False),
     Column("asked_at", BigInteger, nullable=False),
     Column("asked_by", Text, nullable=False),
+)
+question = Table(  # SQL that somebody saved
+    "question",
+    meta,
+    Column("id", Text, primary_key=True),
+    Column("owner", Text, nullable=False),  # the name of the token that saved it
+    Column("scope", Text, nullable=False),  # JSON: the labels of that token, as in access
+    Column("name", Text, nullable=False),
+    Column("sql", Text, nullable=False),
+    Column("shared", SmallInteger, nullable=False),  # 1: all may see it that have the same scope
+    Column("created_at", BigInteger, nullable=False),
+    Column("changed_at", BigInteger, nullable=False),
+    UniqueConstraint("owner", "scope", "name"),
 )
 secret = Table(  # keys that all replicas share
     "secret",

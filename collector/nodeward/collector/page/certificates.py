@@ -2,48 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from nodeward.collector.clock import moment_ms
+from nodeward.collector.clock import rfc3339
 from nodeward.collector.page import questions
 from nodeward.collector.page.checks import page_filter
+from nodeward.collector.page.rows import drawn
 from nodeward.collector.page.visit import Shown, Visit, view
+from nodeward.collector.problem import bad
 from nodeward.collector.store import ask
 from nodeward.collector.store.ask import Db, Filter
-from nodeward.collector.store.expiry import FAMILY, ends_on
+from nodeward.collector.store.expiry import FAMILY, day_ms, ends_on
+from nodeward.model import Table
 
 DAY_MS: Final = questions.DAY_MS
 SPAN_DAYS: Final = 400
 """Width of the timeline. What ends later stands at its end."""
+WITHIN: Final = (7, 30, 90, 365)
 
 
 def certificates(visit: Visit, db: Db) -> Shown:
-    page = questions.expiring(db, page_filter(visit, (int, int)))
-    clusters = [c["cluster"] for c in ask.clusters(db, Filter()).items]
-    data = {"items": page.items, "next": page.next}
-    return Shown("Certificates", data, page.items, {"clusters": clusters})
+    days = visit.query.get("days") or None
+    if days is not None and (not days.isascii() or not days.isdigit() or len(days) > 4):
+        raise bad("days", "must be a number of days")
+    until = None if days is None else db.now + int(days) * DAY_MS
+    page = questions.expiring(db, page_filter(visit, (int, int, int), until=until))
+    more = {
+        "clusters": [c["cluster"] for c in ask.clusters(db, Filter()).items],
+        "ending": questions.ending(db, WITHIN),
+        "within": [str(w) for w in (0, *WITHIN)],
+    }
+    return Shown("Certificates", {"items": page.items, "next": page.next}, page.items, more)
 
 
 def timeline(findings: Sequence[Mapping[str, Any]], now: int) -> list[Mapping[str, Any]]:
     """The certificates of one node, the first to end first; `place` is 0 to 100 on a line."""
     rows = []
+    for name, day, cells, finding in _ends(findings):
+        at = day_ms(day)
+        if at is None:
+            continue
+        days = (at - now) // DAY_MS
+        rows.append(
+            {
+                "name": name,
+                "ends": str(rfc3339(at))[:10],
+                "days": days,
+                "place": round(100 * min(max(days, 0), SPAN_DAYS) / SPAN_DAYS),
+                "use": cells.get("use", "in use"),
+                "renewer": cells.get("renewed by", ""),
+                "check": finding["check"],
+                "status": finding["status"],
+                "severity": finding["severity"],
+            }
+        )
+    return sorted(rows, key=lambda r: str(r["ends"]))
+
+
+def _ends(
+    findings: Sequence[Mapping[str, Any]],
+) -> Iterator[tuple[str, str, Mapping[str, str], Mapping[str, Any]]]:
+    """(name, day, cells, finding) of each; from the words of an agent that sends no rows."""
     for finding in findings:
         if not finding["check"].startswith(FAMILY):
             continue
-        for day in ends_on(finding["because"]):
-            days = (moment_ms(day, "ends", now) - now) // DAY_MS
-            place = round(100 * min(max(days, 0), SPAN_DAYS) / SPAN_DAYS)
-            rows.append(
-                {
-                    "name": finding["check"].removeprefix(FAMILY),
-                    "ends": day,
-                    "days": days,
-                    "place": place,
-                    "status": finding["status"],
-                }
-            )
-    return sorted(rows, key=lambda r: str(r["ends"]))
+        rows = list(drawn([finding], Table.ENDS))
+        for one in rows:
+            yield one.row.name, one.cells.get("until", ""), one.cells, finding
+        if not rows:
+            name = finding["check"].removeprefix(FAMILY)
+            yield from ((name, day, {}, finding) for day in ends_on(finding["because"]))
 
 
 ROUTES: Final = [view("/certificates", "certificates.html", certificates)]

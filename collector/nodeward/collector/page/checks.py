@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from nodeward.checks import catalog
 from nodeward.collector.api.people import filter_of
 from nodeward.collector.page import questions
 from nodeward.collector.page.visit import Shown, Visit, view
+from nodeward.collector.problem import bad
 from nodeward.collector.store import ask
 from nodeward.collector.store.ask import Db, Filter
 from nodeward.model import Check, CheckId, Status
@@ -83,40 +84,61 @@ def page_filter(visit: Visit, cursor: tuple[type, ...], **over: Any) -> Filter: 
     return replace(filter_of(visit.request, cursor, also=("format", "by")), **over)
 
 
+Cells: TypeAlias = Mapping[str, Mapping[str, Counter[str]]]
+NODES: Final = "node."
+"""How `by` says that nodes are grouped by what they are, and not by their cluster."""
+
+
 def heat(visit: Visit, db: Db) -> Shown:
     """Checks by groups of nodes: the share of each group's nodes that fail."""
-    by = visit.query.get("by") or None
-    names, groups = questions.cluster_groups(db, None), questions.cluster_groups(db, by)
-    nodes = {row["cluster"]: row["nodes"] for row in ask.clusters(db, Filter()).items}
-    sizes: Counter[str] = Counter()
-    for cluster, group in groups.items():
-        sizes[group] += nodes.get(names[cluster], 0)
-    columns = [name for name, _ in sizes.most_common(MOST_GROUPS)]
-    cells = questions.heat(db, page_filter(visit, ()), groups)
+    by = visit.query.get("by") or "cluster"
+    if by.startswith(NODES):
+        kind = by.removeprefix(NODES)
+        if kind not in questions.KINDS:
+            raise bad("by", f"must be a label of clusters, or {NODES} and one of "
+                      + ", ".join(questions.KINDS))  # fmt: skip
+        cells, sizes = questions.heat_of_nodes(db, kind)
+    else:
+        cells, sizes = _by_clusters(visit, db, by)
+    columns = [name for name, _ in Counter(sizes).most_common(MOST_GROUPS)]
     rows: list[dict[str, Any]] = [
         {
             "check": name,
-            "cells": [_cell(cells[name].get(column, Counter())) for column in columns],
+            "cells": [_cell(cells[name].get(c, Counter()), sizes[c]) for c in columns],
         }
         for name in sorted(cells)
         if any(counts[s] for counts in cells[name].values() for s in ("fail", "unknown", "error"))
     ]
     rows.sort(key=lambda r: (-sum(c["fail"] for c in r["cells"]), r["check"]))
-    data = {"by": by or "cluster", "columns": columns, "rows": rows, "groups": len(sizes)}
+    data = {"by": by, "columns": columns, "rows": rows, "groups": len(sizes)}
     flat = [
-        {"check": r["check"], by or "cluster": column, **cell}
+        {"check": r["check"], by: column, **cell}
         for r in rows
         for column, cell in zip(columns, r["cells"], strict=True)
     ]
-    return Shown("Heat map", data, flat, {"keys": questions.label_keys(db), "sizes": sizes})
+    more = {"labels": questions.label_keys(db), "kinds": questions.KINDS, "sizes": sizes}
+    return Shown("Heat map", data, flat, more)
 
 
-def _cell(counts: Counter[str]) -> dict[str, int]:
-    judged = counts["pass"] + counts["fail"]
+def _by_clusters(visit: Visit, db: Db, by: str) -> tuple[Cells, Mapping[str, int]]:
+    """By each cluster itself, or by its value of a label."""
+    names = questions.cluster_groups(db, None)
+    groups = names if by == "cluster" else questions.cluster_groups(db, by)
+    nodes = {row["cluster"]: row["nodes"] for row in ask.clusters(db, Filter()).items}
+    sizes: Counter[str] = Counter()
+    for cluster, group in groups.items():
+        sizes[group] += nodes.get(names[cluster], 0)
+    return questions.heat(db, page_filter(visit, ()), groups), sizes
+
+
+def _cell(counts: Counter[str], size: int) -> dict[str, int]:
+    """`passed` is not known where nodes are grouped by what they are."""
+    unknown = counts["unknown"] + counts["error"]
+    judged = counts["pass"] + counts["fail"] or size - unknown
     return {
         "fail": counts["fail"],
         "judged": judged,
-        "unknown": counts["unknown"] + counts["error"],
+        "unknown": unknown,
         "shade": -(-10 * counts["fail"] // judged) if judged else 0,
     }
 

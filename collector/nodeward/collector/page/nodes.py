@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from nodeward.collector.page.certificates import timeline
+from nodeward.collector.page.chain import chains
 from nodeward.collector.page.checks import finding_rows, page_filter
+from nodeward.collector.page.listeners import listeners
 from nodeward.collector.page.matrix import matrix
 from nodeward.collector.page.visit import Shown, Visit, view
 from nodeward.collector.store import ask
@@ -39,6 +41,8 @@ def node(visit: Visit, db: Db) -> Shown:
         "families": _families(findings),
         "certificates": timeline(findings, db.now),
         "matrix": matrix(findings),
+        "listeners": listeners(findings),
+        "chains": chains(findings),
         "changes": changes.items,
     }
     return Shown(f"{name} in {cluster}", found, finding_rows(findings), more)

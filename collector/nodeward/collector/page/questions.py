@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import false, func, or_, select
 
 from nodeward.collector.clock import rfc3339
 from nodeward.collector.db import tables as t
-from nodeward.collector.posture import unpack
-from nodeward.collector.store.ask import Db, Filter, Page, cursor_text
+from nodeward.collector.db.engine import Record
+from nodeward.collector.posture import WORDS, State, unpack
+from nodeward.collector.store.ask import Db, Filter, Page, cursor_text, rules_of
 from nodeward.model import Severity, Status
 
 DAY_MS: Final = 86_400_000
@@ -69,6 +70,38 @@ def heat(
     return out
 
 
+KINDS: Final = ("roles", "kernel", "kubelet", "os", "runtime", "cloud")
+"""What nodes can be grouped by; columns of `platform`."""
+
+
+def heat_of_nodes(
+    db: Db, kind: str
+) -> tuple[Mapping[str, Mapping[str, Counter[str]]], Mapping[str, int]]:
+    """The same with nodes grouped by what they are, and the size of each group.
+
+    No counter has it: nodes are counted by posture and platform, and postings tell what is wrong
+    with each posture. What passes has no posting.
+    """
+    p, column = t.posture.c, t.platform.c[kind]
+    group = select(p.set.label("set"), column.label("name"), func.count().label("nodes"))
+    group = group.join(t.platform, t.platform.c.id == p.platform)
+    group = group.join(t.node, t.node.c.id == p.node)
+    group = group.where(p.set.is_not(None), t.node.c.retired_at.is_(None))
+    if db.scope.clusters is not None:
+        group = group.where(p.cluster.in_(sorted(db.scope.clusters)))
+    groups = group.group_by(p.set, column).cte("groups").prefix_with("MATERIALIZED")
+    q = t.posting.c
+    wrong = select(q.rule, q.value, groups.c.name, func.sum(groups.c.nodes).label("nodes"))
+    wrong = wrong.join(groups, groups.c.set == q.set).group_by(q.rule, q.value, groups.c.name)
+    out: dict[str, dict[str, Counter[str]]] = {}
+    for row in db.connection.execute(wrong):
+        check = db.names.rule_name(db.connection, row.rule)
+        status = WORDS[row.value][0]
+        out.setdefault(check, {}).setdefault(row.name, Counter())[status] += int(row.nodes)
+    sizes = select(groups.c.name, func.sum(groups.c.nodes).label("nodes")).group_by(groups.c.name)
+    return out, {row.name: int(row.nodes) for row in db.connection.execute(sizes)}
+
+
 def cluster_groups(db: Db, by: str | None) -> Mapping[int, str]:
     """Each visible cluster's name, or its value of the label `by`."""
     query = select(t.cluster.c.id, t.cluster.c.name)
@@ -93,33 +126,67 @@ def label_keys(db: Db) -> list[str]:
 
 
 def expiring(db: Db, want: Filter) -> Page:
-    """Nodes by the certificate of theirs that ends first."""
+    """Certificates by when they end: of each node and check the first."""
     e = t.expiry.c
     query = (
-        select(e.node, e.at, e.rule, t.node.c.name, t.cluster.c.name.label("cluster"))
+        select(t.expiry, t.node.c.name, t.cluster.c.name.label("cluster"), t.posture.c.set)
         .join(t.node, t.node.c.id == e.node)
         .join(t.cluster, t.cluster.c.id == t.node.c.cluster)
+        .join(t.posture, t.posture.c.node == e.node)
         .where(t.node.c.retired_at.is_(None))
-        .order_by(e.at, e.node)
+        .order_by(e.at, e.node, e.rule)
     )
     if db.scope.clusters is not None:
         query = query.where(t.node.c.cluster.in_(sorted(db.scope.clusters)))
     if want.cluster is not None:
         query = query.where(t.cluster.c.name == want.cluster)
+    rules = rules_of(db, want)
+    if rules is not None:
+        query = query.where(e.rule.in_(sorted(rules)) if rules else false())
+    if want.until is not None:
+        query = query.where(e.at <= want.until)
     if want.cursor:
-        at, node = want.cursor
-        query = query.where(or_(e.at > at, (e.at == at) & (e.node > node)))
+        at, node, rule = want.cursor
+        query = query.where(e.at >= at)
+        later = or_(e.node > node, (e.node == node) & (e.rule > rule))
+        query = query.where(or_(e.at > at, (e.at == at) & later))
     rows = db.connection.execute(query.limit(want.limit + 1)).all()
-    items: list[Mapping[str, Any]] = [
-        {
-            "cluster": row.cluster,
-            "node": row.name,
-            "check": db.names.rule_name(db.connection, row.rule),
-            "ends": rfc3339(row.at),
-            "days": (row.at - db.now) // DAY_MS,
-        }
-        for row in rows[: want.limit]
-    ]
-    more = len(rows) > want.limit
-    last = rows[want.limit - 1] if more else None
-    return Page(items, cursor_text(last.at, last.node) if last is not None else None)
+    shown = rows[: want.limit]
+    states = db.names.states(db.connection, {r.set for r in shown if r.set is not None})
+    items = [_end_json(db, row, states.get(row.set)) for row in shown]
+    if len(rows) <= want.limit:
+        return Page(items)
+    last = shown[-1]
+    return Page(items, cursor_text(last.at, last.node, last.rule))
+
+
+def _end_json(db: Db, row: Record, state: State | None) -> Mapping[str, Any]:
+    value = dict(zip(state.rules, state.vec, strict=True)).get(row.rule) if state else None
+    status, severity = (None, None) if value is None else WORDS[value]
+    return {
+        "cluster": row.cluster,
+        "node": row.name,
+        "check": db.names.rule_name(db.connection, row.rule),
+        "ends": rfc3339(row.at),
+        "days": (row.at - db.now) // DAY_MS,
+        "renewer": row.renewer,
+        "status": status,
+        "severity": severity,
+    }
+
+
+def ending(db: Db, days: Sequence[int]) -> list[Mapping[str, Any]]:
+    """How many certificates end within so many days, those that ended already apart."""
+    e = t.expiry.c
+    query = select(func.count()).select_from(t.expiry)
+    if db.scope.clusters is not None:
+        query = query.join(t.node, t.node.c.id == e.node)
+        query = query.where(t.node.c.cluster.in_(sorted(db.scope.clusters)))
+    edges = [0, *days]
+    out: list[Mapping[str, Any]] = []
+    for first, last in zip([None, *edges], edges, strict=False):
+        counted = query.where(e.at < db.now + last * DAY_MS)
+        if first is not None:
+            counted = counted.where(e.at >= db.now + first * DAY_MS)
+        out.append({"within": last, "certificates": db.connection.execute(counted).scalar_one()})
+    return out

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Final
 
 import jinja2
 from starlette.responses import HTMLResponse
 
+from nodeward.collector.page.chain import chains, plain
 from nodeward.collector.page.text import legible
 
 HEADERS: Final = {
@@ -37,7 +39,12 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         finalize=_shown,
     )
-    environment.filters |= {"glyph": lambda status: GLYPH.get(status, "?"), "when": when}
+    environment.filters |= {
+        "glyph": glyph,
+        "when": when,
+        "chains": chains_of,
+        "plain": plain,
+    }
     return environment
 
 
@@ -46,6 +53,14 @@ def _shown(value: object) -> object:
     if value is None:
         return ""
     return legible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
+def glyph(status: str) -> str:
+    return GLYPH.get(status, "?")
+
+
+def chains_of(finding: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    return chains([finding])
 
 
 def when(text: str | None) -> str:

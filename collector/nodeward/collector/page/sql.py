@@ -3,17 +3,39 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, Final, TypedDict
 
-from nodeward.collector.page.visit import Shown, Visit, view
+from sqlalchemy import Connection
+from starlette.responses import RedirectResponse, Response
+
+from nodeward.collector.page.visit import Shown, Visit, action, view
 from nodeward.collector.problem import Problem, busy
+from nodeward.collector.store import saved
+from nodeward.collector.store.access import Role
 from nodeward.collector.store.ask import Db
 from nodeward.collector.store.query import run
 
 AT_ONCE: Final = threading.BoundedSemaphore(2)
 """Queries of the page that may run at a time in one collector; each ends after its deadline."""
 
-SAVED: Final = {
+VIEWS: Final[Mapping[str, str]] = {
+    "node": "cluster, node, first_seen, last_seen, last_report, score, fails, os, os_version,"
+    " kernel, kubelet, runtime, cloud, roles, agent, retired",
+    "finding": "cluster, node, check_id, status, severity; what fails, is unknown or in error",
+    "change": "at, cluster, node, check_id, old_status, old_severity, new_status, new_severity",
+    "tally": "check_id, cluster, status, severity, nodes",
+    "waiver": "id, check_glob, node_glob, labels, reason, owner, until, approved",
+}
+
+
+class _Fields(TypedDict):
+    name: str
+    sql: str
+    shared: bool
+
+
+BUILT_IN: Final = {
     "What fails on most nodes": (
         "SELECT check_id, severity, sum(nodes) AS nodes FROM tally WHERE status = 'fail'\n"
         "GROUP BY check_id, severity ORDER BY nodes DESC LIMIT 20"
@@ -49,7 +71,9 @@ SAVED: Final = {
 
 def sql(visit: Visit, db: Db) -> Shown:
     """What a SELECT found; a refusal of the database stands beside the text that it refused."""
-    text = visit.query.get("sql", "")
+    chosen = visit.query.get("saved")
+    question = None if not chosen else saved.one(db.connection, visit.asker, chosen)
+    text = visit.query.get("sql") or (question["sql"] if question else "")
     found: dict[str, Any] = {"columns": [], "rows": [], "truncated": False}
     refusal = ""
     if text:
@@ -60,7 +84,14 @@ def sql(visit: Visit, db: Db) -> Shown:
                 raise
             refusal = problem.message
     rows = [dict(zip(found["columns"], row, strict=True)) for row in found["rows"]]
-    more = {"sql": text, "saved": SAVED, "refusal": refusal}
+    more = {
+        "sql": text,
+        "question": question,
+        "built_in": BUILT_IN,
+        "saved": saved.saved(db.connection, visit.asker),
+        "refusal": refusal,
+        "views": VIEWS,
+    }
     return Shown("SQL", found, rows, more)
 
 
@@ -74,4 +105,34 @@ def _run(visit: Visit, text: str) -> Any:  # noqa: ANN401  JSON
         AT_ONCE.release()
 
 
-ROUTES: Final = [view("/sql", "sql.html", sql)]
+def keep(visit: Visit, connection: Connection, form: Mapping[str, str], now: int) -> Response:
+    """A new question under a name."""
+    made = saved.keep(connection, visit.asker, **_fields(form), now=now)
+    return RedirectResponse(f"/sql?saved={made}", 303)
+
+
+def change(visit: Visit, connection: Connection, form: Mapping[str, str], now: int) -> Response:
+    """Its name, text or circle."""
+    which = form["question"]
+    saved.change(connection, visit.asker, which, **_fields(form), now=now)
+    return RedirectResponse(f"/sql?saved={which}", 303)
+
+
+def _fields(form: Mapping[str, str]) -> _Fields:
+    return {
+        "name": form.get("on", ""),
+        "sql": form.get("sql", ""),
+        "shared": form.get("shared") == "yes",
+    }
+
+
+def forget(visit: Visit, connection: Connection, form: Mapping[str, str], now: int) -> None:
+    saved.forget(connection, visit.asker, form["question"])
+
+
+ROUTES: Final = [
+    view("/sql", "sql.html", sql),
+    action("/sql/saved", Role.VIEWER, "question.create", keep, "/sql"),
+    action("/sql/saved/{question}", Role.VIEWER, "question.change", change, "/sql"),
+    action("/sql/saved/{question}/delete", Role.VIEWER, "question.delete", forget, "/sql"),
+]

@@ -51,6 +51,8 @@ class Asker:
     name: str
     role: Role
     scope: Scope
+    labels: str = "{}"
+    """What the scope was given as: JSON, its keys in order."""
 
     def needs(self, role: Role) -> None:
         if self.role < role:
@@ -98,7 +100,7 @@ def asker_of(connection: Connection, token: str, now: int) -> Asker | None:
     if row is None or row.revoked_at is not None or row.expires_at <= now:
         return None
     scope = scope_of(connection, json.loads(row.labels))
-    return Asker(row.name, Role.named(row.role), scope)
+    return Asker(row.name, Role.named(row.role), scope, row.labels)
 
 
 def scope_of(connection: Connection, labels: Mapping[str, Any]) -> Scope:

@@ -14,7 +14,7 @@ from nodeward.collector.db import tables as t
 from nodeward.collector.db.engine import Record, insert
 from nodeward.collector.signature import good, signed_text
 from nodeward.collector.store.evidence import Said, folded, pack_said, unpack_said
-from nodeward.collector.store.expiry import first_to_end, keep_ends
+from nodeward.collector.store.expiry import Ends, ends_of, keep_ends
 from nodeward.collector.store.ingest import security_event
 from nodeward.collector.store.writer import Writer
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 BATCH: Final = 100
 PATH: Final = "/v1/reports"
-Ends: TypeAlias = dict[int, tuple[str, int] | None]
+EndsByNode: TypeAlias = dict[int, Ends]
 
 
 def fold_some(engine: Engine, writer: Writer, now: int) -> int:
@@ -76,20 +76,20 @@ def _is_signed(row: Record) -> bool:
 
 def _packed(
     rows: Sequence[Record], blobs: Mapping[int, bytes]
-) -> tuple[list[dict[str, Any]], Ends, set[int]]:
+) -> tuple[list[dict[str, Any]], EndsByNode, set[int]]:
     """Evidence by node; and the nodes for which it could not be made. Those must not stop all."""
     by_node: dict[int, list[Record]] = defaultdict(list)
     for row in rows:
         by_node[row.node].append(row)
     out: list[dict[str, Any]] = []
-    ends: Ends = {}
+    ends: EndsByNode = {}
     lost: set[int] = set()
     for node, reports in by_node.items():
         try:
             said = unpack_said(blobs[node]) if node in blobs else Said()
             for report in reports:
                 said = folded(said, report.body)
-            packed, end = pack_said(said), first_to_end(said)
+            packed, end = pack_said(said), ends_of(said)
         except Exception:
             log.exception("a report of node %d cannot be folded", node)
             lost.add(node)

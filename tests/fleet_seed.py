@@ -321,11 +321,16 @@ def folded(center: Center) -> None:
         time.sleep(0.05)  # there is nothing to wait on but the table
 
 
+HOSTILE_CELLS = {HOSTILE[:90]: HOSTILE, "until": "2026-12-01"} | dict.fromkeys(
+    ("port", "address", "program", "reach", "use", "renewed by"), HOSTILE
+)
+
+
 def hostile(was: Finding) -> Finding:
     """A finding of a node that is out to harm whoever looks at it."""
     piece = {"what": HOSTILE, "value": HOSTILE, "source": HOSTILE}
     rows: list[Any] = [
-        {**piece, "row": {"table": table, "name": HOSTILE, "cells": {HOSTILE[:90]: HOSTILE}}}
+        {**piece, "row": {"table": table, "name": HOSTILE, "cells": HOSTILE_CELLS}}
         for table in ("reach", "listener", "answer", "ends", "step", HOSTILE)
     ]
     odd: tuple[Any, ...] = (7, [], {"table": "reach"}, None)

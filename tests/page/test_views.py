@@ -77,6 +77,9 @@ def test_hostile_text_acts_on_nothing_and_can_be_read(operator: Eyes) -> None:
     assert "\u27e8U+001B\u27e9[31mred" in text
     assert "\u27e8U+202E\u27e9gpj.exe" in text
     assert "10069 characters" in text
+    for drawn in ("#listeners", "#matrix", "#certs", "#chains"):
+        section = operator.page.locator(f"section:has({drawn})")
+        assert "<script>alert(1)</script>" in section.inner_text()
     assert "\u202e" not in operator.page.content()
 
 

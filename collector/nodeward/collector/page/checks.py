@@ -98,13 +98,16 @@ def heat(visit: Visit, db: Db) -> Shown:
             raise bad("by", f"must be a label of clusters, or {NODES} and one of "
                       + ", ".join(questions.KINDS))  # fmt: skip
         cells, sizes = questions.heat_of_nodes(db, kind)
+        for groups in cells.values():
+            for name, counts in groups.items():
+                counts["pass"] = sizes[name] - counts.total()  # or nothing to judge
     else:
         cells, sizes = _by_clusters(visit, db, by)
     columns = [name for name, _ in Counter(sizes).most_common(MOST_GROUPS)]
     rows: list[dict[str, Any]] = [
         {
             "check": name,
-            "cells": [_cell(cells[name].get(c, Counter()), sizes[c]) for c in columns],
+            "cells": [_cell(cells[name].get(c, Counter())) for c in columns],
         }
         for name in sorted(cells)
         if any(counts[s] for counts in cells[name].values() for s in ("fail", "unknown", "error"))
@@ -131,14 +134,12 @@ def _by_clusters(visit: Visit, db: Db, by: str) -> tuple[Cells, Mapping[str, int
     return questions.heat(db, page_filter(visit, ()), groups), sizes
 
 
-def _cell(counts: Counter[str], size: int) -> dict[str, int]:
-    """`passed` is not known where nodes are grouped by what they are."""
-    unknown = counts["unknown"] + counts["error"]
-    judged = counts["pass"] + counts["fail"] or size - unknown
+def _cell(counts: Counter[str]) -> dict[str, int]:
+    judged = counts["pass"] + counts["fail"]
     return {
         "fail": counts["fail"],
         "judged": judged,
-        "unknown": unknown,
+        "unknown": counts["unknown"] + counts["error"],
         "shade": -(-10 * counts["fail"] // judged) if judged else 0,
     }
 

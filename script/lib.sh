@@ -71,7 +71,7 @@ PY
 
 # make_venv EXTRAS: .venv with this checkout installed in place. Installed again only when
 # pyproject.toml, the Python or the place changed. What has everything also has less.
-EVERYTHING=agent,collector,postgres,dev
+EVERYTHING=agent,collector,postgres,archive,notify,dev
 
 make_venv() {
   local have

@@ -1,10 +1,8 @@
-"""What an operator does: init, settings, backup, restore, prune, the unit; hostile senders."""
+"""What an operator does: init, settings, the unit; hostile senders."""
 
 from __future__ import annotations
 
 import contextlib
-import gzip
-import json
 import re
 import shutil
 import socket
@@ -19,8 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from nodeward.cli.main import cli
-from nodeward.collector import keep, settings
-from nodeward.collector.problem import Problem
+from nodeward.collector import settings
 
 ROOT = Path(__file__).parents[2]
 SQLITE_ONLY = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
@@ -83,52 +80,6 @@ def test_settings_come_from_file_folder_and_environment(tmp_path: Path) -> None:
     (tmp_path / "collector.d" / "10.yaml").write_text("listen: 0.0.0.0:2\n")
     got = settings.load(main, {"NODEWARD_COLLECTOR_METRICS_OPEN": "true"})
     assert (got.listen, got.stale_after, got.metrics_open) == ("0.0.0.0:2", "1h", True)
-
-
-# -- backup and restore
-
-
-@SQLITE_ONLY
-def test_a_backup_of_a_running_collector_restores_what_was_acknowledged(
-    start: Callable[[], Any], tmp_path: Path
-) -> None:
-    first = start()
-    agent = first.agent("n1")
-    agent.full(_f("a.x", "fail"))
-    url, copy = first.settings.database_url, tmp_path / "copy.db"
-    keep.backup(url, copy)
-    agent.full(_f("a.x", "pass"))
-    first.stop()
-    with pytest.raises(Problem, match="--replace"):
-        keep.restore(url, copy, replace=False)
-    keep.restore(url, copy, replace=True)
-    second = start()
-    assert [f["status"] for f in second.items("/v1/findings")] == ["fail"]
-    agent.url = second.url
-    assert agent.beat().json()["error"]["code"] == "send-full"
-
-
-@SQLITE_ONLY
-def test_what_is_no_backup_is_not_restored(collector: Any, tmp_path: Path) -> None:
-    bad = tmp_path / "bad.db"
-    bad.write_bytes(b"SQLite format 3\0" + b"x" * 5_000)
-    with pytest.raises(Problem, match="no collector's store"):
-        keep.restore(collector.settings.database_url, bad, replace=True)
-    assert collector.items("/v1/nodes") == []
-
-
-def test_pruned_changes_are_in_the_export(collector: Any, tmp_path: Path) -> None:
-    agent = collector.agent("n1")
-    agent.full(_f("a.x", "fail"))
-    agent.full(_f("a.x", "pass"))
-    out = tmp_path / "changes.ndjson.gz"
-    assert keep.prune(collector.center.engine, 2**60, out) == 1
-    with gzip.open(out, "rt") as lines:
-        rows = [json.loads(line) for line in lines]
-    assert [(r["node"], r["check"], r["old"], r["new"]) for r in rows] == [
-        ("n1", "a.x", "fail", "pass")
-    ]
-    assert collector.items("/v1/changes") == []
 
 
 # -- the server

@@ -342,23 +342,44 @@ def restore(context: click.Context, file: str, replace: bool) -> int:
 
 @command.command("prune")
 @click.option("--older-than", "age_ms", required=True, metavar="SPAN", callback=_span)
-@click.option("--export", type=click.Path(dir_okay=False), help="Into this .ndjson.gz first.")
+@click.option("--archive", type=click.Path(file_okay=False), help="Only what is in this folder.")
 @click.pass_context
-def prune(context: click.Context, age_ms: int, export: str | None) -> int:
-    """Changes older than SPAN leave the store; questions about that time lose their answer."""
+def prune(context: click.Context, age_ms: int, archive: str | None) -> int:
+    """Changes of days older than SPAN leave the store; questions about that time are refused."""
     settings = _settings(context)
-    from nodeward.collector import keep
+    from nodeward.collector.archive import let_go
     from nodeward.collector.clock import now_ms
     from nodeward.collector.db.engine import open_engine
 
     engine = open_engine(settings.database_url)
     try:
-        gone = keep.prune(engine, now_ms() - age_ms, Path(export) if export else None)
-    except FileExistsError:
-        raise click.UsageError(f"{export} is there already") from None
+        gone = let_go(engine, Path(archive) if archive else None, now_ms() - age_ms)
     finally:
         engine.dispose()
     click.echo(f"{gone} changes left the store")
+    return exits.OK
+
+
+@command.command("archive")
+@click.argument("folder", type=click.Path(file_okay=False))
+@click.pass_context
+def archive(context: click.Context, folder: str) -> int:
+    """Write the changes of each closed day into FOLDER as Parquet; days that are there stay."""
+    settings = _settings(context)
+    from nodeward.collector.archive import archive_closed, available
+    from nodeward.collector.clock import now_ms
+    from nodeward.collector.db.engine import open_engine
+
+    engine = open_engine(settings.database_url)
+    try:
+        with _usage():
+            available()
+            made = archive_closed(engine, Path(folder), now_ms())
+    except OSError as exc:
+        raise click.UsageError(f"{folder}: {exc.strerror}") from None
+    finally:
+        engine.dispose()
+    click.echo(f"{made} days were written")
     return exits.OK
 
 

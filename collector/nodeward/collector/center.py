@@ -8,11 +8,13 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
+from nodeward.collector.archive import archive_closed, let_go
 from nodeward.collector.clock import now_ms, span_ms
 from nodeward.collector.db.engine import open_engine
 from nodeward.collector.db.partitions import make_days
@@ -115,6 +117,15 @@ class Center:
         self.writer.act_now(lambda connection: forget_receipts(connection, before))
         if self.settings.retire_after:
             self.writer.act_now(lambda connection: self._retire(connection, now))
+        self._archive(now)
+
+    def _archive(self, now: int) -> None:
+        """Closed days into the archive; then those that are old enough leave, if they are there."""
+        folder = Path(self.settings.archive) if self.settings.archive else None
+        if folder is not None:
+            archive_closed(self.engine, folder, now)
+        if self.settings.keep_changes_ms is not None:
+            let_go(self.engine, folder, now - self.settings.keep_changes_ms)
 
     def _retire(self, connection: Connection, now: int) -> None:
         silent = long_silent(connection, now - span_ms(self.settings.retire_after))
@@ -142,7 +153,7 @@ async def _every(seconds: float, act: Callable[[], object], stopping: asyncio.Ev
     while not stopping.is_set():
         try:
             await asyncio.to_thread(act)
-        except (SQLAlchemyError, Problem, LookupError) as exc:
+        except (SQLAlchemyError, Problem, LookupError, OSError) as exc:
             log.warning("%s: %s", getattr(act, "__name__", "background work"), exc)
         except Exception:
             log.exception("a defect in the background")

@@ -1,50 +1,40 @@
-"""What an operator does with the store as a whole: backup, restore, prune.
+"""What an operator does with the store as a whole: backup and restore.
 
-SQLite is copied by its own online backup, while the collector runs. PostgreSQL has better tools of
-its own (pg_dump, pg_basebackup), which see to roles and replicas too: we say so and do nothing.
+SQLite is copied by its own online backup, while the collector runs; PostgreSQL by pg_dump and
+pg_restore of its own. What a cluster of databases needs besides (roles, replicas, the log for any
+point in time) is PostgreSQL's: pg_basebackup.
 """
 
 from __future__ import annotations
 
-import gzip
-import json
 import os
+import re
+import shutil
 import sqlite3
-from collections.abc import Iterator
+import subprocess
 from contextlib import closing
 from pathlib import Path
-from typing import IO, Any
 
-from sqlalchemy import Connection, Engine, select
-from sqlalchemy.engine import make_url
+from sqlalchemy import inspect
+from sqlalchemy.engine import URL, make_url
 
-from nodeward.collector.db import tables as t
-from nodeward.collector.db.migrate import head, migrate
-from nodeward.collector.posture import unpack
+from nodeward.collector.db.engine import open_engine
+from nodeward.collector.db.migrate import is_known, migrate
 from nodeward.collector.problem import Problem
 
 
-def _file(url: str) -> Path:
-    parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite":
-        raise Problem(400, "postgresql", "use pg_dump or pg_basebackup for PostgreSQL")
-    return Path(str(parsed.database))
-
-
 def backup(url: str, to: Path) -> None:
-    """A consistent copy, checked, complete or not there at all."""
-    source = _file(url)
-    if not source.is_file():
-        raise Problem(400, "nothing", f"there is no database at {source}")
+    """A consistent copy, complete or not there at all. Readable by its owner alone."""
     if to.exists():
         raise Problem(400, "exists", f"{to} is there already")
     partial = to.with_name(to.name + ".partial")
     partial.unlink(missing_ok=True)
     os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    with closing(sqlite3.connect(source)) as live, closing(sqlite3.connect(partial)) as copy:
-        live.backup(copy, pages=2_000)
-        copy.execute("PRAGMA journal_mode=DELETE")
-    _sound(partial)
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        _backup_sqlite(Path(str(parsed.database)), partial)
+    else:
+        _dump(parsed, partial)
     with partial.open("rb") as written:
         os.fsync(written.fileno())
     partial.rename(to)
@@ -52,9 +42,29 @@ def backup(url: str, to: Path) -> None:
 
 def restore(url: str, source: Path, *, replace: bool) -> None:
     """The store as it was at the backup, brought to this version's schema."""
-    from nodeward.collector.db.engine import open_engine
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        _restore_sqlite(Path(str(parsed.database)), source, replace=replace)
+    else:
+        _restore_dump(parsed, source, replace=replace)
+    engine = open_engine(url)
+    migrate(engine)
+    engine.dispose()
 
-    target = _file(url)
+
+# -- SQLite
+
+
+def _backup_sqlite(source: Path, to: Path) -> None:
+    if not source.is_file():
+        raise Problem(400, "nothing", f"there is no database at {source}")
+    with closing(sqlite3.connect(source)) as live, closing(sqlite3.connect(to)) as copy:
+        live.backup(copy, pages=2_000)
+        copy.execute("PRAGMA journal_mode=DELETE")
+    _sound(to)
+
+
+def _restore_sqlite(target: Path, source: Path, *, replace: bool) -> None:
     _sound(source)
     if target.exists() and not replace:
         raise Problem(400, "exists", f"{target} is there already: --replace, with no collector on")
@@ -66,9 +76,6 @@ def restore(url: str, source: Path, *, replace: bool) -> None:
     for suffix in ("-wal", "-shm"):
         target.with_name(target.name + suffix).unlink(missing_ok=True)
     partial.rename(target)
-    engine = open_engine(url)
-    migrate(engine)
-    engine.dispose()
 
 
 def _sound(path: Path) -> None:
@@ -81,43 +88,61 @@ def _sound(path: Path) -> None:
         raise Problem(400, "no-backup", f"{path} is no collector's store: {exc}") from None
     if told != "ok":
         raise Problem(400, "damaged", f"{path} is damaged: {told}")
-    if revision > head():
-        raise Problem(400, "newer", f"{path} is of a newer version ({revision})")
+    _known(path, revision)
 
 
-def prune(engine: Engine, before: int, out: Path | None) -> int:
-    """Changes before that time leave the store, into a gzip NDJSON file if one is given."""
-    with engine.execution_options(writes=True).begin() as connection:
-        if out is not None:
-            with gzip.open(out, "xt", encoding="utf-8") as file:
-                _write(file, _changes(connection, before))
-        gone = connection.execute(t.change.delete().where(t.change.c.at < before))
-        return int(gone.rowcount)
+def _known(path: Path, revision: str) -> None:
+    if not is_known(revision):
+        raise Problem(
+            400, "newer", f"{path} is of a schema that this version does not know ({revision})"
+        )
 
 
-def _changes(connection: Connection, before: int) -> Iterator[dict[str, Any]]:
-    c = t.change.c
-    query = (
-        select(c.at, c.old, c.new, t.node.c.name, t.cluster.c.name.label("cluster"),
-               t.rule.c.name.label("check"))
-        .join(t.node, t.node.c.id == c.node)
-        .join(t.cluster, t.cluster.c.id == t.node.c.cluster)
-        .join(t.rule, t.rule.c.id == c.rule)
-        .where(c.at < before)
-        .order_by(c.at)
-    )  # fmt: skip
-    for row in connection.execute(query):
-        old, new = (unpack(v) if v else None for v in (row.old, row.new))
-        yield {
-            "at": row.at,
-            "cluster": row.cluster,
-            "node": row.name,
-            "check": row.check,
-            "old": old[0].value if old else None,
-            "new": new[0].value if new else None,
-        }
+# -- PostgreSQL
 
 
-def _write(file: IO[str], rows: Iterator[dict[str, Any]]) -> None:
-    for row in rows:
-        file.write(json.dumps(row) + "\n")
+def _dump(url: URL, to: Path) -> None:
+    _run("pg_dump", url, "--format=custom", f"--file={to}")
+
+
+def _restore_dump(url: URL, source: Path, *, replace: bool) -> None:
+    """In one transaction: all of it, or what was there before."""
+    listed = _run("pg_restore", None, "--data-only", "--table=alembic_version", "-f-", str(source))
+    copied = re.search(r"^COPY .*alembic_version.*\n(\w+)$", listed, re.MULTILINE)
+    if copied is None:
+        raise Problem(400, "no-backup", f"{source} is no collector's store")
+    _known(source, copied[1])
+    how = ["--single-transaction", "--exit-on-error", "--no-owner", "--no-privileges"]
+    if replace:
+        how += ["--clean", "--if-exists"]
+    elif _has_store(url):
+        raise Problem(400, "exists", "there is a store already: --replace, with no collector on")
+    _run("pg_restore", url, *how, str(source))
+
+
+def _has_store(url: URL) -> bool:
+    engine = open_engine(url.render_as_string(hide_password=False))
+    try:
+        return inspect(engine).has_table("alembic_version")
+    finally:
+        engine.dispose()
+
+
+def _run(program: str, url: URL | None, *arguments: str) -> str:
+    """What it printed. The password goes by the environment: others may read a command line."""
+    path = shutil.which(program)
+    if path is None:
+        raise Problem(400, "no-program", f"{program} is not installed: package postgresql-client")
+    environment, where = dict(os.environ), []
+    if url is not None:
+        if url.password:
+            environment["PGPASSWORD"] = str(url.password)
+        plain = url.set(drivername="postgresql", password=None)
+        where = [f"--dbname={plain.render_as_string()}"]
+    done = subprocess.run(  # noqa: S603  two programs of PostgreSQL, no shell
+        [path, *where, *arguments], env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        last = done.stderr.strip().splitlines()[-1:] or ["it failed"]
+        raise Problem(400, program, f"{program}: {last[0]}")
+    return done.stdout

@@ -9,6 +9,7 @@ import ssl
 import uvicorn
 
 from nodeward.collector.app import build_app
+from nodeward.collector.archive import available
 from nodeward.collector.center import Center
 from nodeward.collector.db.migrate import migrate
 from nodeward.collector.page import ROUTES as PAGE
@@ -34,6 +35,8 @@ def configure(settings: Settings) -> uvicorn.Config:
     """The server for these settings, its schema brought up to date."""
     if settings.tls and not settings.cert_path.is_file():
         raise SettingsError(f"{settings.cert_path} is missing: run `nodeward collector init`")
+    if settings.archive:
+        available()
     center = Center(settings)
     migrate(center.engine)
     host, port = settings.address

@@ -36,6 +36,8 @@ class Settings:
     stale_after: str = "15m"
     keep_receipts: str = "30d"
     retire_after: str = ""  # empty: silent nodes stay until somebody retires them
+    keep_changes: str = ""  # empty: for ever
+    archive: str = ""  # a folder for the changes of closed days; empty: none
     metrics_open: bool = False  # /metrics without a token
     connections: int = 20_000
     clusters: dict[str, Trust] = field(default_factory=dict)  # whose pods' tokens enrol agents
@@ -60,6 +62,10 @@ class Settings:
     @property
     def stale_ms(self) -> int:
         return span_ms(self.stale_after)
+
+    @property
+    def keep_changes_ms(self) -> int | None:
+        return span_ms(self.keep_changes) if self.keep_changes else None
 
     @property
     def keep_receipts_ms(self) -> int:
@@ -110,7 +116,7 @@ def check(values: Mapping[str, Any], where: str) -> Settings:
     settings = replace(Settings(), **values)
     try:
         _ = settings.address, settings.stale_ms, settings.keep_receipts_ms
-        _ = settings.retire_after and span_ms(settings.retire_after)
+        _ = settings.retire_after and span_ms(settings.retire_after), settings.keep_changes_ms
     except ValueError as exc:
         raise SettingsError(f"{where}: {exc}") from None
     return settings

@@ -57,3 +57,9 @@ def head() -> str:
     revision = ScriptDirectory.from_config(_config()).get_current_head()
     assert revision is not None
     return revision
+
+
+def is_known(revision: str) -> bool:
+    """Whether this program can bring that revision to its own."""
+    steps = ScriptDirectory.from_config(_config()).walk_revisions()
+    return revision in {step.revision for step in steps}

@@ -219,6 +219,12 @@ trend = Table(  # how many findings stood at each value, the last count of each 
     Column("findings", BigInteger, nullable=False),
     PrimaryKeyConstraint("day", "cluster", "value"),
 )
+kept = Table(  # how far back something is remembered, once a part of it was let go
+    "kept",
+    meta,
+    Column("what", Text, primary_key=True),
+    Column("since", BigInteger, nullable=False),
+)
 expiry = Table(  # of each check about certificates' ends the one that ends first
     "expiry",
     meta,

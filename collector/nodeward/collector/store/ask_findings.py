@@ -175,7 +175,7 @@ def _is_waived(db: Db, row: Record, rule: int) -> bool:
 
 
 def since_when(db: Db, pairs: Sequence[tuple[int, int]]) -> Mapping[tuple[int, int], int]:
-    """(node, check) -> when it came to its status; missing: since the node is known."""
+    """(node, check) -> when it came to its status; missing: for as long as we remember."""
     if not pairs:
         return {}
     c = t.change.c
@@ -208,7 +208,7 @@ def finding_row_json(
         "evidence": words.get("evidence", []) if same else [],
         "remedy": words.get("remedy"),
         "mappings": words.get("mappings", {}),
-        "since": rfc3339(since.get((row.id, rule), row.first_at)),
+        "since": rfc3339(since.get((row.id, rule), max(row.first_at, db.kept_since))),
         "last_seen": rfc3339(row.seen_at),
         "waiver": covering(db.waivers, row.cluster_id, row.name, check),
     }

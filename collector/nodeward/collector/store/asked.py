@@ -21,6 +21,7 @@ from nodeward.collector.posture import LEVELS, NONE, unpack
 from nodeward.collector.problem import bad
 from nodeward.collector.store.access import Scope
 from nodeward.collector.store.names import Names
+from nodeward.collector.store.retention import kept_since
 from nodeward.collector.store.waivers import Waiver, active_waivers
 from nodeward.model import Severity, Status
 
@@ -73,6 +74,11 @@ class Db:
     def waivers(self) -> list[Waiver]:
         """Those in force."""
         return active_waivers(self.connection, self.now)
+
+    @cached_property
+    def kept_since(self) -> int:
+        """Changes before this time are not remembered; 0: all are."""
+        return kept_since(self.connection)
 
 
 def cursor_text(*parts: object) -> str:

@@ -20,6 +20,7 @@ from nodeward.collector.posture import EMPTY, LEVEL_OF, NONE, State, differences
 from nodeward.collector.problem import gone
 from nodeward.collector.store import ask
 from nodeward.collector.store.ask import Db, Filter, Page, cursor_text
+from nodeward.collector.store.retention import must_be_kept
 
 
 def states_at(db: Db, rows: Sequence[Record], at: int) -> Mapping[int, State]:
@@ -53,6 +54,7 @@ def _with(state: State, values: Mapping[int, int]) -> State:
 
 def findings_at(db: Db, want: Filter, at: int) -> Page:
     """Findings as they were, by node and then the worst first. Their words are not kept."""
+    must_be_kept(db.connection, at, "at")
     hits = list(islice(_hits(db, want, at), want.limit + 1))
     items = [_json(db, row, rule, value, at) for row, rule, value in hits[: want.limit]]
     if len(hits) <= want.limit:
@@ -106,6 +108,7 @@ def _json(db: Db, row: Record, rule: int, value: int, at: int) -> Mapping[str, A
 
 def diff(db: Db, cluster: str, name: str, since: int, until: int) -> Mapping[str, Any]:
     """What one node's posture came to between two times; steps that were undone cancel out."""
+    must_be_kept(db.connection, since, "since")
     row = ask.node_row(db, cluster, name)
     before = states_at(db, [row], since).get(row.id)
     after = states_at(db, [row], until).get(row.id, EMPTY)

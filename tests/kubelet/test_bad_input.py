@@ -177,6 +177,66 @@ def test_of_two_kubelets_the_worse_one_is_reported(tmp_path: Path) -> None:
     ]
 
 
+def hold_10250(root: Path, pid: int) -> Path:
+    """As if this process listened there."""
+    place = root / "proc" / str(pid)
+    (place / "net").mkdir()
+    zeros = "00000000:00000000 00:00000000 00000000 0 0"
+    row = f"0: 00000000:280A 00000000:0000 0A {zeros} 7 1"
+    (place / "net/tcp").write_text(f"  sl  local_address ...\n{row}\n")
+    (place / "fd").mkdir()
+    (place / "fd/3").symlink_to("socket:[7]")
+    return root
+
+
+OPEN_BY_FLAG = (f"--config={CONFIG}", "--anonymous-auth=true")
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        Run("/opt/v1.18.2/hyperkube", ("/hyperkube", "kubelet", *OPEN_BY_FLAG)),
+        Run("/opt/v1.18.2/hyperkube", ("/usr/local/bin/kubelet", *OPEN_BY_FLAG)),
+    ],
+    ids=["its first word", "its name"],
+)
+def test_hyperkube_is_a_kubelet_where_it_is_called_as_one(run: Run, tmp_path: Path) -> None:
+    found = judge(kubelet_hosts.build(Host({CONFIG: CLOSED}, (run,)), tmp_path / "host"))
+    assert found.status is Status.FAIL
+    assert "--anonymous-auth" in found.because
+
+
+def test_hyperkube_is_none_where_it_is_another_component(tmp_path: Path) -> None:
+    run = Run("/opt/v1.18.2/hyperkube", ("/hyperkube", "kube-proxy", "--config=/p.yaml"))
+    root = kubelet_hosts.build(Host({}, (run,)), tmp_path / "host")
+    assert judge(root).status is Status.NOT_APPLICABLE
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [("agent", *OPEN_BY_FLAG), ("agent", "--node-ip=10.0.0.1", "--anonymous-auth=true")],
+    ids=["its file is a KubeletConfiguration", "flags of a kubelet"],
+)
+def test_a_kubelet_under_another_name_is_found_by_its_port(
+    argv: tuple[str, ...], tmp_path: Path
+) -> None:
+    root = kubelet_hosts.build(Host({CONFIG: CLOSED}, (Run("/opt/x/agent", argv),)), tmp_path / "h")
+    assert judge(root).status is Status.NOT_APPLICABLE
+    found = judge(hold_10250(root, 812))
+    assert found.status is Status.FAIL
+    assert "--anonymous-auth" in found.because
+
+
+@pytest.mark.parametrize("argv", [("server", "--config=/etc/s.yaml"), ()], ids=["another", "empty"])
+def test_who_holds_the_kubelets_port_and_is_not_known_leaves_it_unknown(
+    argv: tuple[str, ...], tmp_path: Path
+) -> None:
+    root = kubelet_hosts.build(Host({}, (Run("/usr/bin/server", argv),)), tmp_path / "host")
+    found = judge(hold_10250(root, 812))
+    assert found.status is Status.UNKNOWN
+    assert "server (pid 812) holds it" in found.because
+
+
 def test_a_kubelet_of_a_node_inside_a_container_is_another_nodes(tmp_path: Path) -> None:
     inner = Run(V136, ("kubelet", f"--config={CONFIG}", "--anonymous-auth=true"), pid=900)
     root = kubelet_hosts.build(Host({CONFIG: CLOSED}, (WITH_CONFIG, inner)), tmp_path / "host")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from nodeward.checks.cert_samples import certificate, place, together
-from nodeward.checks.kubelet_samples import answers, closed, reply
+from nodeward.checks.kubelet_samples import answers, reply
 from nodeward.checks.kubelet_support import (
     AUTHN,
     Answers,
     each,
     maps,
     mend,
-    mute,
     port_of,
     said,
     shown,
@@ -20,8 +18,7 @@ from nodeward.checks.kubelet_support import (
     unprobed,
 )
 from nodeward.facts.kubelet import Kubelet, Unknown, example
-from nodeward.facts.kubelet_answers import PODS, SECURE, UNHANDLED, Tls
-from nodeward.facts.pki import Kind, Pki
+from nodeward.facts.kubelet_answers import PODS, SECURE, UNHANDLED
 from nodeward.model import (
     Absent,
     Evidence,
@@ -223,140 +220,6 @@ def _mode(kubelet: Kubelet, answers: Answers) -> Verdict:
             return Verdict.failed(because, *seen, remedy=remedy)
         case _:
             return unknown(MODE, setting)
-
-
-X509 = "authentication.x509.clientCAFile"
-NO_PKI = Absent("certificates")
-_CA_SET = "authentication: {x509: {clientCAFile: /ca.crt}}"
-
-
-def _api_server(issuer: str, authority: str = "") -> Pki:
-    """A control-plane node: the certificate that its API server shows to kubelets, and the CA in
-    the kubelet's file."""
-    shows = place("apiserver-kubelet-client", "/pki/client.crt", certificate(issuer=issuer))
-    if not authority:
-        return together(shows)
-    return together(
-        shows, place("kubelet-client-ca", "/ca.crt", certificate(name=authority), kind=Kind.TRUST)
-    )
-
-
-@check(
-    "kubelet.authn.x509",
-    title="The kubelet knows the API server by the cluster's client CA",
-    why="Without a client CA the kubelet takes no certificate at all, and the API server comes in"
-    " as nobody; with another CA than the cluster's, others than the API server come in.",
-    severity=Severity.HIGH,
-    remedy=Remedy(
-        "Set authentication.x509.clientCAFile to the cluster's client CA, and restart.",
-        ("systemctl restart kubelet",),
-    ),
-    sources=[AUTHN],
-    mappings=maps(["4.2.3"], ["AA"], ["V-242420"], ["S4b"]),
-    examples=[
-        Example(
-            Status.PASS,
-            (
-                example(C, "authentication: {x509: {clientCAFile: /etc/kubernetes/pki/ca.crt}}"),
-                OFFLINE,
-                NO_PKI,
-            ),
-            "set",
-        ),
-        Example(Status.FAIL, (example(C, "{}"), OFFLINE, NO_PKI), "not set"),
-        Example(
-            Status.FAIL,
-            (example(C, _CA_SET), closed(names=None), NO_PKI),
-            "set in the file, but the server asks for no certificate",
-        ),
-        Example(
-            Status.PASS,
-            (
-                example(C, _CA_SET),
-                closed(names=("CN=kubernetes",)),
-                _api_server("CN=kubernetes"),
-            ),
-            "the server names the CA whose certificates it takes",
-        ),
-        Example(
-            Status.UNKNOWN,
-            (
-                example(C, _CA_SET),
-                answers(tls=Tls("timeout")),
-                NO_PKI,
-            ),
-            "set in the file, and the open port answers no hello",
-        ),
-        Example(
-            Status.FAIL,
-            (
-                example(C, _CA_SET),
-                closed(names=("CN=another",)),
-                _api_server("CN=kubernetes"),
-            ),
-            "another CA than that of the API server's certificate",
-        ),
-        Example(
-            Status.FAIL,
-            (example(C, _CA_SET), OFFLINE, _api_server("CN=kubernetes", "another")),
-            "and so at rest",
-        ),
-        Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
-        Example(Status.NOT_APPLICABLE, NO_KUBELET, "no kubelet"),
-    ],
-)
-def client_ca(kubelet: Kubelet, answers: Answers, pki: Pki | Absent | Unreadable) -> Verdict:
-    return each(
-        kubelet,
-        lambda k: _client_ca(k, answers, pki) if k is kubelet else _client_ca(k, OFFLINE, NO_PKI),
-    )
-
-
-def _client_ca(kubelet: Kubelet, answers: Answers, pki: Pki | Absent | Unreadable) -> Verdict:
-    setting = kubelet.get(X509)
-    seen = [shown(X509, setting)]
-    remedy = mend(kubelet, X509, "<the cluster's client CA>")
-    port = port_of(answers, SECURE)
-    tls = port.tls if port else None
-    if tls is not None and tls.outcome == "answered":
-        names = "none" if tls.names is None else "; ".join(tls.names) or "unnamed"
-        seen.append(Evidence("client CAs that the server names", names, str(port)))
-        if tls.names is None:
-            because = f"the server takes no client certificate; {said(X509, setting)}"
-            return Verdict.failed(because, *seen, remedy=remedy)
-        if (other := _another(pki, tls.names)) is not None:
-            because = f"the server takes certificates of {names}; {other.value}"
-            return Verdict.failed(because, *seen, other, remedy=remedy)
-        return Verdict.passed(f"the server takes certificates of {names}", *seen)
-    if isinstance(setting.value, Unknown) or not isinstance(setting.value, str):
-        return unknown(X509, setting)
-    if not setting.value:
-        because = unprobed(answers, f"{X509} is not set ({setting.source})")
-        return Verdict.failed(because, *seen, remedy=remedy)
-    if (why := mute(port, tls)) is not None:
-        return Verdict.unknown(f"{why}; {said(X509, setting)}", *seen)
-    if (other := _another(pki, _of_file(pki))) is not None:
-        because = unprobed(answers, f"{said(X509, setting)}; {other.value}")
-        return Verdict.failed(because, *seen, other, remedy=remedy)
-    return Verdict.passed(unprobed(answers, said(X509, setting)), *seen)
-
-
-def _of_file(pki: Pki | Absent | Unreadable) -> tuple[str, ...]:
-    """The subjects in the kubelet's clientCAFile; none where it could not be read."""
-    held = pki.held("kubelet-client-ca", kind=Kind.TRUST) if isinstance(pki, Pki) else ()
-    return tuple(c.subject for h in held if h.use.in_use for c in h.pem.certificates)
-
-
-def _another(pki: Pki | Absent | Unreadable, names: tuple[str, ...]) -> Evidence | None:
-    """That none of these issued the certificate which this node's API server shows to kubelets.
-    Only a control-plane node has one; it may come with those between."""
-    held = pki.held("apiserver-kubelet-client") if isinstance(pki, Pki) else ()
-    shown_ = [h for h in held if h.use.in_use and h.leaf is not None]
-    if not names or not shown_ or any(c.issuer in names for c in shown_[0].pem.certificates):
-        return None
-    issuer = shown_[0].pem.certificates[-1].issuer
-    because = f"the API server's certificate for kubelets is of {issuer}"
-    return Evidence("another CA", because, shown_[0].pem.where)
 
 
 GATE = "KubeletFineGrainedAuthz"

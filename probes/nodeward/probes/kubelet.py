@@ -15,11 +15,13 @@ from nodeward.facts.kubelet import (
     config_file,
 )
 from nodeward.facts.kubelet_flags import KINDS
+from nodeward.facts.listeners import Listeners
 from nodeward.facts.pflags import parse_arguments
 from nodeward.facts.processes import Process, Processes
 from nodeward.host import Host, HostError, MissingError, OfflineError
-from nodeward.model import Absent
+from nodeward.model import Absent, Unreadable
 from nodeward.probes.kubelet_embedded import EMBEDDED, EMBEDDED_UNITS, there
+from nodeward.probes.kubelet_process import find, link
 from nodeward.probes.kubelet_version import version_of
 from nodeward.probes.registry import probe
 from nodeward.probes.unit_files import Service, read_service
@@ -39,50 +41,22 @@ BINARIES = (
 
 
 SHOWN = frozenset(KINDS) - {"manifest-url-header", "manifest-url"}
-PROGRAMS = ("kubelet", "kubelite", "k3s")
 
 
 @probe
-def read_kubelet(host: Host, processes: Processes | Absent) -> Kubelet:
+def read_kubelet(
+    host: Host, processes: Processes | Absent, listeners: Listeners | Absent | Unreadable
+) -> Kubelet:
     if isinstance(processes, Absent):
         return read(host, at_rest(host))
-    found = [p for p in processes.running(*PROGRAMS) if _is_kubelet(p)]
-    if not found:
-        if not processes.complete:
-            raise HostError("/proc", "other users' processes are hidden from us")
-        raise MissingError("kubelet", "no such process")
-    first, *others = [read(host, of_process(host, p)) for p in _of_this_node(host, found)]
+    first, *others = [read(host, of_process(host, p)) for p in find(host, processes, listeners)]
     return replace(first, others=tuple(others))
-
-
-def _is_kubelet(process: Process) -> bool:
-    """A process that has ended but not gone has neither file nor arguments; of k3s, only its
-    server and agent hold a kubelet (it is also kubectl and crictl)."""
-    if process.program != "k3s":
-        return process.argv != () or process.exe is not None
-    words = " ".join(process.argv or ()).split()
-    return len(words) > 1 and words[1] in ("server", "agent")
-
-
-def _of_this_node(host: Host, found: list[Process]) -> list[Process]:
-    """Those in the host's own network, if there are any: a kubelet in another is that of a node
-    inside a container (kind). Without one of the first kind all count."""
-    ours = _link(host, "/proc/1/ns/net")
-    own = [p for p in found if _link(host, f"/proc/{p.pid}/ns/net") in (ours, None)]
-    return own or found
-
-
-def _link(host: Host, path: str) -> str | None:
-    try:
-        return host.link(path)
-    except HostError:
-        return None
 
 
 def _root_of(host: Host, pid: int) -> str:
     """The prefix under which the files of this process are seen: "" when they are the host's."""
     prefix = f"/proc/{pid}/root"
-    theirs, ours = _link(host, f"/proc/{pid}/ns/mnt"), _link(host, "/proc/1/ns/mnt")
+    theirs, ours = link(host, f"/proc/{pid}/ns/mnt"), link(host, "/proc/1/ns/mnt")
     if host.live and theirs is not None and ours is not None and theirs != ours:
         return prefix
     try:
@@ -96,7 +70,7 @@ def of_process(host: Host, process: Process) -> Launch:
     """How a running kubelet was started. HostError when its arguments may not be read."""
     if process.argv is None:
         raise HostError(f"/proc/{process.pid}/cmdline", "not readable")
-    if process.program == "kubelet" and not _has_flags(process.argv):
+    if process.program not in EMBEDDED and not _has_flags(process.argv):
         raise HostError(f"/proc/{process.pid}/cmdline", "overwritten: it holds no arguments")
     root = _root_of(host, process.pid)
     launch = Launch(
@@ -107,7 +81,7 @@ def of_process(host: Host, process: Process) -> Launch:
         started_at=process.started_at,
         version=version_of(host, process.exe, root, process.started_at),
         gate=_gate(host, process.pid),
-        cwd=_cwd(host, process.pid),
+        cwd=link(host, f"/proc/{process.pid}/cwd") or "/",
         root=root,
         unit=_unit_of(host, process.pid) or "kubelet",
     )
@@ -139,7 +113,8 @@ def _with_sources(host: Host, launch: Launch) -> Launch:
         service = read_service(host, f"{launch.unit.removesuffix('.service')}.service")
     except HostError:
         return launch
-    if not service.words or posixpath.basename(service.words[0].text) != launch.program:
+    ours = (launch.program, posixpath.basename(launch.argv[0]))
+    if not service.words or posixpath.basename(service.words[0].text) not in ours:
         return launch  # a supervisor's unit: RKE2, k0s
     known = {w.text: w.source for w in service.words}
     words = {i: known[w] for i, w in enumerate(launch.argv) if i and w in known}
@@ -171,13 +146,6 @@ def _gate(host: Host, pid: int) -> bool | None:
     except HostError:
         return None
     return any(entry.startswith(ALPHA_GATE) for entry in environ.split(b"\0"))
-
-
-def _cwd(host: Host, pid: int) -> str:
-    try:
-        return host.link(f"/proc/{pid}/cwd")
-    except HostError:
-        return "/"
 
 
 def at_rest(host: Host) -> Launch:

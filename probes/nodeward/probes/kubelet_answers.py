@@ -67,7 +67,8 @@ class _Look:
     def others(self, known: Iterable[int]) -> list[int]:
         """Further ports that the kubelet itself holds open to others than loopback."""
         rows = self.listeners.of(self.kubelet.pid) if self.kubelet.pid is not None else ()
-        alone = self.kubelet.launch.program == "kubelet"  # k3s holds many that are not a kubelet's
+        # k3s and kubelite hold many that are not a kubelet's.
+        alone = self.kubelet.launch.program not in ("k3s", "kubelite")
         return sorted({r.port for r in rows if not r.loopback} - set(known)) if alone else []
 
     def unconfigured(self, numbers: list[int]) -> tuple[Port, ...]:

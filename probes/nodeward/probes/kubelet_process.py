@@ -1,0 +1,87 @@
+"""Which of a host's processes is its kubelet."""
+
+from __future__ import annotations
+
+import posixpath
+
+from nodeward.facts.kubelet_flags import KINDS
+from nodeward.facts.listeners import Listeners
+from nodeward.facts.pflags import parse_arguments
+from nodeward.facts.processes import Process, Processes
+from nodeward.host import Host, HostError, MissingError
+from nodeward.model import Absent, Unreadable
+
+PROGRAMS = ("kubelet", "kubelite", "k3s", "hyperkube")
+PORT = 10250
+OWN_FLAGS = frozenset(
+    ["bootstrap-kubeconfig", "cgroup-driver", "cluster-dns", "config-dir", "fail-swap-on",
+     "container-runtime-endpoint", "image-credential-provider-config", "max-pods", "node-ip",
+     "node-labels", "pod-infra-container-image", "pod-manifest-path", "read-only-port",
+     "register-node", "register-with-taints", "rotate-certificates", "seccomp-default"]
+)  # fmt: skip
+"""Flags that no other program has. (kube-proxy has --config, --kubeconfig, --hostname-override.)"""
+
+
+def find(
+    host: Host, processes: Processes, listeners: Listeners | Absent | Unreadable
+) -> list[Process]:
+    """All that may be this node's, the first is as good as any. MissingError where there is none,
+    HostError where that cannot be told."""
+    found = [p for p in processes.running(*PROGRAMS) if _is_kubelet(p)]
+    if found:
+        return _of_this_node(host, found)
+    if not processes.complete:
+        raise HostError("/proc", "other users' processes are hidden from us")
+    rows = listeners.on(PORT) if isinstance(listeners, Listeners) else ()
+    if not rows:
+        raise MissingError("kubelet", "no such process")
+    by_pid = {p.pid: p for p in processes.rows}
+    holders = [by_pid.get(row.pid) if row.pid is not None else None for row in rows]
+    under_another_name = [p for p in holders if p is not None and _speaks_like_one(host, p)]
+    if under_another_name:
+        return list(dict.fromkeys(under_another_name))
+    first = holders[0]
+    who = f"{first.program} (pid {first.pid})" if first else "a process that cannot be told"
+    raise HostError(f"port {PORT}", f"{who} holds it; whether that is a kubelet is not known")
+
+
+def _is_kubelet(process: Process) -> bool:
+    """A process that has ended but not gone has neither file nor arguments; of k3s, only its
+    server and agent hold a kubelet (it is also kubectl and crictl), and hyperkube is every
+    component by its first word or by the name it is called by."""
+    words = " ".join(process.argv or ()).split()
+    if process.program == "hyperkube":
+        return "kubelet" in (*words[1:2], posixpath.basename(words[0]) if words else "")
+    if process.program != "k3s":
+        return process.argv != () or process.exe is not None
+    return len(words) > 1 and words[1] in ("server", "agent")
+
+
+def _speaks_like_one(host: Host, process: Process) -> bool:
+    """By its arguments, or by the kind of the file that its --config names."""
+    arguments = parse_arguments(process.argv or (), KINDS)
+    if any(flag.name in OWN_FLAGS for flag in arguments.flags):
+        return True
+    config = arguments.given("config")
+    if config is None:
+        return False
+    folder = link(host, f"/proc/{process.pid}/cwd") or "/"
+    try:
+        return b"KubeletConfiguration" in host.read(posixpath.join(folder, config.value))
+    except HostError:
+        return False
+
+
+def _of_this_node(host: Host, found: list[Process]) -> list[Process]:
+    """Those in the host's own network, if there are any: a kubelet in another is that of a node
+    inside a container (kind). Without one of the first kind all count."""
+    ours = link(host, "/proc/1/ns/net")
+    own = [p for p in found if link(host, f"/proc/{p.pid}/ns/net") in (ours, None)]
+    return own or found
+
+
+def link(host: Host, path: str) -> str | None:
+    try:
+        return host.link(path)
+    except HostError:
+        return None

@@ -1,0 +1,79 @@
+"""The kubelet's client CA against what a worker knows of its cluster, with real signatures."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import pytest
+
+import kubelet_hosts
+import tls_keys
+from kubelet_hosts import HEAD, Host, Run
+from nodeward.agent.scan import scan, select
+from nodeward.host import TreeHost
+from nodeward.model import Finding, Severity, Status
+from tls_keys import Pair
+
+CONFIG, KUBECONFIG = "/var/lib/kubelet/config.yaml", "/etc/kubernetes/kubelet.conf"
+OWN, CA = "/var/lib/kubelet/pki/kubelet-client-current.pem", "/etc/kubernetes/pki/ca.crt"
+
+
+def worker(folder: Path, taken: Pair, root: Pair, own: Pair | None) -> Finding:
+    """A kubelet that takes certificates of `taken`, trusts `root`, and shows `own`."""
+    data = base64.b64encode(root.pem).decode()
+    user = f"{{client-certificate: {OWN}, client-key: {OWN}}}" if own else "{token: x}"
+    files = {
+        CONFIG: HEAD + f"authentication: {{x509: {{clientCAFile: {CA}}}}}\n",
+        CA: taken.pem.decode(),
+        KUBECONFIG: "apiVersion: v1\nkind: Config\ncurrent-context: c\n"
+        "contexts: [{name: c, context: {cluster: k, user: u}}]\n"
+        f"clusters: [{{name: k, cluster: {{server: 'https://10.0.0.1:6443',"
+        f" certificate-authority-data: {data}}}}}]\n"
+        f"users: [{{name: u, user: {user}}}]\n",
+        **({OWN: own.pem.decode()} if own else {}),
+    }
+    words = ("kubelet", f"--config={CONFIG}", f"--kubeconfig={KUBECONFIG}")
+    host = Host(files, (Run("/opt/v1.36.2/kubelet", words),))
+    root_ = kubelet_hosts.build(host, folder / "host")
+    report = scan(TreeHost(root_), select(["kubelet.authn.x509"]), at=kubelet_hosts.BOOT + 3600)
+    return report.findings[0]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Pair:
+    return tls_keys.make("kubernetes", ca=True)
+
+
+@pytest.fixture(scope="module")
+def clients() -> Pair:
+    return tls_keys.make("clients", ca=True)
+
+
+def test_the_ca_of_the_kubeconfig_is_the_clusters(cluster: Pair, tmp_path: Path) -> None:
+    found = worker(tmp_path, cluster, cluster, None)
+    assert found.status is Status.PASS
+    assert "its kubeconfig trusts it too" in found.because
+
+
+def test_so_is_the_one_that_signed_the_kubelets_own_certificate(
+    cluster: Pair, clients: Pair, tmp_path: Path
+) -> None:
+    """k3s and RKE2 have one for servers and one for clients."""
+    own = tls_keys.make("system:node:n1", clients)
+    found = worker(tmp_path, clients, cluster, own)
+    assert found.status is Status.PASS
+    assert "the kubelet's own certificate is of it" in found.because
+
+
+def test_another_one_is_not(cluster: Pair, clients: Pair, tmp_path: Path) -> None:
+    own = tls_keys.make("system:node:n1", cluster)
+    found = worker(tmp_path, clients, cluster, own)
+    assert (found.status, found.severity) == (Status.FAIL, Severity.MEDIUM)
+    assert "knows its cluster by CN=kubernetes" in found.because
+
+
+def test_nor_one_of_the_same_name_with_another_key(cluster: Pair, tmp_path: Path) -> None:
+    impostor = tls_keys.make("kubernetes", ca=True)
+    own = tls_keys.make("system:node:n1", cluster)
+    assert worker(tmp_path, impostor, cluster, own).status is Status.FAIL

@@ -8,19 +8,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-NODE = {"model", "facts", "checks", "host", "probes"}
+NODE = {"lazy", "model", "facts", "checks", "host", "probes"}
 LAYERS = {  # package -> nodeward packages it may import
-    "model": set[str](),
-    "facts": {"model"},
-    "checks": {"model", "facts"},
-    "host": set[str](),
-    "probes": {"model", "facts", "host"},
+    "lazy": set[str](),
+    "model": {"lazy"},
+    "facts": {"lazy", "model"},
+    "checks": {"lazy", "model", "facts"},
+    "host": {"lazy"},
+    "probes": {"lazy", "model", "facts", "host"},
     "agent": NODE,
     "collector": {"model", "facts", "checks"},
     "client": {"model"},
     "cli": NODE | {"agent", "collector", "client"},
 }
-PURE = {"model", "facts", "checks"}
+PURE = {"lazy", "model", "facts", "checks"}
 IMPURE = {
     "os",
     "io",

@@ -268,7 +268,7 @@ def rule(judge: Callable[..., Verdict]) -> Check[...]:
         severity=Severity.LOW,
         remedy=Remedy("r"),
         sources=[Source("s", "https://example.org")],
-        examples=[Example(Status.PASS, Door(True))],
+        examples=lambda: [Example(Status.PASS, Door(True))],
     )(judge)
     return made
 

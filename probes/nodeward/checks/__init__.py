@@ -28,5 +28,10 @@ def catalog() -> Mapping[CheckId, Check[...]]:
 @cache
 def catalog_digest() -> str:
     """Changes when a rule's declaration does: a changed verdict is told from a changed rule."""
-    text = repr([(c.id, c.title, c.severity, c.why, c.examples) for c in catalog().values()])
+    text = repr(
+        [
+            (c.id, c.title, c.severity, c.why, c.how, c.remedy, dict(c.mappings))
+            for c in catalog().values()
+        ]
+    )
     return "sha256:" + hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()

@@ -50,7 +50,7 @@ _REPLAY = Source("RFC 9421, security considerations", "https://www.rfc-editor.or
         breaks="Each inotify watch costs about 1 KiB of kernel memory.",
     ),
     sources=[_INOTIFY],
-    examples=[
+    examples=lambda: [
         Example(Status.PASS, Agent(watch=Watch({"files": "inotify"}))),
         Example(Status.FAIL, Agent(watch=Watch(lost=("inotify queue overflowed",)))),
         _NO_AGENT,
@@ -81,7 +81,7 @@ def watch_degraded(agent: Agent) -> Verdict:
         steps=("nodeward doctor", "journalctl -u nodeward-agent --since -1h"),
     ),
     sources=[_RESOURCES],
-    examples=[
+    examples=lambda: [
         Example(Status.PASS, Agent(spending=Spending(0.001, 0.01, False))),
         Example(Status.FAIL, Agent(spending=Spending(0.02, 0.01, True))),
         _NO_AGENT,
@@ -112,7 +112,7 @@ def budget(agent: Agent) -> Verdict:
         breaks="Nothing: the unit that is shipped has none of these restrictions.",
     ),
     sources=[_EXEC, _CAPABILITIES],
-    examples=[
+    examples=lambda: [
         Example(Status.PASS, Agent()),
         Example(Status.FAIL, Agent(sandbox=Sandbox(hidden=("/usr/lib/modules",)))),
         Example(Status.FAIL, Agent(sandbox=Sandbox(missing=("CAP_SYS_PTRACE",)))),
@@ -147,7 +147,7 @@ def sandbox(agent: Agent) -> Verdict:
         breaks="After sealing, the node needs a join token again.",
     ),
     sources=[_REPLAY],
-    examples=[
+    examples=lambda: [
         Example(Status.PASS, Agent(standing=Standing("a", True))),
         Example(Status.FAIL, Agent(standing=Standing(conflict="403 foreign-node"))),
         Example(Status.FAIL, Agent(standing=Standing(cloned=True)), "a disk that was copied"),
@@ -182,7 +182,7 @@ def identity_conflict(agent: Agent) -> Verdict:
         steps=("nodeward doctor",),
     ),
     sources=[_SQLITE],
-    examples=[
+    examples=lambda: [
         Example(Status.PASS, Agent()),
         Example(Status.FAIL, Agent(kept=Kept(dropped=3))),
         Example(Status.FAIL, Agent(kept=Kept(set_aside=1)), "a corrupt file"),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from nodeward.facts.pki import Kind, Pki
+from nodeward.lazy import dataclass
 from nodeward.model import Evidence, Remedy, Severity, Source, Verdict, most
 
 PKI = Source("PKI certificates", "https://kubernetes.io/docs/setup/best-practices/certificates/")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
@@ -20,6 +20,7 @@ from nodeward.facts.renewal import (
 )
 from nodeward.facts.served import Port, Presented, Served
 from nodeward.facts.x509 import Certificate
+from nodeward.lazy import dataclass
 from nodeward.model import (
     Absent,
     Check,
@@ -376,7 +377,7 @@ def _family(component: str, what: str) -> Check[...]:
         severity=Severity.HIGH,
         remedy=Remedy("Renew it the way this node's distribution does."),
         sources=_SOURCES,
-        examples=_server_examples(component) if serves else _examples(component),
+        examples=lambda: _server_examples(component) if serves else _examples(component),
         mappings={"sac": ["S15a"], "nsa-cisa-1.2": ["EN"]},
     )
 

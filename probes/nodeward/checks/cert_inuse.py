@@ -69,7 +69,7 @@ def _scheduler(started: float | None) -> Daemons:
         breaks="The daemon is away while it restarts.",
     ),
     sources=(PKI, KUBEADM_CERTS, BOOTSTRAP),
-    examples=(
+    examples=lambda: (
         Example(Status.PASS, (pki("apiserver", _SERVER, _NEW), _presents(_NEW), _NONE), "the same"),
         Example(
             Status.FAIL,

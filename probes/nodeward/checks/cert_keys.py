@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 from nodeward.checks.cert_common import KUBEADM_CERTS, PKI, SECURING, Offence, unread, verdict
@@ -29,6 +29,7 @@ from nodeward.facts.daemons import APISERVER, Daemons, sample
 from nodeward.facts.pki import Guard, Held, Kind, Pem, Pki, PrivateKey
 from nodeward.facts.pki_places import PROGRAM_OF
 from nodeward.facts.pki_roles import SIGNERS
+from nodeward.lazy import dataclass
 from nodeward.model import (
     Absent,
     Evidence,
@@ -87,7 +88,7 @@ def _key(mode: int = 0o600, *, uid: int = 0, gid: int = 0, folder: int = 0o755) 
         breaks="A daemon that does not run as root needs its keys to belong to its own user.",
     ),
     sources=(PKI, SECURING),
-    examples=(
+    examples=lambda: (
         Example(Status.PASS, (_key(), _NONE), "0600, root"),
         Example(Status.PASS, (_key(0o600, uid=500), _SERVER), "0600, its daemon's own user"),
         Example(Status.FAIL, (_key(0o644), _NONE), "everyone can read it"),
@@ -186,7 +187,7 @@ def _two(first: str, second: str) -> Pki:
         breaks="The daemon that uses it restarts.",
     ),
     sources=(PKI,),
-    examples=(
+    examples=lambda: (
         Example(Status.PASS, _two("aa" * 32, "bb" * 32), "two keys"),
         Example(Status.FAIL, _two("aa" * 32, "aa" * 32), "one key for two components"),
         Example(Status.NOT_APPLICABLE, NOTHING, "no certificate"),
@@ -253,7 +254,7 @@ def _authority_key(*, control_plane: bool) -> Pki:
         breaks="Nothing on a worker uses it.",
     ),
     sources=(PKI, SECURING),
-    examples=(
+    examples=lambda: (
         Example(
             Status.PASS,
             together(
@@ -337,7 +338,7 @@ def _signing(age: float, verifiers: int) -> Pki:
             "https://kubernetes.io/docs/reference/access-authn-authz/service-accounts-admin/",
         ),
     ),
-    examples=(
+    examples=lambda: (
         Example(Status.PASS, (_signing(30, 1), NOW), "a month old"),
         Example(Status.PASS, (_signing(800, 2), NOW), "old, but two keys verify: in rotation"),
         Example(Status.FAIL, (_signing(800, 1), NOW), "two years old and alone"),

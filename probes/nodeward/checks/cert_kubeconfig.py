@@ -85,7 +85,7 @@ _DENIED = Kubeconfigs((), ("/root: EACCES",))
             "https://kubernetes.io/docs/concepts/security/rbac-good-practices/",
         ),
     ),
-    examples=(
+    examples=lambda: (
         Example(Status.PASS, (_admin(), NOTHING), "an administrator that RBAC binds"),
         Example(
             Status.FAIL,
@@ -144,7 +144,7 @@ def superadmin(found: Kubeconfigs, facts: Pki) -> Verdict:
         breaks="Scripts of other users that use it need credentials of their own.",
     ),
     sources=(SECURING, PKI),
-    examples=(
+    examples=lambda: (
         Example(Status.PASS, (_admin(), NOTHING), "0600, root"),
         Example(
             Status.FAIL,
@@ -212,7 +212,7 @@ _HIDDEN = pki("kubelet-client", "/etc/kubernetes/kubelet.conf", error="EACCES")
         breaks="A node whose client certificate expires must join again with a new token.",
     ),
     sources=(BOOTSTRAP,),
-    examples=(
+    examples=lambda: (
         Example(Status.FAIL, (_bootstrap(_TOKEN), _JOINED, NOW), "joined, and the token is there"),
         Example(Status.PASS, (_bootstrap(_TOKEN), NOTHING, NOW), "not joined yet"),
         Example(Status.PASS, (_NONE, _JOINED, NOW), "joined, and no bootstrap kubeconfig"),
@@ -286,7 +286,7 @@ def _insecure(cluster: Cluster, component: str = "scheduler") -> Kubeconfigs:
         AUTHENTICATION,
         Source("kubeconfig (v1)", "https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/"),
     ),
-    examples=(
+    examples=lambda: (
         Example(Status.PASS, _insecure(_CLUSTER), "https, and an authority"),
         Example(
             Status.FAIL,
@@ -371,7 +371,7 @@ def _network(token: Token | None, mode: int = 0o600) -> Kubeconfigs:
         ),
         AUTHENTICATION,
     ),
-    examples=(
+    examples=lambda: (
         Example(
             Status.PASS,
             (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 from nodeward.checks.cert_common import KUBEADM_CERTS, PKI, SECURING, Offence, unread, verdict
@@ -22,6 +22,7 @@ from nodeward.checks.cert_samples import (
 from nodeward.facts.clock import Now
 from nodeward.facts.pki import Held, Kind, Pki
 from nodeward.facts.x509 import Certificate, PublicKey
+from nodeward.lazy import dataclass
 from nodeward.model import (
     Evidence,
     Example,
@@ -103,7 +104,7 @@ _LEAF_PATH = "/etc/kubernetes/pki/apiserver.crt"
         breaks="Shorter lives need renewal that works: see cert.expiry.*.",
     ),
     sources=(SECURING, KUBEADM_CERTS),
-    examples=(
+    examples=lambda: (
         Example(
             Status.PASS, pki("apiserver", _LEAF_PATH, certificate(age=5, left=360)), "one year"
         ),
@@ -195,7 +196,7 @@ def _authority(age: float, left: float) -> Pki:
             "https://kubernetes.io/docs/tasks/tls/manual-rotation-of-ca-certificates/",
         ),
     ),
-    examples=(
+    examples=lambda: (
         Example(Status.PASS, (_authority(30, 3620), NOW), "nearly ten years left"),
         Example(Status.FAIL, (_authority(3350, 300), NOW), "300 days left: low"),
         Example(Status.FAIL, (_authority(3590, 60), NOW), "60 days left"),
@@ -298,7 +299,7 @@ _WEAK = replace(RSA_2048, bits=1024)
         PKI,
         Source("NIST SP 800-131A", "https://csrc.nist.gov/pubs/sp/800/131/a/r2/final"),
     ),
-    examples=(
+    examples=lambda: (
         Example(Status.PASS, pki("apiserver", _LEAF_PATH, certificate()), "P-256, SHA-256"),
         Example(
             Status.PASS,

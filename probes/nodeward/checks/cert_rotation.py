@@ -38,7 +38,7 @@ _LEFT_BEHIND = together(
     severity=Severity.HIGH,
     remedy=remedy("kubelet-client", Renewer.KUBELET),
     sources=(BOOTSTRAP,),
-    examples=(
+    examples=lambda: (
         Example(Status.PASS, (_rotating(100, 265), NOW), "27 % of its life over"),
         Example(Status.PASS, (_rotating(310, 55), NOW), "85 %: inside the window"),
         Example(Status.FAIL, (_rotating(343, 22), NOW), "94 %: stalled"),

@@ -76,7 +76,7 @@ def _stored(token: Token) -> StoredTokens:
             "https://kubernetes.io/docs/concepts/security/service-accounts/",
         ),
     ),
-    examples=(
+    examples=lambda: (
         Example(
             Status.PASS,
             (_server("--secure-port=6443"), _NO_FILES, _NO_TOKENS, NOW),
@@ -193,7 +193,7 @@ _CLEANER = sample(MANAGER, "--controllers=*,bootstrapsigner,tokencleaner")
             "https://kubernetes.io/docs/reference/access-authn-authz/bootstrap-tokens/",
         ),
     ),
-    examples=(
+    examples=lambda: (
         Example(Status.PASS, _server("--secure-port=6443"), "not enabled"),
         Example(
             Status.FAIL,
@@ -279,7 +279,7 @@ def _shows(one: Certificate | None) -> Served:
             "https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/",
         ),
     ),
-    examples=(
+    examples=lambda: (
         Example(
             Status.PASS,
             (pki("webhook", _WEBHOOK, certificate()), _NO_HOOKS, _OFFLINE, NOW),
@@ -395,7 +395,7 @@ def _file(mode: int, *, uid: int = 0) -> SecretFiles:
         breaks="Programs of other users that read it need credentials of their own.",
     ),
     sources=(SECURING,),
-    examples=(
+    examples=lambda: (
         Example(Status.PASS, _file(0o600), "0600, root"),
         Example(Status.FAIL, _file(0o644), "everyone can read it"),
         Example(Status.NOT_APPLICABLE, SecretFiles(()), "none at the known places"),

@@ -75,7 +75,7 @@ _NONE = Daemons(())
             "https://etcd.io/docs/v3.6/op-guide/security/",
         ),
     ),
-    examples=(
+    examples=lambda: (
         Example(Status.PASS, (_authorities(cluster_ca="aa", etcd_ca="bb"), _NONE), "two"),
         Example(Status.FAIL, (_authorities(cluster_ca="aa", etcd_ca="aa"), _NONE), "one for both"),
         Example(
@@ -150,7 +150,7 @@ def _front(names: str = "--requestheader-allowed-names=front-proxy-client") -> D
             "https://kubernetes.io/docs/tasks/extend-kubernetes/configure-aggregation-layer/",
         ),
     ),
-    examples=(
+    examples=lambda: (
         Example(
             Status.PASS,
             (_authorities(cluster_ca="aa", front_proxy_ca="bb"), _front()),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 from nodeward.checks.module_terms import MAPPINGS, example_node
 from nodeward.facts.kernel_guards import TAINTS, KernelGuards
 from nodeward.facts.kernel_modules import KernelModules, Loaded
+from nodeward.lazy import dataclass
 from nodeward.model import (
     Evidence,
     Example,
@@ -45,7 +46,7 @@ GUARDS_DARK = Example(Status.UNKNOWN, Unreadable("/proc/sys/kernel/tainted", "of
                "https://docs.kernel.org/admin-guide/module-signing.html"),
     ),
     mappings=MAPPINGS,
-    examples=(
+    examples=lambda: (
         Example(Status.PASS, (KernelGuards("none", True, 0), example_node()), "sig_enforce is on"),
         Example(Status.PASS, (KernelGuards("integrity", False, 0), example_node()), "lockdown"),
         Example(Status.FAIL, (KernelGuards("none", False, 0), example_node()), "neither"),
@@ -97,7 +98,7 @@ def signature(guards: KernelGuards, node: KernelModules) -> Verdict:
             "kernel_lockdown(7)", "https://man7.org/linux/man-pages/man7/kernel_lockdown.7.html"
         ),
     ),
-    examples=(
+    examples=lambda: (
         Example(Status.PASS, KernelGuards("integrity", True, 0), "lockdown=integrity"),
         Example(Status.PASS, KernelGuards("confidentiality", True, 0), "lockdown=confidentiality"),
         Example(Status.FAIL, KernelGuards("none", True, 0), "lockdown is off"),
@@ -135,7 +136,7 @@ class TaintParams(Params):
         ("grep -H . /sys/module/*/taint",),
     ),
     sources=(TAINTED,),
-    examples=(
+    examples=lambda: (
         Example(Status.PASS, (KernelGuards(None, None, 0), example_node()), "not tainted"),
         Example(Status.PASS, (KernelGuards(None, None, 1 << 14), example_node()), "a soft lockup"),
         Example(

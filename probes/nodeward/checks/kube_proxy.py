@@ -53,7 +53,7 @@ def _running(*programs: str) -> Processes:
     ),
     sources=[PROXY_CONFIG, PORTS],
     mappings=maps(["4.3.1"], sac=["S1b"]),
-    examples=[
+    examples=lambda: [
         Example(Status.PASS, (_on("127.0.0.1"), _running("kube-proxy"), NONE), "loopback"),
         Example(Status.FAIL, (_on(ANY), _running("kube-proxy"), NONE), "every address"),
         Example(Status.FAIL, (_on(ANY, "k3s"), _running("k3s"), NONE), "inside k3s"),

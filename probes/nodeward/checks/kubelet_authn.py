@@ -58,7 +58,7 @@ MODE = "authorization.mode"
     ),
     sources=[AUTHN],
     mappings=maps(["4.2.1"], ["AA"], ["V-242391"], ["S4a", "S4b"]),
-    examples=[
+    examples=lambda: [
         Example(Status.PASS, (example(C, "{}"), OFFLINE), "a file that does not name the field"),
         Example(
             Status.PASS,
@@ -152,7 +152,7 @@ def _anonymous(kubelet: Kubelet, answers: Answers) -> Verdict:
     ),
     sources=[AUTHN],
     mappings=maps(["4.2.2"], ["AA"], ["V-242392"], ["S4b"]),
-    examples=[
+    examples=lambda: [
         Example(Status.PASS, (example(C, "{}"), OFFLINE), "the file's default is Webhook"),
         Example(
             Status.FAIL,
@@ -237,7 +237,7 @@ GATE = "KubeletFineGrainedAuthz"
     ),
     sources=[FINE],
     mappings=maps(sac=["S4b"]),
-    examples=[
+    examples=lambda: [
         Example(Status.PASS, example(C, "{}"), "1.36: always on"),
         Example(
             Status.FAIL,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from nodeward.checks.cert_samples import certificate, place, together
 from nodeward.checks.kubelet_authn import NO_KUBELET, NOBODY, OFFLINE, C
@@ -26,6 +26,7 @@ from nodeward.facts.kubelet_answers import SECURE, Tls
 from nodeward.facts.pki import Held, Kind, Pem, Pki, Use
 from nodeward.facts.signature import chain
 from nodeward.facts.x509 import Certificate, PublicKey
+from nodeward.lazy import dataclass
 from nodeward.model import (
     Absent,
     Evidence,
@@ -76,7 +77,7 @@ def _worker(*files: tuple[Use, Pem], issuer: str = "CN=kubernetes") -> Pki:
     ),
     sources=[AUTHN],
     mappings=maps(["4.2.3"], ["AA"], ["V-242420"], ["S4b"]),
-    examples=[
+    examples=lambda: [
         Example(
             Status.PASS,
             (

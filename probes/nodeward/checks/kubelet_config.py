@@ -55,7 +55,7 @@ LENIENT = Source(
     remedy=Remedy("Start the kubelet with --config, or set all four fields.", RESTART),
     sources=[LENIENT, CONFIG_FILE],
     mappings=maps(sac=["S4a"]),
-    examples=[
+    examples=lambda: [
         Example(Status.PASS, example(C, "{}"), "with --config these defaults do not count"),
         Example(
             Status.PASS,
@@ -121,7 +121,7 @@ SAME = plain_defaults(36)
     remedy=Remedy("Restart the kubelet once the files say what they should.", RESTART),
     sources=[CONFIG_FILE, CONFIG],
     mappings=maps(sac=["S4b"]),
-    examples=[
+    examples=lambda: [
         Example(Status.PASS, (example(C, "{}"), OFFLINE), "nothing is newer than the process"),
         Example(
             Status.FAIL,
@@ -245,7 +245,7 @@ def _removed(kubelet: Kubelet) -> Iterator[Evidence]:
     remedy=Remedy("Correct or remove the key, and restart.", RESTART),
     sources=[CONFIG, LENIENT],
     mappings=maps(sac=["S4b"]),
-    examples=[
+    examples=lambda: [
         Example(Status.PASS, example(C, "readOnlyPort: 0"), "all keys are fields"),
         Example(Status.FAIL, example(C, "readonlyPort: 0"), "a mistyped key"),
         Example(Status.FAIL, example(C, "anonymous: {enabled: false}"), "in the wrong place"),
@@ -301,7 +301,7 @@ def _faults(file: ConfigFile, minor: int | None) -> Iterator[Evidence]:
     remedy=Remedy("Remove the flag, and restart.", RESTART),
     sources=[CONFIG_FILE, FLAGS],
     mappings=maps(sac=["S4b"]),
-    examples=[
+    examples=lambda: [
         Example(Status.PASS, example(C, "readOnlyPort: 0"), "no flag sets a field"),
         Example(
             Status.FAIL,
@@ -352,7 +352,7 @@ def _override(kubelet: Kubelet) -> Verdict:
     remedy=Remedy("Remove or rename the drop-in, and restart.", RESTART),
     sources=[CONFIG_FILE, LENIENT],
     mappings=maps(sac=["S4b"]),
-    examples=[
+    examples=lambda: [
         Example(
             Status.PASS,
             example(f"{C} --config-dir=/d", "{}", {"10.conf": _DROPIN + "readOnlyPort: 0"}),
@@ -465,7 +465,7 @@ def _unread(kubelet: Kubelet) -> Iterator[Evidence]:
     remedy=Remedy("Give the kubelet a --kubeconfig, if it is to belong to a cluster."),
     sources=[FLAGS],
     mappings=maps(sac=["S2b"]),
-    examples=[
+    examples=lambda: [
         Example(Status.PASS, example(f"{C} --kubeconfig=/k", "{}"), "it has a kubeconfig"),
         Example(Status.FAIL, example(C, "{}"), "it has none"),
         Example(Status.UNKNOWN, NOBODY, "the process may not be read"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from nodeward.checks.kubelet_support import CONFIG_FILE, FLAGS, maps
 from nodeward.facts import kubelet_files as roles
@@ -10,6 +10,7 @@ from nodeward.facts.kubeconfig import Kubeconfigs
 from nodeward.facts.kubelet_files import READ, WRITE, FileRow, KubeletFiles, Leak, leaks
 from nodeward.facts.node import Node
 from nodeward.facts.pki import Folder, Guard
+from nodeward.lazy import dataclass
 from nodeward.model import (
     Absent,
     Check,
@@ -164,7 +165,7 @@ def _check(row: Row) -> Check[[KubeletFiles, Kubeconfigs | Absent | Unreadable]]
         remedy=Remedy(f"Give the file to root with mode {row.mode}.", (f"chmod {row.mode} FILE",)),
         sources=[row.source],
         mappings=maps(row.cis, (), row.stig, row.sac),
-        examples=[
+        examples=lambda: [
             Example(Status.PASS, (sample(row.role, 0o600), NO_CONFIGS), "mode 0600"),
             Example(
                 Status.FAIL if row.reading else Status.PASS,
@@ -274,7 +275,7 @@ def _failed(row: Row, offenders: list[tuple[FileRow, Leak]]) -> Verdict:
     remedy=Remedy("Remove manifests that should not be there; chmod 0700 the directory."),
     sources=[STATIC_PODS],
     mappings=maps(stig=["V-242397"], sac=["S3c"]),
-    examples=[
+    examples=lambda: [
         Example(Status.PASS, (KubeletFiles(()), Absent("node")), "no directory is set"),
         Example(Status.FAIL, (sample(roles.STATIC, 0o666), Absent("node")), "others may write"),
         Example(Status.UNKNOWN, DARK, "none may be looked at"),
@@ -309,7 +310,7 @@ def static_pod_path(files: KubeletFiles, node: Node | Absent | Unreadable) -> Ve
     ),
     sources=[FLAGS],
     mappings=maps(stig=["V-242442"], sac=["B14"]),
-    examples=[
+    examples=lambda: [
         Example(Status.PASS, sample(roles.PROGRAM, 0o755), "root's, mode 0755"),
         Example(Status.FAIL, sample(roles.PROGRAM, 0o777), "others may write it"),
         Example(

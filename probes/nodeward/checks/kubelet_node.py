@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
 from typing import ClassVar
 
@@ -28,6 +28,7 @@ from nodeward.facts.kubelet_limits import KubeletLimits, Swap
 from nodeward.facts.kubelet_releases import END_OF_LIFE, GATES, NEWEST, OLDEST, stage
 from nodeward.facts.manifests import Container, Manifests, StaticPod
 from nodeward.facts.pki import Pki
+from nodeward.lazy import dataclass
 from nodeward.model import (
     Absent,
     Evidence,
@@ -82,7 +83,7 @@ def _node_certificate(name: str) -> Pki:
     remedy=Remedy("Set podPidsLimit, for example to 4096.", ("systemctl restart kubelet",)),
     sources=[PIDS, CONFIG],
     mappings=maps(["4.2.13"], sac=["S6a"]),
-    examples=[
+    examples=lambda: [
         Example(Status.PASS, (example(C, "podPidsLimit: 4096"), OFFLINE), "a limit for each pod"),
         Example(Status.FAIL, (example(C, "podPidsLimit: -1"), OFFLINE), "-1 is no limit"),
         Example(
@@ -132,7 +133,7 @@ _MANY = KubeletLimits("max", "/sys/fs/cgroup/kubepods.slice/pids.max", (), 12, (
     remedy=Remedy("Set seccompDefault to true.", ("systemctl restart kubelet",)),
     sources=[SECCOMP, CONFIG],
     mappings=maps(["4.2.14"], ["PS"], sac=["S7a"]),
-    examples=[
+    examples=lambda: [
         Example(Status.PASS, (example(C, "seccompDefault: true"), OFFLINE), "on"),
         Example(Status.FAIL, (example(C, "seccompDefault: false"), OFFLINE), "off"),
         Example(Status.FAIL, (example(C, "{}"), _MANY), "off, and two containers run without"),
@@ -180,7 +181,7 @@ def _seccomp(kubelet: Kubelet, limits: KubeletLimits | Absent | Unreadable) -> V
     ),
     sources=[SWAP],
     mappings=maps(sac=["S17a"]),
-    examples=[
+    examples=lambda: [
         Example(Status.PASS, (example(C, "{}"), KubeletLimits(swaps=())), "no swap"),
         Example(
             Status.PASS,
@@ -246,7 +247,7 @@ def _swap(kubelet: Kubelet, limits: KubeletLimits | Absent | Unreadable) -> Verd
     remedy=Remedy("Remove --hostname-override, or set it to the node's name."),
     sources=[FLAGS, RESTRICTION],
     mappings=maps(["4.2.7"], stig=["V-242404"], sac=["S2b"]),
-    examples=[
+    examples=lambda: [
         Example(Status.PASS, (example(C, "{}"), Absent("pki")), "not set"),
         Example(
             Status.UNKNOWN,
@@ -296,7 +297,7 @@ def _hostname(kubelet: Kubelet, pki: Pki | Absent | Unreadable) -> Verdict:
     remedy=Remedy("Remove the label from --node-labels; set it with kubectl label node."),
     sources=[RESTRICTION],
     mappings=maps(sac=["S11a"]),
-    examples=[
+    examples=lambda: [
         Example(Status.PASS, example(f"{C} --node-labels=disk=ssd", "{}"), "a label of its own"),
         Example(
             Status.FAIL,
@@ -334,7 +335,7 @@ def _node_labels(kubelet: Kubelet) -> Verdict:
     remedy=Remedy("Remove the gate from the file or flag.", ("systemctl restart kubelet",)),
     sources=[FEATURES],
     mappings=maps(stig=["V-242398", "V-242399", "V-242400"], sac=["S14"]),
-    examples=[
+    examples=lambda: [
         Example(Status.PASS, example(C, "{}"), "none is set"),
         Example(Status.FAIL, example(C, "featureGates: {AllAlpha: true}"), "all alpha features"),
         Example(Status.FAIL, example(C, "featureGates: {AllBeta: false}"), "no beta feature"),
@@ -416,7 +417,7 @@ _2026 = Now(1_795_392_000.0)  # 2026-11-23
     ),
     sources=[RELEASES],
     mappings=maps(nsa=["UP"], stig=["V-242443"], sac=["B4", "S18"]),
-    examples=[
+    examples=lambda: [
         Example(Status.PASS, (example(C, "{}"), _2026), "1.36 in 2026"),
         Example(Status.FAIL, (example(C, "{}", version="v1.30.4"), _2026), "1.30 in 2026"),
         Example(
@@ -470,7 +471,7 @@ def _apiserver(image: str) -> Manifests:
     remedy=Remedy("Upgrade the API server first, then the kubelet, at most three minors apart."),
     sources=[SKEW],
     mappings=maps(sac=["B4"]),
-    examples=[
+    examples=lambda: [
         Example(
             Status.PASS,
             (example(C, "{}"), _apiserver("registry.k8s.io/kube-apiserver:v1.36.2")),

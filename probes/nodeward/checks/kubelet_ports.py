@@ -66,7 +66,7 @@ MOST_SHOWN = 20
     ),
     sources=[CONFIG, FLAGS],
     mappings=maps(["4.2.4"], ["NS"], ["V-242387"], ["S1b", "S4a"]),
-    examples=[
+    examples=lambda: [
         Example(Status.PASS, (example(C, "{}"), OFFLINE), "with a file the default is 0"),
         Example(Status.FAIL, (example(""), OFFLINE), "no --config: the flags' default is 10255"),
         Example(
@@ -190,7 +190,7 @@ def _listens(address: str) -> Listeners:
     remedy=Remedy("Set healthzBindAddress to 127.0.0.1.", ("systemctl restart kubelet",)),
     sources=[CONFIG],
     mappings=maps(nsa=["NS"], sac=["S1b"]),
-    examples=[
+    examples=lambda: [
         Example(Status.PASS, (example(C, "{}"), OFFLINE), "the default"),
         Example(Status.PASS, (example(C, "healthzPort: 0"), OFFLINE), "switched off"),
         Example(Status.FAIL, (example(C, "healthzBindAddress: 0.0.0.0"), OFFLINE), "everywhere"),
@@ -242,7 +242,7 @@ def _is_loopback(address: str) -> bool:
     remedy=Remedy("Upgrade the kubelet, or stop the cAdvisor that listens on this port."),
     sources=[FLAGS],
     mappings=maps(sac=["S1b"]),
-    examples=[
+    examples=lambda: [
         Example(Status.PASS, (NOTHING, OFFLINE), "nothing listens there"),
         Example(Status.FAIL, (_listens(ANY), OFFLINE), "something does"),
         Example(Status.FAIL, (_listens("127.0.0.1"), OFFLINE), "on loopback: less severe"),
@@ -294,7 +294,7 @@ def _rules(last: str, conditions: tuple[str, ...]) -> PortRules:
     ),
     sources=[PORTS, AUTHN],
     mappings=maps(nsa=["WN"], sac=["B5", "S9c"]),
-    examples=[
+    examples=lambda: [
         Example(
             Status.PASS,
             (example(C, "{}"), answers(), LocalAddresses(("127.0.0.1", "10.0.0.5")), NO_RULES),

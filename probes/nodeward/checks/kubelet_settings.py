@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from nodeward.checks.kubelet_authn import NO_KUBELET, NOBODY, C
 from nodeward.checks.kubelet_support import CONFIG, each, maps, mend, said, shown, text, unknown
 from nodeward.facts.kubelet import Kubelet, Setting, Unknown, example, is_zero
 from nodeward.facts.kubelet_fields import FIELDS, Holds
+from nodeward.lazy import dataclass, pattern
 from nodeward.model import (
     Check,
     Evidence,
@@ -147,7 +146,7 @@ ROWS = (
 )
 
 
-_LOCAL = re.compile(r"http://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?(/|$)")
+_LOCAL = pattern(r"http://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?(/|$)")
 
 
 def _safe_url(url: str) -> bool:
@@ -177,7 +176,7 @@ def _check(row: Row) -> Check[[Kubelet]]:
         ),
         sources=[CONFIG],
         mappings=maps(row.cis, row.nsa, row.stig, row.sac),
-        examples=[
+        examples=lambda: [
             Example(Status.PASS, example(C, _yaml(row.path, row.want)), f"{row.path}: {row.want}"),
             Example(Status.FAIL, example(C, _yaml(row.path, row.bad)), f"{row.path}: {row.bad}"),
             Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
@@ -224,7 +223,7 @@ def _typed(path: str, setting: Setting) -> bool:
     ),
     sources=[CONFIG],
     mappings=maps(sac=["S4b"]),
-    examples=[
+    examples=lambda: [
         Example(
             Status.PASS,
             example(
@@ -281,7 +280,7 @@ class AllowedSysctls(Params):
     ),
     sources=[CONFIG],
     mappings=maps(sac=["S7a"]),
-    examples=[
+    examples=lambda: [
         Example(Status.PASS, example(C, "{}"), "none"),
         Example(
             Status.PASS,
@@ -323,7 +322,7 @@ def _unsafe_sysctls(kubelet: Kubelet, allowed: AllowedSysctls) -> Verdict:
     ),
     sources=[CONFIG],
     mappings=maps(sac=["B6"]),
-    examples=[
+    examples=lambda: [
         Example(
             Status.PASS,
             example(C, "imagePullCredentialsVerificationPolicy: AlwaysVerify"),
@@ -372,7 +371,7 @@ def _image_pull(kubelet: Kubelet) -> Verdict:
     ),
     sources=[CONFIG],
     mappings=maps(["4.2.5"], stig=["V-245541"]),
-    examples=[
+    examples=lambda: [
         Example(Status.PASS, example(C, "{}", version="v1.32.0"), "the default, 4 hours"),
         Example(
             Status.FAIL,
@@ -413,7 +412,7 @@ def _streaming(kubelet: Kubelet) -> Verdict:
     remedy=Remedy("Leave the feature gate UserNamespacesSupport on (from 1.33 it is)."),
     sources=[CONFIG],
     mappings=maps(sac=["S7c"]),
-    examples=[
+    examples=lambda: [
         Example(Status.PASS, example(C, "{}"), "1.36: always"),
         Example(
             Status.FAIL,

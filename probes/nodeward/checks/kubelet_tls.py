@@ -60,7 +60,7 @@ def _user(**fields: str) -> Kubeconfigs:
     remedy=Remedy("Set rotateCertificates to true.", ("systemctl restart kubelet",)),
     sources=[ROTATION],
     mappings=maps(["4.2.10"], sac=["S15a"]),
-    examples=[
+    examples=lambda: [
         Example(
             Status.PASS,
             (example(K, "rotateCertificates: true"), _user(certificate_file="/c.pem")),
@@ -132,7 +132,7 @@ INTERNAL_ERROR = 80
     ),
     sources=[BOOTSTRAP, ROTATION],
     mappings=maps(["4.2.9", "4.2.11"], ["EN"], ["V-242424", "V-242425"], ["S1a", "S15a"]),
-    examples=[
+    examples=lambda: [
         Example(Status.PASS, (example(C, "serverTLSBootstrap: true"), OFFLINE), "by request"),
         Example(Status.PASS, (example(C, "{}"), closed(self_made=False)), "presented: a CA's"),
         Example(Status.PASS, (example(C, "tlsCertFile: /c.crt"), OFFLINE), "given as a file"),
@@ -246,7 +246,7 @@ OLD = ("VersionTLS10", "VersionTLS11")
     remedy=Remedy("Set tlsMinVersion to VersionTLS12 or later.", ("systemctl restart kubelet",)),
     sources=[CONFIG],
     mappings=maps(nsa=["EN"], sac=["S1a"]),
-    examples=[
+    examples=lambda: [
         Example(Status.PASS, (example(C, "{}"), OFFLINE), "the default is 1.2"),
         Example(Status.FAIL, (example(C, "tlsMinVersion: VersionTLS10"), OFFLINE), "1.0"),
         Example(
@@ -335,7 +335,7 @@ def weak(name: str) -> bool:
     remedy=Remedy(f"Set tlsCipherSuites to {STRONG}.", ("systemctl restart kubelet",)),
     sources=[CONFIG],
     mappings=maps(["4.2.12"], ["EN"], sac=["S1a"]),
-    examples=[
+    examples=lambda: [
         Example(
             Status.PASS,
             (example(C, f"tlsCipherSuites: [{STRONG}]"), OFFLINE),

@@ -52,7 +52,7 @@ def _one(mode: int, *found: tuple[str, int], problem: str = "") -> ProvisioningF
         ),
     ],
     mappings={"sac": ["S10d"], "nsa-cisa-1.2": ["CL"]},
-    examples=[
+    examples=lambda: [
         Example(Status.PASS, _one(0o600)),
         Example(Status.FAIL, _one(0o644, *_TOKEN), "a token that every account can read"),
         Example(Status.FAIL, _one(0o600, *_TOKEN), "a token that root can read (medium)"),
@@ -118,7 +118,7 @@ def _config(mode: int, *found: tuple[str, int], problem: str = "") -> CloudConfi
         ),
     ],
     mappings={"sac": ["S10b"]},
-    examples=[
+    examples=lambda: [
         Example(Status.PASS, _config(0o600)),
         Example(Status.FAIL, _config(0o644, ("aadClientSecret", 1)), "every account can read it"),
         Example(Status.FAIL, _config(0o600, ("aadClientSecret", 1)), "a secret (medium)"),

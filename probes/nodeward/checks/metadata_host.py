@@ -71,7 +71,7 @@ def _seen(outcome: Outcome) -> HostReach:
         ),
     ],
     mappings={"sac": ["S10a"], "nsa-cisa-1.2": ["CL"]},
-    examples=[
+    examples=lambda: [
         Example(
             Status.PASS,
             (_AWS, _seen(Outcome.UNREACHABLE), NodeRules()),

@@ -63,7 +63,7 @@ def _listens(*addresses: str, port: int = CREDENTIAL_PORT) -> Listeners:
         ),
     ],
     mappings={"sac": ["S10b"]},
-    examples=[
+    examples=lambda: [
         Example(Status.PASS, (_AGENT_RUNS, _listens("169.254.170.23", "fd00:ec2::23"))),
         Example(Status.FAIL, (_AGENT_RUNS, _listens("::")), "every address"),
         Example(Status.FAIL, (_AGENT_RUNS, _listens("10.0.3.7")), "the node's own address"),
@@ -140,7 +140,7 @@ def _pods(outcome: Outcome) -> PodReach:
         ),
     ],
     mappings={"sac": ["S10b", "B16"], "nsa-cisa-1.2": ["CL"]},
-    examples=[
+    examples=lambda: [
         Example(
             Status.PASS,
             (_AWS, _KUBELET, _NO_CONFIG, _pods(Outcome.HOP_LIMIT)),

@@ -156,7 +156,7 @@ JUDGED = (Kind.IMDS, Kind.ALTERNATIVE)
     ),
     sources=[SAC, EC2],
     mappings={"sac": ["S10a", "S10c"], "nsa-cisa-1.2": ["CL"]},
-    examples=[
+    examples=lambda: [
         Example(Status.PASS, _given("aws", _cell(Outcome.TIMEOUT)), "dropped on the way"),
         Example(
             Status.PASS,
@@ -225,7 +225,7 @@ def pod_reach(
     ),
     sources=[EC2, SAC],
     mappings={"sac": ["S10a"]},
-    examples=[
+    examples=lambda: [
         Example(Status.PASS, _given("aws", _cell(Outcome.HOP_LIMIT)), "hop limit 1"),
         Example(Status.PASS, _given("aws", _cell(Outcome.REFUSED)), "blocked altogether"),
         Example(Status.FAIL, _given("aws", _cell(Outcome.TOKEN, token_given=True)), "hop limit 2"),
@@ -296,7 +296,7 @@ def hop_limit(
         ),
     ],
     mappings={"sac": ["S10a"], "nsa-cisa-1.2": ["CL"]},
-    examples=[
+    examples=lambda: [
         Example(
             Status.PASS,
             _given("aws", host=HostReach((_cell(Outcome.TOKEN, plain_refused=True),))),
@@ -418,7 +418,7 @@ def _says_version(cell: Cell, beside: tuple[Cell, ...]) -> bool:
         ),
     ],
     mappings={"sac": ["S10a"]},
-    examples=[
+    examples=lambda: [
         Example(Status.PASS, _given("alibaba", _cell(Outcome.TIMEOUT, "alibaba-metadata"))),
         Example(Status.FAIL, _given("alibaba", _cell(Outcome.OPEN, "alibaba-metadata"))),
         Example(Status.FAIL, _given("scaleway", _cell(Outcome.OPEN, "scaleway-metadata"))),
@@ -466,7 +466,7 @@ def alternative_endpoints(
         ),
     ],
     mappings={"sac": ["S10a"]},
-    examples=[
+    examples=lambda: [
         Example(
             Status.PASS,
             _given(
@@ -521,7 +521,7 @@ def azure_wireserver(
         ),
     ],
     mappings={"sac": ["S10a", "S10d"]},
-    examples=[
+    examples=lambda: [
         Example(
             Status.PASS,
             _given("gce", _cell(Outcome.CONCEALED, "gce-attribute-names")),
@@ -586,7 +586,7 @@ def attribute_names(
         ),
     ],
     mappings={"sac": ["S10a"], "cis-kubernetes-1.12": ["5.2.5"], "nsa-cisa-1.2": ["PS"]},
-    examples=[
+    examples=lambda: [
         Example(
             Status.PASS,
             (_cloud("aws"), PodNetworks(on_host=(_AGENT,)), HostReach((_cell(Outcome.TOKEN),))),

@@ -95,7 +95,7 @@ _O, _X = Outcome.OPEN, Outcome.TIMEOUT
         ),
     ],
     mappings={"sac": ["S10c"]},
-    examples=[
+    examples=lambda: [
         Example(
             Status.PASS,
             (*_given((_X, _X), (_O, _O), _FOUR, _SIX),),

@@ -62,7 +62,7 @@ def _family(component: Component, number: int, why: str) -> Check[...]:
         remedy=blocking(name),
         sources=SOURCES,
         mappings=MAPPINGS,
-        examples=(
+        examples=lambda: (
             Example(Status.FAIL, example_node("", alias, dep), f"a socket loads {name}"),
             Example(Status.FAIL, example_node("", alias, dep, loaded=(name,)), "it is loaded"),
             Example(
@@ -115,7 +115,7 @@ AF_ALG_ALIAS = "alias net-pf-38 af_alg\n"
     remedy=blocking("algif_aead", "algif_skcipher", "algif_hash", "algif_rng"),
     sources=(*SOURCES, Source("CVE-2026-31431", "https://www.cve.org/CVERecord?id=CVE-2026-31431")),
     mappings={"sac": ["kernel-modules"], "nsa-cisa-1.2": ["WN", "UP"]},
-    examples=(
+    examples=lambda: (
         Example(
             Status.FAIL,
             example_node("", AF_ALG_ALIAS, AF_ALG_DEP),
@@ -187,7 +187,7 @@ RXRPC_ALIAS = "alias net-pf-33 rxrpc\n"
     remedy=blocking("esp4", "esp6", "rxrpc", "af_key", "xfrm_user"),
     sources=(*SOURCES, Source("CVE-2026-43284", "https://www.cve.org/CVERecord?id=CVE-2026-43284")),
     mappings=MAPPINGS,
-    examples=(
+    examples=lambda: (
         Example(
             Status.FAIL,
             (example_node("", RXRPC_ALIAS, _module("rxrpc")), OPEN),
@@ -250,7 +250,7 @@ def _within_reach(
     remedy=blocking("ax25", "netrom", "rose", "x25", "appletalk", "atm", "can", "bluetooth"),
     sources=SOURCES,
     mappings=MAPPINGS,
-    examples=(
+    examples=lambda: (
         Example(
             Status.FAIL,
             example_node("", "alias net-pf-29 can\n", _module("can")),
@@ -279,7 +279,7 @@ def legacy_families(node: KernelModules) -> Verdict:
     remedy=blocking("vsock"),
     sources=SOURCES,
     mappings=MAPPINGS,
-    examples=(
+    examples=lambda: (
         Example(
             Status.FAIL,
             example_node("", "alias net-pf-40 vsock\n", _module("vsock")),
@@ -319,7 +319,7 @@ USB_DEP = _module("usb-storage", "drivers/usb/storage")
     remedy=blocking("cramfs", "freevxfs", "jffs2", "hfs", "hfsplus", "udf", "usb_storage"),
     sources=SOURCES,
     mappings=MAPPINGS,
-    examples=(
+    examples=lambda: (
         Example(
             Status.FAIL,
             (example_node("", "alias fs-udf udf\n", _module("udf", "fs")), OPEN),

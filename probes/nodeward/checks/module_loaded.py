@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import ClassVar
 
@@ -10,6 +10,7 @@ from nodeward.checks.module_terms import DARK, LOGGED, SOURCES, example_node
 from nodeward.checks.modules import SctpParams
 from nodeward.facts.kernel_modules import KernelModules
 from nodeward.facts.module_requests import LEGACY, SCTP, UNWANTED
+from nodeward.lazy import dataclass
 from nodeward.model import Evidence, Example, Params, Remedy, Severity, Status, Verdict, check, most
 
 
@@ -35,7 +36,7 @@ class LoadedParams(Params):
     ),
     sources=SOURCES,
     mappings=LOGGED,
-    examples=(
+    examples=lambda: (
         Example(Status.PASS, example_node(held=("overlay",)), "none of them is loaded"),
         Example(Status.FAIL, example_node(loaded=("dccp_ipv4",)), "DCCP is loaded"),
         Example(
@@ -93,7 +94,7 @@ class LoadEventParams(Params):
     ),
     sources=SOURCES,
     mappings=LOGGED,
-    examples=(
+    examples=lambda: (
         Example(
             Status.PASS,
             (example_node(held=("overlay",)), LoadEventParams(("overlay",))),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from nodeward.checks.module_terms import KMOD_C, MAPPINGS, SOURCES, blocking, example_node, group
@@ -10,6 +9,7 @@ from nodeward.facts.kernel_guards import KernelGuards, ModuleRequests, PodContex
 from nodeward.facts.kernel_modules import KernelModules
 from nodeward.facts.module_requests import USERNS
 from nodeward.facts.pods import PodGuards
+from nodeward.lazy import dataclass
 from nodeward.model import (
     Absent,
     Evidence,
@@ -51,7 +51,7 @@ def _asked(context: str, *, allowed: bool) -> ModuleRequests:
         Source("container-selinux", "https://github.com/containers/container-selinux"),
     ),
     mappings={"sac": ["kernel-modules"], "cis-kubernetes-1.12": ["5.6.3"], "nsa-cisa-1.2": ["PS"]},
-    examples=(
+    examples=lambda: (
         Example(
             Status.PASS,
             (_asked("system_u:system_r:container_t:s0:c1,c2", allowed=False), GUARDS),
@@ -152,7 +152,7 @@ class UsernsParams(Params):
         Source("Kubernetes: seccomp", "https://kubernetes.io/docs/tutorials/security/seccomp/"),
     ),
     mappings=MAPPINGS,
-    examples=(
+    examples=lambda: (
         Example(
             Status.FAIL,
             (NFT, UserNamespaces(1000), BARE),

@@ -50,7 +50,7 @@ def _weight(node: KernelModules, line: Useless) -> tuple[bool, str]:
     ),
     sources=SOURCES,
     mappings=MAPPINGS,
-    examples=(
+    examples=lambda: (
         Example(
             Status.FAIL,
             example_node("blacklist dccp\n", DCCP_ALIAS, DCCP_DEP),

@@ -38,7 +38,7 @@ from nodeward.model import Evidence, Example, Remedy, Severity, Status, Verdict,
     ),
     sources=(KMOD_C, SYSCTL),
     mappings=MAPPINGS,
-    examples=(
+    examples=lambda: (
         Example(Status.PASS, example_node(), "kmod, owned by root"),
         Example(Status.PASS, replace(example_node(), helper=Helper("", "off", "")), "it is empty"),
         Example(
@@ -90,7 +90,7 @@ RELIED_ON = (BY_NAME["dccp"], SCTP, RDS, TIPC)
     ),
     sources=(*SOURCES, SYSCTL),
     mappings=MAPPINGS,
-    examples=(
+    examples=lambda: (
         Example(
             Status.PASS,
             example_node("install sctp /bin/false\n", SCTP_ALIAS, SCTP_DEP),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from nodeward.facts.errors import ParseError
 from nodeward.facts.exposure import BAD, Exposure, State, expose, forgotten
@@ -13,6 +12,7 @@ from nodeward.facts.modprobe_effect import useless
 from nodeward.facts.module_fix import FOLDER, file_name, fix
 from nodeward.facts.module_requests import Component
 from nodeward.facts.seccomp_profiles import keeps_out
+from nodeward.lazy import dataclass
 from nodeward.model import (
     Evidence,
     Example,

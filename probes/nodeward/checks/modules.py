@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from nodeward.checks.module_terms import (
@@ -20,6 +19,7 @@ from nodeward.facts.exposure import expose
 from nodeward.facts.kernel_modules import KernelModules
 from nodeward.facts.modprobe_conf import Entry
 from nodeward.facts.module_requests import DCCP, SCTP
+from nodeward.lazy import dataclass
 from nodeward.model import (
     Example,
     Params,
@@ -46,7 +46,7 @@ from nodeward.model import (
         what="dccp_ipv4 or dccp_ipv6",
     ),
     mappings={"sac": ["kernel-modules"], "nsa-cisa-1.2": ["WN"]},
-    examples=(
+    examples=lambda: (
         Example(Status.FAIL, example_node("", DCCP_ALIAS, DCCP_DEP), "a socket loads dccp_ipv4"),
         Example(
             Status.FAIL,
@@ -112,7 +112,7 @@ class SctpParams(Params):
     how=HOW.format(call="socket(AF_INET, SOCK_STREAM, IPPROTO_SCTP)",
                    request="net-pf-2-proto-132", what="sctp"),
     mappings={"sac": ["kernel-modules"], "nsa-cisa-1.2": ["WN"]},
-    examples=(
+    examples=lambda: (
         Example(Status.FAIL, example_node("", SCTP_ALIAS, SCTP_DEP), "a socket loads sctp"),
         Example(
             Status.FAIL,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from typing import Any, TypeVar
 
 from nodeward.facts.errors import ParseError
+from nodeward.lazy import dataclass
 from nodeward.model import Fact
 
 SCHEMA = "nodeward.agent/v1"

@@ -10,7 +10,7 @@ is the caller's to say.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 from functools import cached_property
 
@@ -18,6 +18,7 @@ from nodeward.facts import install_command as command
 from nodeward.facts.modprobe_conf import Configuration, Rule, soft_dependencies
 from nodeward.facts.module_index import Index, module_name, normal
 from nodeward.facts.module_requests import NEEDS
+from nodeward.lazy import dataclass
 
 DEEPEST = 8  # nested calls of modprobe by install commands; more is a loop
 MOST_STEPS = 2000  # soft dependencies can fan out

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from nodeward.lazy import dataclass
 from nodeward.model import Fact
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
+from nodeward.lazy import dataclass, pattern
 from nodeward.model import Fact
 
 DMI = "/sys/class/dmi/id"
@@ -86,7 +86,7 @@ _DMI_SAYS: tuple[tuple[str, str, str, str], ...] = (
     ("sys_vendor", _STARTS, "Apache Software Foundation", "cloudstack"),
 )
 # EC2 on Xen puts "ec2" before the uuid; SMBIOS may print the first group byte-swapped.
-_EC2_UUID = re.compile(r"^(?:ec2|[0-9a-f]{4}2[0-9a-f]ec-)", re.IGNORECASE)
+_EC2_UUID = pattern(r"^(?:ec2|[0-9a-f]{4}2[0-9a-f]ec-)", re.IGNORECASE)
 
 # What cloud-init calls a data source, and what a provider id starts with.
 _CLOUD_INIT: Mapping[str, str] = {
@@ -102,8 +102,8 @@ _PROVIDERS: Mapping[str, str] = {
     "exoscale": "exoscale", "external-cloudstack": "cloudstack", "qcloud": "tencent",
     "ibm": "ibm",
 }  # fmt: skip
-_PROVIDER_ID = re.compile(r"^([a-z-]+)://")
-_CONFIG_LINE = re.compile(
+_PROVIDER_ID = pattern(r"^([a-z-]+)://")
+_CONFIG_LINE = pattern(
     rb"^[ \t]*[\"']?providerID[\"']?[ \t]*:[ \t]*[\"']?([a-z-]+://)", re.MULTILINE
 )
 
@@ -148,9 +148,9 @@ def of_cloud_id(text: str, source: str) -> Sign | None:
 # Only what no other cloud gives out: 8 digits after "i-" may be OpenStack's as well as EC2's,
 # and numbers and uuids are anybody's.
 _INSTANCE_IDS: tuple[tuple[re.Pattern[str], str, str], ...] = (
-    (re.compile(r"i-[0-9a-f]{17}"), "aws", "i-..."),
-    (re.compile(r"ocid1\.instance\.[\w.-]+"), "oci", "ocid1.instance..."),
-    (re.compile(r"ins-[0-9a-z]{8}"), "tencent", "ins-..."),
+    (pattern(r"i-[0-9a-f]{17}"), "aws", "i-..."),
+    (pattern(r"ocid1\.instance\.[\w.-]+"), "oci", "ocid1.instance..."),
+    (pattern(r"ins-[0-9a-z]{8}"), "tencent", "ins-..."),
 )
 
 

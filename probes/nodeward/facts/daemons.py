@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, ClassVar
 
 from nodeward.facts.manifests import Container, Manifests
 from nodeward.facts.pflags import Arguments, Flag, Kind, parse_arguments
 from nodeward.facts.processes import Process
+from nodeward.lazy import dataclass
 from nodeward.model import Fact
 
 APISERVER, ETCD, KUBELET, PROXY = "kube-apiserver", "etcd", "kubelet", "kube-proxy"

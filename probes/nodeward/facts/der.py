@@ -8,11 +8,11 @@ certificate with a negative serial is then still known to be expired.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 
 from nodeward.facts.errors import ParseError
+from nodeward.lazy import dataclass
 
 BOOLEAN, INTEGER, BIT_STRING, OCTET_STRING, NULL, OID = 1, 2, 3, 4, 5, 6
 UTF8, PRINTABLE, TELETEX, IA5, UTC_TIME, GENERALIZED_TIME = 12, 19, 20, 22, 23, 24

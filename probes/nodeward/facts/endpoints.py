@@ -9,8 +9,9 @@ agents of the clouds (WALinuxAgent, eks-pod-identity-agent, k8s-metadata-proxy).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
+
+from nodeward.lazy import dataclass
 
 IMDS_ADDRESS = "169.254.169.254"
 _IMDS = f"{IMDS_ADDRESS}:80"

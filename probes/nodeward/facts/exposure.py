@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 from functools import cache
 
@@ -12,6 +12,7 @@ from nodeward.facts.errors import ParseError
 from nodeward.facts.kernel_modules import KernelModules, KernelTree, Variant, version
 from nodeward.facts.module_index import module_name
 from nodeward.facts.module_requests import BY_NAME, DIAG_GUARD, Component, Request
+from nodeward.lazy import dataclass
 from nodeward.model import Evidence, Row, Table
 
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import reduce
 from operator import or_
 from typing import ClassVar
 
+from nodeward.lazy import dataclass
 from nodeward.model import Fact
 
 Expressions = Sequence[tuple[str, ...]]

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+
+from nodeward.lazy import dataclass, pattern
 
 FALSE = frozenset({"false", "/bin/false", "/usr/bin/false"})
 TRUE = frozenset({"true", ":", "/bin/true", "/usr/bin/true", "echo", "/bin/echo", "/usr/bin/echo",
@@ -20,12 +21,12 @@ INSMOD = frozenset({"insmod", "/sbin/insmod", "/usr/sbin/insmod"})
 SHELLS = frozenset({"sh", "/bin/sh", "/usr/bin/sh", "bash", "/bin/bash", "/usr/bin/bash"})
 PATH = ("/sbin", "/usr/sbin", "/bin", "/usr/bin")  # what the kernel gives its helper
 LONGEST = 16384  # characters; nobody writes such a command to block a module
-_REDIRECT = re.compile(r"\s*(?:[12&]?>>?\s*(?:&[12]|/dev/null)|<\s*/dev/null)(?=[\s;&|]|$)")
-_JOINT = re.compile(r"\s*(;|&&|\|\||\n)\s*")
-_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+_REDIRECT = pattern(r"\s*(?:[12&]?>>?\s*(?:&[12]|/dev/null)|<\s*/dev/null)(?=[\s;&|]|$)")
+_JOINT = pattern(r"\s*(;|&&|\|\||\n)\s*")
+_QUOTED = pattern(r"'[^']*'|\"[^\"]*\"")
 _HIDE = {ord(char): 0xE000 + i for i, char in enumerate(";&|<>")}
 _SHOW = {0xE000 + i: char for i, char in enumerate(";&|<>")}
-_STRANGE = re.compile(r"[|&;<>()$`{}*?\[\]!]")
+_STRANGE = pattern(r"[|&;<>()$`{}*?\[\]!]")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,9 @@ namespaces, and whether SELinux lets containers ask for modules."""
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import ClassVar
 
+from nodeward.lazy import dataclass
 from nodeward.model import Fact
 
 # Documentation/admin-guide/tainted-kernels.rst: those that a module brings.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import lru_cache
 from typing import ClassVar, NamedTuple
 
@@ -21,6 +21,7 @@ from nodeward.facts.modprobe_conf import (
 from nodeward.facts.module_index import Index, Reads, read_index
 from nodeward.facts.pods import PodGuards
 from nodeward.facts.runtime import Runtime
+from nodeward.lazy import dataclass
 from nodeward.model import Fact
 
 DEFAULT_MODPROBE = "/sbin/modprobe"  # CONFIG_MODPROBE_PATH unless a distribution says otherwise

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from nodeward.facts.pki import Guard, Pem
 from nodeward.facts.tokens import Token
+from nodeward.lazy import dataclass
 from nodeward.model import Fact
 
 ADMINISTRATORS = ("system:masters", "kubeadm:cluster-admins")

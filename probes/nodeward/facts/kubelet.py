@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, ClassVar
 
 from nodeward.facts.errors import ParseError
@@ -27,6 +27,7 @@ from nodeward.facts.kubelet_merge import (
 from nodeward.facts.kubelet_releases import GATES, stage
 from nodeward.facts.kubeyaml import Document, parse_document
 from nodeward.facts.pflags import Arguments, parse_arguments
+from nodeward.lazy import dataclass
 from nodeward.model import Fact
 
 __all__ = ["ConfigFile", "Effective", "Kubelet", "Launch", "Setting", "Unknown", "assemble"]

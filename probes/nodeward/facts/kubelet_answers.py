@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, ClassVar, Literal
 
 from nodeward.facts.listeners import Listener
+from nodeward.lazy import dataclass
 from nodeward.model import Evidence, Fact, Params, Row, Table
 
 PODS, UNHANDLED = "/pods", "/debug/pprof/"

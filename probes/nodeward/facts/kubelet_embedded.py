@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from nodeward.facts.units import Word
+from nodeward.lazy import dataclass
 
 MICROK8S_ARGS = "/var/snap/microk8s/current/args/kubelet"
 _SNAP = {

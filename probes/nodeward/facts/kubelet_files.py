@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import ClassVar
 
 from nodeward.facts.pki import Guard
+from nodeward.lazy import dataclass
 from nodeward.model import Fact
 
 CONFIG, SERVICE, KUBECONFIG, CA = "configuration", "service", "kubeconfig", "client CA"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from nodeward.facts.errors import ParseError
+from nodeward.lazy import dataclass
 from nodeward.model import Fact
 
 

@@ -17,7 +17,7 @@ A configuration is a tree: dicts whose leaves are Settings, so that every value 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any, TypeAlias
 
@@ -25,6 +25,7 @@ from nodeward.facts.kubelet_defaults import DEFAULTS
 from nodeward.facts.kubelet_fields import FIELDS as FIELD_PATHS
 from nodeward.facts.kubelet_flags import FIELDS
 from nodeward.facts.pflags import Arguments, Kind, parse_bool, parse_int, parse_pairs
+from nodeward.lazy import dataclass
 
 
 class Layer(StrEnum):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from nodeward.lazy import dataclass
 
 END_OF_LIFE: Mapping[int, str] = {
     25: "2023-10-28",

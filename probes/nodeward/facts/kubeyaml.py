@@ -9,9 +9,8 @@ neither brackets nor aliases can cost more than the file's size allows.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TypeAlias
 
 import yaml
@@ -27,6 +26,7 @@ from yaml.events import (
 )
 
 from nodeward.facts.errors import ParseError
+from nodeward.lazy import dataclass, pattern
 
 try:
     from yaml import CSafeLoader as _Loader
@@ -257,8 +257,8 @@ _WORDS: dict[str, Any] = {
     **dict.fromkeys([".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"], float("inf")),
     **dict.fromkeys(["-.inf", "-.Inf", "-.INF"], float("-inf")),
 }
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-_INT = re.compile(r"([-+]?)(?:0[xX]([0-9a-fA-F]+)|0[oO]?([0-7]+)|0[bB]([01]+)|([0-9]+))")
+_FLOAT = pattern(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_INT = pattern(r"([-+]?)(?:0[xX]([0-9a-fA-F]+)|0[oO]?([0-7]+)|0[bB]([01]+)|([0-9]+))")
 _RESOLVED_TAGS = frozenset(f"tag:yaml.org,2002:{t}" for t in ("bool", "int", "float", "null"))
 
 

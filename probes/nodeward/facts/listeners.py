@@ -5,10 +5,10 @@ from __future__ import annotations
 import ipaddress
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import ClassVar
 
 from nodeward.facts.errors import ParseError
+from nodeward.lazy import dataclass
 from nodeward.model import Evidence, Fact, Row, Table
 
 LISTEN = 0x0A  # TCP_LISTEN of include/net/tcp_states.h, as /proc/net/tcp prints it

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import ClassVar
 
 from nodeward.facts.errors import ParseError
+from nodeward.lazy import dataclass, pattern
 from nodeward.model import Fact
 
 
@@ -33,7 +32,7 @@ def is_public(address: str) -> bool:
         return False
 
 
-_LEAF = re.compile(rb"\|-- (\d+\.\d+\.\d+\.\d+)\n\s+/32 host LOCAL")
+_LEAF = pattern(rb"\|-- (\d+\.\d+\.\d+\.\d+)\n\s+/32 host LOCAL")
 
 
 def parse_fib_trie(raw: bytes) -> tuple[str, ...]:

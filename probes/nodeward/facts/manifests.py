@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, ClassVar
 
 from nodeward.facts.errors import ParseError
+from nodeward.lazy import dataclass
 from nodeward.model import Fact
 
 

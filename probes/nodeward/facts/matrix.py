@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
 
 from nodeward.facts.cloud import Cloud
 from nodeward.facts.endpoints import BY_NAME, Kind
@@ -22,6 +21,7 @@ from nodeward.facts.metadata import (
     why_not,
 )
 from nodeward.facts.podnet import PodNetworks
+from nodeward.lazy import dataclass
 from nodeward.model import (
     Absent,
     Evidence,

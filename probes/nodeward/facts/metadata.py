@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from typing import ClassVar, Literal
 
 from nodeward.facts.cloud import Cloud
 from nodeward.facts.endpoints import BY_NAME, CLOUDS, Ask, Endpoint, Kind, of_cloud
+from nodeward.lazy import dataclass, pattern
 from nodeward.model import Absent, Fact, Params, Unreadable, Verdict
 
 LONGEST_S = 2.0
-_ADDRESS = re.compile(
+_ADDRESS = pattern(
     r"^(?:\[(?P<six>[0-9a-fA-F:.]+(?:%[\w*.-]+)?)\]|(?P<four>[0-9.]+)):(?P<port>\d+)$"
 )
 

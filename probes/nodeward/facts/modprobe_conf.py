@@ -7,7 +7,7 @@ Text is latin-1, one character a byte, because kmod compares bytes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 from functools import lru_cache
 from heapq import merge
@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from nodeward.facts.globs import WILD, matches
 from nodeward.facts.module_index import normal
+from nodeward.lazy import dataclass
 
 # kmod's default_config_paths by version, highest first. A build may name others.
 DIRS_28 = ("/etc/modprobe.d", "/run/modprobe.d", "/lib/modprobe.d")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from nodeward.facts.kernel_modules import Loaded
+from nodeward.lazy import dataclass
 
 HEADERS = (b"add@/module/", b"remove@/module/")
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from functools import cached_property
 from typing import Protocol
 
 from nodeward.facts.errors import ParseError
 from nodeward.facts.globs import WILD, matches
+from nodeward.lazy import dataclass
 
 MAGIC = 0xB007F457
 MAJOR = 2

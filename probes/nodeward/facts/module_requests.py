@@ -6,7 +6,7 @@ net/ipv6/af_inet6.c, net/core/sock.c, crypto/af_alg.c, fs/filesystems.c, net/cor
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from nodeward.lazy import dataclass
 
 KINDS = {1: "SOCK_STREAM", 2: "SOCK_DGRAM", 3: "SOCK_RAW", 4: "SOCK_RDM", 5: "SOCK_SEQPACKET",
          6: "SOCK_DCCP", 10: "SOCK_PACKET"}  # fmt: skip

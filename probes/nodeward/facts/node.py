@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
 from nodeward.facts.processes import Process
+from nodeward.lazy import dataclass
 from nodeward.model import Fact
 
 

@@ -6,12 +6,13 @@ import base64
 import binascii
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from nodeward.lazy import dataclass, pattern
 
 CERTIFICATES = ("CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE")
 PUBLIC_KEYS = ("PUBLIC KEY", "RSA PUBLIC KEY")
 
-_BLOCK = re.compile(
+_BLOCK = pattern(
     rb"-----BEGIN (?P<label>[A-Z0-9 ]+)-----(?P<body>.*?)"
     rb"(?:-----END (?P=label)-----|(?=-----BEGIN )|\Z)",
     re.DOTALL,

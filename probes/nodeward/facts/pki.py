@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from nodeward.facts import der, pem
 from nodeward.facts.der import DerError
 from nodeward.facts.node import Distribution
 from nodeward.facts.x509 import Certificate, PublicKey, parse_certificate, parse_public_key
+from nodeward.lazy import dataclass
 from nodeward.model import Fact
 
 

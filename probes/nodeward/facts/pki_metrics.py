@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-
 from nodeward.facts.pki import Kind, Pki
+from nodeward.lazy import dataclass, pattern
 
-_IN_CONTAINER = re.compile(r"^/proc/\d+/root(?=/)")  # a new number with every start
+_IN_CONTAINER = pattern(r"^/proc/\d+/root(?=/)")  # a new number with every start
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ argument names, and for hosts whose daemons do not run.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from nodeward.facts.daemons import APISERVER, ETCD, KUBELET, MANAGER, PROXY, SCHEDULER, Daemon
 from nodeward.facts.pki import Kind, Use
+from nodeward.lazy import dataclass
 
 CERTIFICATE, TRUST, KEY, PUBLIC_KEY = Kind.CERTIFICATE, Kind.TRUST, Kind.KEY, Kind.PUBLIC_KEY
 

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import ClassVar
 
 from nodeward.facts.errors import ParseError
+from nodeward.lazy import dataclass, pattern
 from nodeward.model import Fact
 
 # cgroupfs: /kubepods/burstable/pod<uid>/<container>; systemd: kubepods-burstable-pod<uid with _>
 # .slice/cri-containerd-<container>.scope, both also below other groups (kind, nested runtimes).
 # From inside another pod the way there starts with "/..", and kubepods may be left out.
 # A static pod's uid is the hash of its manifest: 32 hexadecimal digits.
-_POD = re.compile(
+_POD = pattern(
     rb"(?:kubepods[^\n]*?[/-]|:/(?:\.\./)+(?:(?:burstable|besteffort)/)?)pod"
     rb"([0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}|[0-9a-f]{32})(?=[/.:\n]|\Z)"
 )
-_INODE = re.compile(r"net:\[([0-9]+)\]")
+_INODE = pattern(r"net:\[([0-9]+)\]")
 MOST_PIDS = 3
 """Processes kept of one network: when the first is gone, another leads into it."""
 

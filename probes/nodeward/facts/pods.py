@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import ClassVar
 
 from nodeward.facts.podnet import Pod
+from nodeward.lazy import dataclass
 from nodeward.model import Fact
 
 # linux/capability.h: with either, in a user namespace, the kernel's network and mounts are open.

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 from nodeward.facts.firewall import BLOCKS, DEEPEST, Chain, Effect, Packet
+from nodeward.lazy import dataclass
 from nodeward.model import Fact
 
 HOOKS = ("prerouting", "input")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import ClassVar
 
+from nodeward.lazy import dataclass
 from nodeward.model import Fact
 
 

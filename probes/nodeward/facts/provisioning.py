@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from nodeward.lazy import dataclass
 from nodeward.model import Fact
 
 # What gives a credential away, by its shape. A value that is a variable is none.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import ClassVar
 
+from nodeward.lazy import dataclass, pattern
 from nodeward.model import Fact
 
 # Program, the name people know it by, the Debian packages that bring it, where they put it.
@@ -24,7 +24,7 @@ RUNTIMES: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
         ("/usr/bin/dockerd", "/usr/local/bin/dockerd"),
     ),
 )
-_RELEASE = re.compile(r"^(?:\d+:)?(\d+(?:\.\d+){1,2})")
+_RELEASE = pattern(r"^(?:\d+:)?(\d+(?:\.\d+){1,2})")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,8 @@ only where it asks for RuntimeDefault or the kubelet sets it; a filter of its ow
 
 from __future__ import annotations
 
-import re
-
 from nodeward.facts.runtime import Runtime
+from nodeward.lazy import pattern
 
 Release = tuple[int, int, int]
 # By component: from which release on, in each of the series that had it added.
@@ -26,8 +25,8 @@ COPY_FAIL_FIXED: tuple[Release, ...] = (
     (5, 10, 254), (5, 15, 204), (6, 1, 170), (6, 6, 137), (6, 12, 85), (6, 18, 22), (6, 19, 12),
     (7, 0, 0),
 )  # fmt: skip
-_DEBIAN = re.compile(r"\bDebian (\d+)\.(\d+)\.(\d+)-\d")
-_PLAIN = re.compile(r"(\d+)\.(\d+)\.(\d+)(?=[-+._]|$)")
+_DEBIAN = pattern(r"\bDebian (\d+)\.(\d+)\.(\d+)-\d")
+_PLAIN = pattern(r"(\d+)\.(\d+)\.(\d+)(?=[-+._]|$)")
 
 
 def since(release: Release, first: tuple[Release, ...]) -> bool:

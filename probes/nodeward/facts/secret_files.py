@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from nodeward.facts.pki import Guard
+from nodeward.lazy import dataclass
 from nodeward.model import Fact
 
 FILES: tuple[tuple[str, str], ...] = (

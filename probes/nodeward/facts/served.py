@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import ClassVar
 
 from nodeward.facts.daemons import APISERVER, ETCD, KUBELET, MANAGER, SCHEDULER, Daemons
@@ -11,6 +10,7 @@ from nodeward.facts.listeners import Listener
 from nodeward.facts.urls import split_url
 from nodeward.facts.webhooks import COMPONENT, Webhooks
 from nodeward.facts.x509 import Certificate
+from nodeward.lazy import dataclass
 from nodeward.model import Fact
 
 MOST_WEBHOOKS = 4

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 from nodeward.facts.x509 import Certificate
+from nodeward.lazy import dataclass
 
 MOST_STEPS = 8  # certificates between a leaf and its anchor
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from nodeward.lazy import dataclass
 from nodeward.model import Fact
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from nodeward.lazy import dataclass
 from nodeward.model import Fact
 
 DAY = 86400

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from nodeward.facts.errors import ParseError
+from nodeward.lazy import dataclass, pattern
 
 UNIT_DIRECTORIES = (
     "/etc/systemd/system",
@@ -128,8 +128,8 @@ def split_words(text: str, what: str) -> list[str]:
     return words if word is None else [*words, word]
 
 
-_WHOLE = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)")
-_INSIDE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_WHOLE = pattern(r"\$([A-Za-z_][A-Za-z0-9_]*)")
+_INSIDE = pattern(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 def command(entry: Entry, environment: Mapping[str, Word]) -> tuple[Word, ...]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-_URL = re.compile(
+from nodeward.lazy import pattern
+
+_URL = pattern(
     r"(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://)?(?:[^@/]*@)?"
     r"(?P<host>\[[^\]/]*\]|[^:/?#]*)(?::(?P<port>\d{1,5}))?(?:[/?#].*)?",
     re.DOTALL,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import ClassVar
 
 from nodeward.facts.daemons import PROGRAMS, SUPERVISORS, Daemon
@@ -20,15 +19,16 @@ from nodeward.facts.manifests import Container, Manifests
 from nodeward.facts.pflags import parse_arguments
 from nodeward.facts.processes import Process
 from nodeward.facts.urls import split_url
+from nodeward.lazy import dataclass, pattern
 from nodeward.model import Fact
 
 COMPONENT = "webhook-server"
-_SERVES = re.compile(
+_SERVES = pattern(
     r"webhook-(?:.*-)?(?:port|cert|certificate|tls|addr|bind|listen|key)(?:-|$)"
     r"|(?:validating|mutating|admission|conversion)-webhook$|enable-webhooks?$"
 )
-_CERTIFICATE = re.compile(r"(?:^|-)cert(?:ificate)?(?:-file|-path|-dir)?$")
-_NOT_ITS_OWN = re.compile(r"(?:^|-)(?:client|ca|etcd|kubelet|proxy|peer)-")
+_CERTIFICATE = pattern(r"(?:^|-)cert(?:ificate)?(?:-file|-path|-dir)?$")
+_NOT_ITS_OWN = pattern(r"(?:^|-)(?:client|ca|etcd|kubelet|proxy|peer)-")
 
 
 @dataclass(frozen=True, slots=True)

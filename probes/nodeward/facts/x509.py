@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 
 from nodeward.facts import der
 from nodeward.facts.der import DerError, Value
+from nodeward.lazy import dataclass
 
 COMMON_NAME, ORGANIZATION = "2.5.4.3", "2.5.4.10"
 ATTRIBUTES = {

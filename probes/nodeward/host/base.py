@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from nodeward.lazy import dataclass
 
 if TYPE_CHECKING:
     from nodeward.host.query import Query

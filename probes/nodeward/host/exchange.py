@@ -13,15 +13,17 @@ import selectors
 import socket
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from nodeward.lazy import dataclass, pattern
 
 MOST_BODY = 256
 MOST_HEAD = 8192
 _VALUE_SHOWN = 64
-_HTML = re.compile(rb"<html|<!doctype html", re.IGNORECASE)
-_STATUS = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: [^\r\n]*)?\r?\n")
-_CHUNK = re.compile(rb"(?:\r?\n)?([0-9a-fA-F]{1,8})[^\r\n]*\r?\n")
-_HEAD_END = re.compile(rb"\r?\n\r?\n")
+_HTML = pattern(rb"<html|<!doctype html", re.IGNORECASE)
+_STATUS = pattern(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: [^\r\n]*)?\r?\n")
+_CHUNK = pattern(rb"(?:\r?\n)?([0-9a-fA-F]{1,8})[^\r\n]*\r?\n")
+_HEAD_END = pattern(rb"\r?\n\r?\n")
 
 UNREACHABLE = (
     errno.EHOSTUNREACH,

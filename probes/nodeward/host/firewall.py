@@ -9,13 +9,13 @@ import errno
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from nodeward.host import rights
 from nodeward.host.base import DeniedError, HostError, MissingError, OfflineError
 from nodeward.host.live import LiveHost
 from nodeward.host.query import Query
+from nodeward.lazy import dataclass
 
 if TYPE_CHECKING:
     from nodeward.host.tree import TreeHost

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import mmap
 import os
-import re
 import stat
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from nodeward.host.query import Query
+from nodeward.lazy import dataclass, pattern
 
 if TYPE_CHECKING:
     from nodeward.host.tree import TreeHost
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 MOST_SECTIONS = 200
 MOST_BYTES = 256 << 20
 
-_LINKED = re.compile(rb"\0(v1\.\d{2}\.\d{1,3}(?:[-+][0-9A-Za-z.+-]{1,60})?)\0")
+_LINKED = pattern(rb"\0(v1\.\d{2}\.\d{1,3}(?:[-+][0-9A-Za-z.+-]{1,60})?)\0")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from nodeward.host.query import Query
 from nodeward.host.tls import unverified
 from nodeward.host.wire import Budget, Outcome, connect, must_be_local, outcome_of, receive
+from nodeward.lazy import dataclass
 
 if TYPE_CHECKING:
     import socket

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from nodeward.host.http import HttpAnswer, get, get_body
 from nodeward.host.query import Query
 from nodeward.host.tls import TLS10, TLS11, TLS12, TLS13, TlsAnswer, handshake, offer, unverified
 from nodeward.host.wire import Budget, Outcome, connect, must_be_local
+from nodeward.lazy import dataclass
 
 if TYPE_CHECKING:
     from nodeward.host.tree import TreeHost

@@ -10,7 +10,6 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from nodeward.host import rights
@@ -18,6 +17,7 @@ from nodeward.host.base import DeniedError, HostError, MissingError, OfflineErro
 from nodeward.host.firewall import CAP_NET_ADMIN, HOOKS, WANTED_HOOKS, ChainRow, RuleRow, Ruleset
 from nodeward.host.live import LiveHost
 from nodeward.host.query import Query
+from nodeward.lazy import dataclass
 
 if TYPE_CHECKING:
     from nodeward.host.tree import TreeHost

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from nodeward.host.go_version import read_only_data
 from nodeward.host.query import Query
+from nodeward.lazy import dataclass, pattern
 
 if TYPE_CHECKING:
     import mmap
 
     from nodeward.host.tree import TreeHost
 
-_RELEASE = re.compile(rb"\0v?(\d{1,2}\.\d{1,2}\.\d{1,3})(?:[-+~][0-9A-Za-z.+~-]{1,60})?\0")
+_RELEASE = pattern(rb"\0v?(\d{1,2}\.\d{1,2}\.\d{1,3})(?:[-+~][0-9A-Za-z.+~-]{1,60})?\0")
 _STARTS = tuple(b"\0" + v + n + b"." for v in (b"v", b"") for n in (b"1", b"2"))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Callable
 from functools import cached_property
@@ -12,12 +11,13 @@ from typing import TypeVar
 from nodeward.host.base import DeniedError, translate
 from nodeward.host.masks import masked
 from nodeward.host.tree import STEP, TreeHost, Walk
+from nodeward.lazy import pattern
 
 T = TypeVar("T")
 
 HOST_ROOT = "/"
 PROC_ROOT_INO = 1  # linux/proc_ns.h: by this the kernel's own /proc is known
-_OF_PROCESS = re.compile(r"/proc/[1-9][0-9]*/(?:fd/[0-9]+|(?!root\Z|cwd\Z)[a-z_]+)")
+_OF_PROCESS = pattern(r"/proc/[1-9][0-9]*/(?:fd/[0-9]+|(?!root\Z|cwd\Z)[a-z_]+)")
 """What the kernel itself keeps of a process. root and cwd lead elsewhere."""
 
 

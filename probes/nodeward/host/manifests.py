@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from nodeward.host.kubeconfig import load
 from nodeward.host.query import Query
+from nodeward.lazy import dataclass
 
 if TYPE_CHECKING:
     from nodeward.host.tree import TreeHost

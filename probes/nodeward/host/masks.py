@@ -7,11 +7,12 @@ empty folder there, which must not be taken for the host's own.
 
 from __future__ import annotations
 
-import re
 from functools import cache
 
+from nodeward.lazy import pattern
+
 _MARK = "/systemd/inaccessible/"
-_OCTAL = re.compile(r"\\([0-7]{3})")
+_OCTAL = pattern(r"\\([0-7]{3})")
 
 
 @cache

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import stat as statmod
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from nodeward.host.base import MissingError
 from nodeward.host.query import Query
+from nodeward.lazy import dataclass
 
 if TYPE_CHECKING:
     from nodeward.host.tree import TreeHost

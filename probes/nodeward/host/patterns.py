@@ -6,17 +6,17 @@ import base64
 import binascii
 import re
 import zlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from nodeward.host.query import Query
+from nodeward.lazy import dataclass, pattern
 
 if TYPE_CHECKING:
     from nodeward.host.tree import TreeHost
 
 MOST_UNPACKED = 4 << 20
 _GZIP = b"\x1f\x8b"
-_BASE64 = re.compile(rb"[A-Za-z0-9+/=\s]{64,}\Z")
+_BASE64 = pattern(rb"[A-Za-z0-9+/=\s]{64,}\Z")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,17 +5,17 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from nodeward.host.query import Query
+from nodeward.lazy import dataclass, pattern
 
 if TYPE_CHECKING:
     from nodeward.host.tree import TreeHost
 
 PEM_LIMIT = 2 << 20  # the largest bundle of a distribution has a tenth of it
 
-_BLOCK = re.compile(
+_BLOCK = pattern(
     rb"-----BEGIN (?P<label>[A-Z0-9 ]+)-----(?P<body>.*?)"
     rb"(?P<end>-----END (?P=label)-----|(?=-----BEGIN )|\Z)",
     re.DOTALL,

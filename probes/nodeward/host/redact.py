@@ -11,31 +11,33 @@ from __future__ import annotations
 import hashlib
 import re
 
+from nodeward.lazy import pattern
+
 REDACTED = "REDACTED"
 LONGEST_PATH = 256
 """How far back of a name the path is sought that would make it a file's name."""
 
-_PEM_KEY = re.compile(
+_PEM_KEY = pattern(
     r"-----BEGIN (?P<kind>[A-Z0-9 ]*PRIVATE KEY)-----.*?(?:-----END (?P=kind)-----|\Z)", re.DOTALL
 )
 # "-----BEGIN" in base64, at each of the three places it can start; all but certificates go.
-_ENCODED_PEM = re.compile(r"\b(?:LS0tLS1CRUdJTi|0tLS0tQkVHSU4g|tLS0tLUJFR0lOI)[A-Za-z0-9+/=]+")
-_ENCODED_CERTIFICATE = re.compile(r"^LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0t")
+_ENCODED_PEM = pattern(r"\b(?:LS0tLS1CRUdJTi|0tLS0tQkVHSU4g|tLS0tLUJFR0lOI)[A-Za-z0-9+/=]+")
+_ENCODED_CERTIFICATE = pattern(r"^LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0t")
 _SHAPES = (
-    re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"),  # JSON web token
-    re.compile(r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b"),  # bootstrap token
-    re.compile(r"\bK10[0-9a-f]{64}::\S+"),  # k3s and RKE2 join token
-    re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),  # AWS access key id
-    re.compile(r"\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_\w{20,}|\bglpat-[\w-]{16,}"),
-    re.compile(r"\bxox[abprs]-[\w-]{10,}"),  # Slack
-    re.compile(r"\bAIza[\w-]{35}"),  # Google API key
-    re.compile(r"(?<=\$)(?:y|gy|7|6|5|1|2[abxy])\$[./A-Za-z0-9$=,]{8,}"),  # crypt(5)
-    re.compile(r"(?i)(?<=\bbasic )[A-Za-z0-9+/=]{8,}"),  # Authorization
-    re.compile(r"(?i)(?<=\bbearer )[^\s\"',]{3,}"),
+    pattern(r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"),  # JSON web token
+    pattern(r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b"),  # bootstrap token
+    pattern(r"\bK10[0-9a-f]{64}::\S+"),  # k3s and RKE2 join token
+    pattern(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),  # AWS access key id
+    pattern(r"\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_\w{20,}|\bglpat-[\w-]{16,}"),
+    pattern(r"\bxox[abprs]-[\w-]{10,}"),  # Slack
+    pattern(r"\bAIza[\w-]{35}"),  # Google API key
+    pattern(r"(?<=\$)(?:y|gy|7|6|5|1|2[abxy])\$[./A-Za-z0-9$=,]{8,}"),  # crypt(5)
+    pattern(r"(?i)(?<=\bbasic )[A-Za-z0-9+/=]{8,}"),  # Authorization
+    pattern(r"(?i)(?<=\bbearer )[^\s\"',]{3,}"),
     # user:password@ in a URL; where the rest is missing, what is no port number
-    re.compile(r"(?<=://)[^/\s:@\"'\[\]\0]*:[^/\s@\"'\0]+(?=@)"),
-    re.compile(r"(?<=://)[^/\s:@\"'\[\]\0]*:(?!\d{1,5}(?![^\s/?#,;)\]}\"'\\\0]))[^/\s@\"'\0]+"),
-    re.compile(r"(?<=-u )[^\s:\"']+:[^\s\"']+"),  # curl
+    pattern(r"(?<=://)[^/\s:@\"'\[\]\0]*:[^/\s@\"'\0]+(?=@)"),
+    pattern(r"(?<=://)[^/\s:@\"'\[\]\0]*:(?!\d{1,5}(?![^\s/?#,;)\]}\"'\\\0]))[^/\s@\"'\0]+"),
+    pattern(r"(?<=-u )[^\s:\"']+:[^\s\"']+"),  # curl
 )
 _WORDS = (  # bounded, or a long word would be tried from each of its letters
     r"[\w.-]{0,60}(?:pass(?:word|wd|phrase)|secret|token|credential|key-data"
@@ -48,47 +50,47 @@ _QUOTED = (
     r"|\\\"(?P<escaped>.*?)\\\""  # JSON inside JSON
 )
 # "DB_PASSWORD=two words" as one word of a shell or of a unit.
-_PAIR = re.compile(rf"(?P<name>(?P<open>[\"']){_NAME}=)(?P<bare>(?:(?!(?P=open))[^\n])+)")
+_PAIR = pattern(rf"(?P<name>(?P<open>[\"']){_NAME}=)(?P<bare>(?:(?!(?P=open))[^\n])+)")
 # A YAML line is the secret's to its end, commas and blanks included.
-_LINE = re.compile(
+_LINE = pattern(
     rf"(?m)^(?P<name>[ \t]*(?:- )?{_NAME}[ \t]*:[ \t]+)(?P<bare>[^\s\"'{{\[|>&*][^\n\0]*)"
 )
 # Elsewhere (TOML, JSON, INI, shell, YAML in braces): to the next blank; comma or brace after ":".
-_NAMED = re.compile(
+_NAMED = pattern(
     rf"(?P<name>{_NAME}[ \t]*(?:=|(?P<colon>:))[ \t]*)(?:{_QUOTED}"
     r"|(?P<bare>(?(colon)[^\s\"',{}\[\]\0|>&*][^\s,}\]\0]*|(?!\")(?:(?![\"'][,\]}])[^\s\0])+)))"
 )
 # A flag and its value as two arguments: NUL in a command line, a blank in a unit.
-_FLAG = re.compile(rf"(?P<name>(?<![\w-])--?(?i:{_WORDS})(?:\0|[ \t]+))(?P<bare>[^\s\0(-][^\s\0]*)")
+_FLAG = pattern(rf"(?P<name>(?<![\w-])--?(?i:{_WORDS})(?:\0|[ \t]+))(?P<bare>[^\s\0(-][^\s\0]*)")
 # The same in a pod's list: a comma or a line between them.
-_LISTED_FLAG = re.compile(
+_LISTED_FLAG = pattern(
     rf"(?P<name>(?<![\w-])--?(?i:{_WORDS})"
     r"(?:\\?[\"']?,\s*\\?[\"']?|[\"']?[ \t]*\n[ \t]*- [\"']?))"
     r"(?P<bare>[^\s\0\"',\[\]{}\\-][^\s\0\"',\]}\\]*)"
 )
 # An environment variable of a container: its value stands under its name.
-_VALUE = re.compile(
+_VALUE = pattern(
     rf"(?m)(?P<name>(?:^|[\s{{,])\\?[\"']?value\\?[\"']?[ \t]*:[ \t]*)"
     rf"(?:{_QUOTED}|(?P<bare>[^\s\"'{{}}\[\],|>&*][^\n,}}]*))"
 )
-_BLOCK = re.compile(  # name: | and the deeper lines that follow
+_BLOCK = pattern(  # name: | and the deeper lines that follow
     rf"(?im)^(?P<head>(?P<indent>[ \t]*)(?:- )?[\"']?(?:{_WORDS}|value)[\"']?:"
     r"[ \t]*[|>][+-]?\d?[ \t]*\n)"
     r"(?P<body>(?:(?P=indent)[ \t]+.*(?:\n|\Z)|[ \t]*\n)+)"
 )
-_PLAIN_NAME = re.compile(  # names that only speak of secrets
+_PLAIN_NAME = pattern(  # names that only speak of secrets
     r"(?i)(?:name|names|ref|file|files|path|dir|ttl|mode|type|provider|providers|namespace|seconds"
     r"|audience|audiences|url|uri|endpoint|webhook|issuer|config|kind|version|policy|strategy"
     r"|period|enabled|size|count|key-id|(?<=-)auth)[\"'\\]*[ \t]*[:=\0 \t,]+[\"'\\]*$"
 )
 # "/root/.aws/credentials: EACCES" speaks of a file; "example.com/token: x" is a setting.
-_PATH_BEFORE = re.compile(r"(?:^|[\s(\[\"'=,])/(?:[\w.@+-]+/)*$")
-_PLAIN_VALUE = re.compile(
+_PATH_BEFORE = pattern(r"(?:^|[\s(\[\"'=,])/(?:[\w.@+-]+/)*$")
+_PLAIN_VALUE = pattern(
     r"(?i)^(?:\W+|true|false|yes|no|on|off|null|none|~|-?\d{1,6}"
     r"|(?:\d+(?:\.\d+)?(?:ns|us|µs|ms|s|m|h|d))+"
     r"|/(?:etc|var|run|usr|opt|srv|home|root|proc|sys|dev|tmp|mnt|snap|system|lib|boot)(?:/\S*)?)$"
 )
-_ENVIRON_KEPT = re.compile(r"^KUBELET_CONFIG_DROPIN_DIR_ALPHA=")
+_ENVIRON_KEPT = pattern(r"^KUBELET_CONFIG_DROPIN_DIR_ALPHA=")
 
 
 def redact(text: str) -> str:

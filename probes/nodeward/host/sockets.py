@@ -10,12 +10,12 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from nodeward.host.base import HostError, OfflineError
 from nodeward.host.live import LiveHost
 from nodeward.host.query import Query
+from nodeward.lazy import dataclass
 
 if TYPE_CHECKING:
     from nodeward.host.tree import TreeHost

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from nodeward.host import tls13
@@ -35,6 +34,7 @@ from nodeward.host.tls_wire import (
     sized,
 )
 from nodeward.host.wire import Budget, Outcome, connect, must_be_local, outcome_of
+from nodeward.lazy import dataclass
 
 if TYPE_CHECKING:
     import socket

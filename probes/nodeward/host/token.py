@@ -6,17 +6,16 @@ import base64
 import binascii
 import hashlib
 import json
-import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from nodeward.host.query import Query
+from nodeward.lazy import dataclass, pattern
 
 if TYPE_CHECKING:
     from nodeward.host.tree import TreeHost
 
 TOKEN_LIMIT = 64 << 10
-_BOOTSTRAP = re.compile(r"([a-z0-9]{6})\.[a-z0-9]{16}")
+_BOOTSTRAP = pattern(r"([a-z0-9]{6})\.[a-z0-9]{16}")
 _LEGACY = "kubernetes.io/serviceaccount/"
 
 

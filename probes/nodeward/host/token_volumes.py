@@ -6,12 +6,13 @@ is watched. Only files that are named after a token are opened: a Secret holds o
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, ClassVar
 
 from nodeward.host.base import HostError, MissingError
 from nodeward.host.query import Query
 from nodeward.host.token import TOKEN_LIMIT, TokenRow, describe
+from nodeward.lazy import dataclass
 
 if TYPE_CHECKING:
     from nodeward.host.tree import TreeHost

@@ -14,7 +14,7 @@ import selectors
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, ClassVar
 
 from nodeward.host import rights
@@ -22,6 +22,7 @@ from nodeward.host.base import DeniedError, HostError, OfflineError
 from nodeward.host.exchange import Reply, Request, exchange
 from nodeward.host.live import LiveHost
 from nodeward.host.query import Query, from_plain, to_plain
+from nodeward.lazy import dataclass
 
 if TYPE_CHECKING:
     from nodeward.host.tree import TreeHost

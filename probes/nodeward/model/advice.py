@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 
+from nodeward.lazy import pattern
 from nodeward.model.verdict import Remedy
 
 # The obstacle as the host layer words it, and what removes it. The first that fits counts.
 _HELP: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern), text)
-    for pattern, text in (
+    (pattern(words), text)
+    for words, text in (
         (r"\bEACCES\b|\bEPERM\b",
          "Run nodeward as root, or give it CAP_DAC_READ_SEARCH and CAP_SYS_PTRACE: this may only"
          " be read with more rights."),
@@ -40,4 +41,4 @@ _HELP: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 
 def help_for(because: str) -> Remedy | None:
     """What would help, from the words of an `unknown` verdict; None where we know nothing."""
-    return next((Remedy(text) for pattern, text in _HELP if pattern.search(because)), None)
+    return next((Remedy(text) for obstacle, text in _HELP if obstacle.search(because)), None)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeAlias, TypeVar
+
+from nodeward.lazy import dataclass
 
 
 class Fact:

@@ -8,9 +8,10 @@ import traceback
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from functools import cache
 from typing import Generic, ParamSpec, TypeAlias
 
+from nodeward.lazy import dataclass
 from nodeward.model.advice import help_for
 from nodeward.model.reading import Absent, Broken, Fact, Params, Readings, Seen, Unreadable
 from nodeward.model.verdict import (
@@ -78,11 +79,16 @@ class Check(Generic[P]):
     severity: Severity
     remedy: Remedy
     sources: tuple[Source, ...]
-    examples: tuple[Example, ...]
+    table: Callable[[], tuple[Example, ...]]
     mappings: Mapping[str, tuple[str, ...]]
     needs: tuple[Need, ...]
     judge: Callable[P, Verdict]
     how: str = ""  # what decides, in words, where the examples alone do not tell
+
+    @property
+    def examples(self) -> tuple[Example, ...]:
+        """The truth table. Made when it is asked for: a judge does without."""
+        return self.table()
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Verdict:
         return self.judge(*args, **kwargs)
@@ -117,11 +123,12 @@ def check(
     severity: Severity,
     remedy: Remedy,
     sources: Sequence[Source],
-    examples: Sequence[Example],
+    examples: Callable[[], Sequence[Example]],
     mappings: Mapping[str, Sequence[str]] | None = None,
     how: str = "",
 ) -> Callable[[Callable[P, Verdict]], Check[P]]:
-    """Turn a judging function into a Check. The title says the good state."""
+    """Turn a judging function into a Check. The title says the good state; `examples` are made
+    by a function, because making all of them takes longer than a whole look."""
 
     def wrap(judge: Callable[P, Verdict]) -> Check[P]:
         return Check(
@@ -131,7 +138,7 @@ def check(
             severity,
             remedy,
             tuple(sources),
-            tuple(examples),
+            cache(lambda: tuple(examples())),
             {name: tuple(ids) for name, ids in (mappings or {}).items()},
             needs_of(judge),
             judge,

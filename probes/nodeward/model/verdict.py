@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import NewType
 
+from nodeward.lazy import dataclass, pattern
+
 CheckId = NewType("CheckId", str)
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
+_SURROGATE = pattern("[\ud800-\udfff]")
 
 MOST_EVIDENCE = 50
 """A check about many things names at most this many, worst first, and the count of all."""

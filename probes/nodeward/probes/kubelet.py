@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posixpath
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -19,6 +18,7 @@ from nodeward.facts.listeners import Listeners
 from nodeward.facts.pflags import parse_arguments
 from nodeward.facts.processes import Process, Processes
 from nodeward.host import Host, HostError, MissingError, OfflineError
+from nodeward.lazy import pattern
 from nodeward.model import Absent, Unreadable
 from nodeward.probes.kubelet_embedded import EMBEDDED, EMBEDDED_UNITS, there
 from nodeward.probes.kubelet_process import find, link
@@ -90,7 +90,7 @@ def of_process(host: Host, process: Process) -> Launch:
     return _with_sources(host, launch)
 
 
-_UNIT = re.compile(rb"/([^/\n]+\.service)(?:/|\n|\Z)")
+_UNIT = pattern(rb"/([^/\n]+\.service)(?:/|\n|\Z)")
 
 
 def _unit_of(host: Host, pid: int) -> str | None:

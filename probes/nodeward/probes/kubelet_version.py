@@ -7,8 +7,9 @@ import re
 from nodeward.facts.kubelet import changed_after
 from nodeward.host import Host, HostError
 from nodeward.host.go_version import GoVersion
+from nodeward.lazy import pattern
 
-_VERSION = re.compile(r"(?<![\d.])v?(1\.\d{1,3}\.\d{1,3})(?![\d.])")
+_VERSION = pattern(r"(?<![\d.])v?(1\.\d{1,3}\.\d{1,3})(?![\d.])")
 
 
 def version_of(host: Host, exe: str | None, root: str, started_at: float | None) -> str | None:

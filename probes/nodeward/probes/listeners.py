@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -10,11 +9,12 @@ from nodeward.facts.listeners import Listener, Listeners, parse_proc_net_tcp
 from nodeward.facts.processes import Process, Processes
 from nodeward.host import Host, HostError, MissingError, OfflineError
 from nodeward.host.sockets import ListeningSockets
+from nodeward.lazy import pattern
 from nodeward.model import Absent, Unreadable
 from nodeward.probes.registry import probe
 
 TABLE_LIMIT = 32 << 20  # 200,000 sockets
-SOCKET = re.compile(r"socket:\[([0-9]{1,20})\]")
+SOCKET = pattern(r"socket:\[([0-9]{1,20})\]")
 
 
 @probe

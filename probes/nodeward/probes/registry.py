@@ -6,12 +6,12 @@ import importlib
 import pkgutil
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 
 from nodeward.facts.errors import ParseError
 from nodeward.host import Host, HostError, MissingError
+from nodeward.lazy import dataclass
 from nodeward.model import Absent, Broken, Fact, Need, Reading, Seen, Unreadable, place
 from nodeward.model.rule import needs_of
 

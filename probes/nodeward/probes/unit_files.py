@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from nodeward.facts.units import (
     UNIT_DIRECTORIES,
     Entry,
@@ -15,6 +13,7 @@ from nodeward.facts.units import (
     service_entries,
 )
 from nodeward.host import Host, HostError, MissingError, NotRegularError
+from nodeward.lazy import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -250,8 +250,8 @@ def crowd(busy: bool) -> Iterator[str]:
             _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
             sockets = listeners(500) + pairs(2250)
-        for _ in range(2000 if busy else 100):
-            pids.append(os.posix_spawn("/bin/sleep", ["sleep", "3600"], {}))
+        sleepers = range(2000 if busy else 100)
+        pids.extend(os.posix_spawn("/bin/sleep", ["sleep", "3600"], {}) for _ in sleepers)
         count = sum(name.isdigit() for name in os.listdir("/proc"))
         yield f"{count} processes, {len(sockets)} sockets"
     finally:

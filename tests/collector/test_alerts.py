@@ -94,6 +94,32 @@ def test_alertmanager_is_told_in_its_own_form(collector: Any, listener: Listener
     assert json.loads(raw)[0]["labels"]["alertname"] == "r"
 
 
+@SQLITE_ONLY
+def test_whom_apprise_reaches_is_told(collector: Any, listener: Listener) -> None:
+    """Its json:// posts to any web server, by the same way as to chat, mail and pagers."""
+    _rule(collector, listener, target="apprise", url=listener.url.replace("http:", "json:"))
+    agent = collector.agent("n1")
+    agent.full(_f("a.x", "pass"))
+    agent.delta(_f("a.x", "fail"))
+    listener.status = 500
+    collector.center._alert()
+    listener.status = 200
+    _due_now(collector)
+    collector.center._alert()
+    collector.center._alert()
+    assert len(listener.told) == 2
+    told = json.loads(listener.told[1][2])
+    assert (told["title"], told["type"]) == ("nodeward: r", "failure")
+    assert "a.x fails on east/n1" in told["message"]
+    assert "node=n1" in told["message"]
+
+
+@SQLITE_ONLY
+def test_an_apprise_url_that_no_service_has_is_refused(collector: Any, listener: Listener) -> None:
+    body = {"name": "r", "kind": "change", "target": "apprise", "url": "nonsense://x"}
+    assert collector.post("/v1/alerts", body).json()["error"]["field"] == "url"
+
+
 def test_what_could_not_be_told_is_tried_again_after_a_restart(
     start: Callable[[], Any], listener: Listener
 ) -> None:

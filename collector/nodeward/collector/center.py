@@ -22,7 +22,7 @@ from nodeward.collector.metrics import Metrics
 from nodeward.collector.problem import Problem
 from nodeward.collector.settings import Settings
 from nodeward.collector.store.access import Asker
-from nodeward.collector.store.alerts import deliver, evaluate
+from nodeward.collector.store.alerts import evaluate
 from nodeward.collector.store.ask import Db
 from nodeward.collector.store.fold import fold_some
 from nodeward.collector.store.ingest import forget_receipts
@@ -30,6 +30,7 @@ from nodeward.collector.store.keys import POLL_S, Keys
 from nodeward.collector.store.lifecycle import long_silent, retire
 from nodeward.collector.store.pulse import Pulse, flush, forget_looks
 from nodeward.collector.store.sessions import Sessions
+from nodeward.collector.store.telling import deliver
 from nodeward.collector.store.trend import note_trend
 from nodeward.collector.store.writer import Writer
 

@@ -7,17 +7,14 @@ told once however often the rule is looked at, by however many replicas, across 
 from __future__ import annotations
 
 import hashlib
-import hmac
 import json
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import partial
 from typing import Any, Final
 
-import requests
-from sqlalchemy import Connection, Engine, func, select, update
+from sqlalchemy import Connection, func, select, update
 
 from nodeward.collector.clock import rfc3339
 from nodeward.collector.db import tables as t
@@ -25,18 +22,15 @@ from nodeward.collector.db.engine import Record, insert
 from nodeward.collector.posture import CODE, unpack
 from nodeward.collector.problem import bad
 from nodeward.collector.store.names import Names
-from nodeward.collector.store.writer import Writer
+from nodeward.collector.store.telling import check_apprise
 from nodeward.model import Severity, Status
 
 KINDS: Final = ("change", "silence", "threshold", "unknown")
-TARGETS: Final = ("alertmanager", "webhook")
+TARGETS: Final = ("alertmanager", "webhook", "apprise")
 OVERLAP_MS: Final = 60_000
 """Changes of the last minute are looked at again: some commit later than their time says."""
 DAY_MS: Final = 86_400_000
-CLAIM_MS: Final = 60_000
-SLOWEST_MS: Final = 600_000
 MOST_AT_ONCE: Final = 1_000
-TIMEOUT_S: Final = (5, 15)
 
 
 @dataclass(frozen=True)
@@ -56,7 +50,9 @@ class Rule:
             raise bad("kind", f"must be one of {', '.join(KINDS)}")
         if self.target not in TARGETS:
             raise bad("target", f"must be one of {', '.join(TARGETS)}")
-        if not self.url.startswith(("https://", "http://")):
+        if self.target == "apprise":
+            check_apprise(self.url)
+        elif not self.url.startswith(("https://", "http://")):
             raise bad("url", "must be http or https")
         if self.severity not in {s.value for s in Severity}:
             raise bad("severity", "there is no such severity")
@@ -205,76 +201,3 @@ def _over(
         for cluster, many in sorted(sums.items())
         if many > rule.more_than
     ]
-
-
-# -- delivery ---------------------------------------------------------------------------------
-
-
-def deliver(engine: Engine, writer: Writer, now: Callable[[], int]) -> int:
-    """Send what is due; how much was sent. What fails is tried again, ever more slowly."""
-    o, r = t.alert_out.c, t.alert_rule.c
-    query = (
-        select(o.rule, o.key, o.body, o.tries, o.next_at, r.name, r.spec)
-        .join(t.alert_rule, r.id == o.rule)
-        .where(o.sent_at.is_(None), o.next_at <= now())
-        .order_by(o.next_at)
-        .limit(50)
-    )
-    with engine.connect() as connection:
-        due = connection.execute(query).all()
-    sent = 0
-    for row in due:
-        if not writer.act_now(partial(_claim, row=row, now=now())):
-            continue  # another replica sends it
-        good = _send(row)
-        writer.act_now(partial(_settle, row=row, good=good, now=now()))
-        sent += good
-    return sent
-
-
-def _claim(connection: Connection, row: Record, now: int) -> bool:
-    o = t.alert_out.c
-    this = update(t.alert_out).where(
-        o.rule == row.rule, o.key == row.key, o.next_at == row.next_at, o.sent_at.is_(None)
-    )
-    return bool(connection.execute(this.values(next_at=now + CLAIM_MS)).rowcount)
-
-
-def _settle(connection: Connection, row: Record, good: bool, now: int) -> None:
-    o = t.alert_out.c
-    this = update(t.alert_out).where(o.rule == row.rule, o.key == row.key)
-    if good:
-        connection.execute(this.values(sent_at=now))
-        return
-    wait = min(1_000 * 2 ** min(row.tries, 10), SLOWEST_MS)
-    connection.execute(this.values(tries=row.tries + 1, next_at=now + wait))
-
-
-def _send(row: Record) -> bool:
-    spec = json.loads(row.spec)
-    url, body = _request(row.name, spec, json.loads(row.body))
-    raw = json.dumps(body).encode()
-    signature = hmac.new(spec["secret"].encode(), raw, "sha256").hexdigest()
-    headers = {"Content-Type": "application/json", "Nodeward-Signature": f"sha256={signature}"}
-    try:
-        with requests.Session() as http:
-            http.trust_env = False
-            answer = http.post(
-                url, data=raw, headers=headers, timeout=TIMEOUT_S, allow_redirects=False
-            )
-    except requests.RequestException:
-        return False
-    return answer.ok
-
-
-def _request(name: str, spec: Mapping[str, Any], alert: Mapping[str, Any]) -> tuple[str, Any]:
-    """URL and body: Alertmanager's v2 API, or our own plain form."""
-    if spec["target"] == "webhook":
-        return spec["url"], {"schema": "nodeward.alert/v1", "rule": name, **alert}
-    labels = {"alertname": name, **alert["labels"]}
-    one = {
-        "labels": labels,
-        "annotations": {"summary": alert["summary"]},
-        "startsAt": alert["at"],
-    }
-    return spec["url"].rstrip("/") + "/api/v2/alerts", [one]

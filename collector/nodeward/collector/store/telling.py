@@ -1,0 +1,122 @@
+"""Alerts that are due, told to whom their rule names; what fails is tried again."""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final
+
+import requests
+from sqlalchemy import Connection, Engine, select, update
+
+from nodeward.collector.db import tables as t
+from nodeward.collector.db.engine import Record
+from nodeward.collector.problem import bad
+from nodeward.collector.store.writer import Writer
+
+CLAIM_MS: Final = 60_000
+SLOWEST_MS: Final = 600_000
+TIMEOUT_S: Final = (5, 15)
+
+
+def deliver(engine: Engine, writer: Writer, now: Callable[[], int]) -> int:
+    """Send what is due; how much was sent. What fails is tried again, ever more slowly."""
+    o, r = t.alert_out.c, t.alert_rule.c
+    query = (
+        select(o.rule, o.key, o.body, o.tries, o.next_at, r.name, r.spec)
+        .join(t.alert_rule, r.id == o.rule)
+        .where(o.sent_at.is_(None), o.next_at <= now())
+        .order_by(o.next_at)
+        .limit(50)
+    )
+    with engine.connect() as connection:
+        due = connection.execute(query).all()
+    sent = 0
+    for row in due:
+        if not writer.act_now(partial(_claim, row=row, now=now())):
+            continue  # another replica sends it
+        good = _send(row)
+        writer.act_now(partial(_settle, row=row, good=good, now=now()))
+        sent += good
+    return sent
+
+
+def _claim(connection: Connection, row: Record, now: int) -> bool:
+    o = t.alert_out.c
+    this = update(t.alert_out).where(
+        o.rule == row.rule, o.key == row.key, o.next_at == row.next_at, o.sent_at.is_(None)
+    )
+    return bool(connection.execute(this.values(next_at=now + CLAIM_MS)).rowcount)
+
+
+def _settle(connection: Connection, row: Record, good: bool, now: int) -> None:
+    o = t.alert_out.c
+    this = update(t.alert_out).where(o.rule == row.rule, o.key == row.key)
+    if good:
+        connection.execute(this.values(sent_at=now))
+        return
+    wait = min(1_000 * 2 ** min(row.tries, 10), SLOWEST_MS)
+    connection.execute(this.values(tries=row.tries + 1, next_at=now + wait))
+
+
+def _send(row: Record) -> bool:
+    spec, alert = json.loads(row.spec), json.loads(row.body)
+    if spec["target"] == "apprise":
+        return _by_apprise(row.name, spec["url"], alert)
+    url, body = _request(row.name, spec, alert)
+    raw = json.dumps(body).encode()
+    signature = hmac.new(spec["secret"].encode(), raw, "sha256").hexdigest()
+    headers = {"Content-Type": "application/json", "Nodeward-Signature": f"sha256={signature}"}
+    try:
+        with requests.Session() as http:
+            http.trust_env = False
+            answer = http.post(
+                url, data=raw, headers=headers, timeout=TIMEOUT_S, allow_redirects=False
+            )
+    except requests.RequestException:
+        return False
+    return answer.ok
+
+
+def _request(name: str, spec: Mapping[str, Any], alert: Mapping[str, Any]) -> tuple[str, Any]:
+    """URL and body: Alertmanager's v2 API, or our own plain form."""
+    if spec["target"] == "webhook":
+        return spec["url"], {"schema": "nodeward.alert/v1", "rule": name, **alert}
+    labels = {"alertname": name, **alert["labels"]}
+    one = {
+        "labels": labels,
+        "annotations": {"summary": alert["summary"]},
+        "startsAt": alert["at"],
+    }
+    return spec["url"].rstrip("/") + "/api/v2/alerts", [one]
+
+
+# -- chat, mail and pagers: what apprise knows ---------------------------------------------------
+
+
+def check_apprise(url: str) -> None:
+    """Raises Problem where the extra is missing or no service of it has such a URL."""
+    if not _apprise().add(url):
+        raise bad("url", "no service that apprise knows has such a URL")
+
+
+def _apprise() -> Any:  # noqa: ANN401  it ships no types
+    try:
+        import apprise
+    except ModuleNotFoundError:
+        raise bad("target", "apprise needs the extra: pip install 'nodeward[notify]'") from None
+    return apprise.Apprise()
+
+
+def _by_apprise(name: str, url: str, alert: Mapping[str, Any]) -> bool:
+    """Labels come from nodes: they are sent as plain text, never as somebody's markup."""
+    service = _apprise()
+    labels = ", ".join(f"{k}={v}" for k, v in sorted(alert["labels"].items()))
+    body = f"{alert['summary']}\n{labels}\nsince {alert['at']}"
+    title = f"nodeward: {name}"
+    kind = "failure" if alert["labels"].get("severity") in ("high", "critical") else "warning"
+    return bool(service.add(url)) and bool(
+        service.notify(body=body, title=title, notify_type=kind, body_format="text")
+    )

@@ -8,6 +8,8 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,9 +21,10 @@ from nodeward.collector.clock import now_ms, span_ms
 from nodeward.collector.db.engine import open_engine
 from nodeward.collector.db.partitions import make_days
 from nodeward.collector.metrics import Metrics
+from nodeward.collector.oidc import Provider
 from nodeward.collector.problem import Problem
-from nodeward.collector.settings import Settings
-from nodeward.collector.store.access import Asker
+from nodeward.collector.settings import FIXED, Settings
+from nodeward.collector.store.access import Asker, forget_sessions
 from nodeward.collector.store.alerts import evaluate
 from nodeward.collector.store.ask import Db
 from nodeward.collector.store.fold import fold_some
@@ -29,7 +32,7 @@ from nodeward.collector.store.ingest import forget_receipts
 from nodeward.collector.store.keys import POLL_S, Keys
 from nodeward.collector.store.lifecycle import long_silent, retire
 from nodeward.collector.store.pulse import Pulse, flush, forget_looks
-from nodeward.collector.store.sessions import Sessions
+from nodeward.collector.store.sessions import Sessions, shared_secret
 from nodeward.collector.store.telling import deliver
 from nodeward.collector.store.trend import note_trend
 from nodeward.collector.store.writer import Writer
@@ -60,8 +63,18 @@ class Center:
         self.pulse = Pulse(self.engine)
         self.sessions = Sessions(self.engine)
         self.metrics = Metrics(self)
+        self.provider = Provider(settings.oidc) if settings.oidc else None
         self._stopping = threading.Event()
         self._folding = threading.Lock()
+
+    def apply(self, new: Settings) -> list[str]:
+        """Other settings from now on; the names of those that only a restart can change."""
+        old = self.settings
+        fixed = {name: getattr(old, name) for name in FIXED}
+        self.settings = replace(new, **fixed)
+        if self.settings.oidc != old.oidc:
+            self.provider = Provider(self.settings.oidc) if self.settings.oidc else None
+        return [name for name in FIXED if getattr(new, name) != fixed[name]]
 
     def ask(self, asker: Asker, question: Callable[[Db], T]) -> T:
         """Answer a question within the asker's scope. Blocks: call it in a thread."""
@@ -74,6 +87,11 @@ class Center:
                 stale_ms=self.settings.stale_ms,
             )
             return question(db)
+
+    @cached_property
+    def login_secret(self) -> bytes:
+        """Seals logins that were begun; the same on every replica. Blocks at first."""
+        return self.writer.act_now(lambda connection: shared_secret(connection, "login"))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -116,6 +134,7 @@ class Center:
         self.writer.act_now(lambda connection: note_trend(connection, now))
         before = now - self.settings.keep_receipts_ms
         self.writer.act_now(lambda connection: forget_receipts(connection, before))
+        self.writer.act_now(lambda connection: forget_sessions(connection, now))
         if self.settings.retire_after:
             self.writer.act_now(lambda connection: self._retire(connection, now))
         self._archive(now)

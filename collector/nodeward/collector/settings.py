@@ -13,9 +13,12 @@ import yaml
 
 from nodeward.collector.attest import Trust
 from nodeward.collector.clock import span_ms
+from nodeward.collector.oidc import Oidc, oidc_of
 
 FILE: Final = Path("/etc/nodeward/collector.yaml")
 ENVIRONMENT: Final = "NODEWARD_"
+FIXED: Final = ("listen", "state", "database", "tls", "tls_cert", "tls_key", "connections")
+"""What a reload does not change; of certificate and key what the files hold is read anew."""
 
 
 class SettingsError(ValueError):
@@ -41,6 +44,7 @@ class Settings:
     metrics_open: bool = False  # /metrics without a token
     connections: int = 20_000
     clusters: dict[str, Trust] = field(default_factory=dict)  # whose pods' tokens enrol agents
+    oidc: Oidc | None = None  # where people log in; without it by token only
 
     @property
     def database_url(self) -> str:
@@ -105,6 +109,7 @@ def check(values: Mapping[str, Any], where: str) -> Settings:
     values = dict(values)
     if "clusters" in values:
         values["clusters"] = _clusters(values["clusters"], where)
+    oidc = values.pop("oidc", {})
     for name, value in values.items():
         if name not in known:
             near = difflib.get_close_matches(str(name), known, 1)
@@ -115,6 +120,7 @@ def check(values: Mapping[str, Any], where: str) -> Settings:
             raise SettingsError(f"{where}: {name} must be {wanted.__name__}, not {value!r}")
     settings = replace(Settings(), **values)
     try:
+        settings = replace(settings, oidc=oidc_of(oidc))
         _ = settings.address, settings.stale_ms, settings.keep_receipts_ms
         _ = settings.retire_after and span_ms(settings.retire_after), settings.keep_changes_ms
     except ValueError as exc:

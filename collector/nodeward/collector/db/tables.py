@@ -276,6 +276,7 @@ access = Table(  # API tokens of people and programs
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
     Column("revoked_at", BigInteger),
+    Column("subject", Text),  # who logged in: a session, not a token that was made
 )
 security_event = Table(
     "security_event",

@@ -19,6 +19,7 @@ from nodeward.collector.page import (
     door,
     fleet,
     nodes,
+    oidc,
     sql,
     waivers,
 )
@@ -35,5 +36,6 @@ ROUTES: Final[tuple[BaseRoute, ...]] = (
     *agents.ROUTES,
     *sql.ROUTES,
     *door.ROUTES,
+    *oidc.ROUTES,
     Mount("/static", StaticFiles(directory=STATIC), name="static"),
 )

@@ -1,4 +1,4 @@
-"""In and out: an API token opens the page."""
+"""In and out: an API token opens the page, or a login at the provider (oidc.py)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from nodeward.collector.page.visit import (
     visitor,
 )
 from nodeward.collector.problem import Problem
-from nodeward.collector.store.access import asker_of
+from nodeward.collector.store.access import asker_of, end_session
 
 
 def inside(target: str) -> str:
@@ -33,7 +33,21 @@ def inside(target: str) -> str:
 
 async def ask_in(request: Request) -> Response:
     target = inside(request.query_params.get("next", "/"))
-    return html("login.html", visit=None, title="Log in", target=target, failed=False)
+    return _door(request, target, failed=False)
+
+
+def _door(request: Request, target: str, status: int = 200, *, failed: bool) -> Response:
+    center: Center = request.app.state.center
+    provider = center.provider.settings.name if center.provider else None
+    return html(
+        "login.html",
+        status,
+        visit=None,
+        title="Log in",
+        target=target,
+        failed=failed,
+        provider=provider,
+    )
 
 
 async def let_in(request: Request) -> Response:
@@ -44,7 +58,12 @@ async def let_in(request: Request) -> Response:
         return trouble(None, problem)
     token, target = form.get("token", ""), inside(form.get("next", "/"))
     if not await asyncio.to_thread(_known, request, token):
-        return html("login.html", 401, visit=None, title="Log in", target=target, failed=True)
+        return _door(request, target, 401, failed=True)
+    return inside_with(request, token, target)
+
+
+def inside_with(request: Request, token: str, target: str) -> Response:
+    """On to where they wanted to go, with the token in a cookie that scripts cannot read."""
     response = RedirectResponse(target, 303)
     secure = request.url.scheme == "https"
     response.set_cookie(COOKIE, token, path="/", secure=secure, httponly=True, samesite="lax")
@@ -65,6 +84,7 @@ async def let_out(request: Request) -> Response:
         await own_form(visit)
     except Problem as problem:
         return trouble(visit, problem)
+    await visit.center.writer.act(lambda c: end_session(c, visit.token, now_ms()))
     response = RedirectResponse("/login", 303)
     response.delete_cookie(COOKIE, path="/")
     return response

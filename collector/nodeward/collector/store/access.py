@@ -67,8 +67,12 @@ def make_access(
     labels: Mapping[str, str],
     ttl_ms: int,
     now: int,
+    subject: str | None = None,
 ) -> str:
-    """A new API token, shown here for the only time; limited to clusters with all these labels."""
+    """A new API token, shown here for the only time; limited to clusters with all these labels.
+
+    `subject`: who logged in, where it is a session of the page and no token that somebody made.
+    """
     token = PREFIX + secrets.token_urlsafe(32)
     row = {
         "id": secrets.token_hex(6),
@@ -79,6 +83,7 @@ def make_access(
         "created_at": now,
         "expires_at": now + ttl_ms,
         "revoked_at": None,
+        "subject": subject,
     }
     connection.execute(t.access.insert(), [row])
     return token
@@ -88,6 +93,21 @@ def revoke_access(connection: Connection, access: str, now: int) -> None:
     this = update(t.access).where(t.access.c.id == access, t.access.c.revoked_at.is_(None))
     if connection.execute(this.values(revoked_at=now)).rowcount != 1:
         raise gone("token that could be revoked")
+
+
+def end_session(connection: Connection, token: str, now: int) -> None:
+    """Somebody who logged in logs out. A token that was made stays good: others may use it."""
+    a = t.access.c
+    this = update(t.access).where(
+        a.hash == secret_hash(token), a.subject.is_not(None), a.revoked_at.is_(None)
+    )
+    connection.execute(this.values(revoked_at=now))
+
+
+def forget_sessions(connection: Connection, now: int) -> None:
+    """Sessions that are over say nothing that the audit log does not."""
+    a = t.access.c
+    connection.execute(t.access.delete().where(a.subject.is_not(None), a.expires_at < now))
 
 
 def asker_of(connection: Connection, token: str, now: int) -> Asker | None:

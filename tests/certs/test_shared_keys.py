@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from certificate_maker import key, pem, traditional_pem, write
+from nodeward.facts.named_keys import NamedKey, Sort, read_key
 from nodeward.model import Finding
 from pki_node import LEAFS, PkiNode
 
@@ -39,3 +43,44 @@ def test_what_fails_or_cannot_be_read_hides_no_other_key(tmp_path: Path) -> None
     found = judged(node)
     assert found.status == "unknown"
     assert len(hashes(found)) == len(whole) - 1
+
+
+def keys_of(found: Finding) -> dict[str, NamedKey]:
+    pieces = ({"what": e.what, "value": e.value, "source": e.source} for e in found.evidence)
+    return {k.component: k for k in map(read_key, pieces) if k}
+
+
+def test_a_key_says_whose_it_is_and_whether_its_private_half_lies_here(tmp_path: Path) -> None:
+    node = PkiNode(tmp_path / "root").build()
+    found = keys_of(judged(node))
+    assert found["kubelet-client"].private
+    assert found["kubelet-client"].sort is Sort.NODE
+    assert found["cluster-ca"].sort is Sort.SIGNER
+    (node.pki / "ca.key").unlink()
+    assert not keys_of(judged(node))["cluster-ca"].private
+
+
+def test_a_private_key_without_any_certificate_is_named_too(tmp_path: Path) -> None:
+    node = PkiNode(tmp_path / "root").build()
+    write(node.pki / "sa.key", traditional_pem(key("P-256", 77)))
+    (node.pki / "sa.pub").unlink(missing_ok=True)
+    found = keys_of(judged(node))["service-account"]
+    assert found.private
+    assert found.place == "/etc/kubernetes/pki/sa.key"
+
+
+@given(
+    st.from_regex(r"[0-9a-f]{64}", fullmatch=True),
+    st.sampled_from(["kubelet-client", "cluster-ca", "oidc-ca", "admin", "service-account"]),
+    st.text(min_size=1),
+    st.booleans(),
+)
+def test_evidence_of_a_key_is_read_back(sha: str, whose: str, place: str, private: bool) -> None:
+    named = NamedKey(sha, whose, place, private)
+    said = named.evidence()
+    assert read_key({"what": said.what, "value": said.value, "source": said.source}) == named
+
+
+@given(st.dictionaries(st.sampled_from(["what", "value", "source"]), st.none() | st.text()))
+def test_other_evidence_is_no_key(piece: dict[str, str | None]) -> None:
+    assert read_key(piece) is None

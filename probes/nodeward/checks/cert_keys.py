@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import stat
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import ClassVar
 
-from nodeward.checks.cert_common import KUBEADM_CERTS, PKI, SECURING, Offence, unread, verdict
+from nodeward.checks.cert_common import KUBEADM_CERTS, PKI, SECURING, Offence, verdict
 from nodeward.checks.cert_expiry import DAY, YEAR_2000, day, span
-from nodeward.checks.cert_quality import anchors, leafs
+from nodeward.checks.cert_quality import anchors
 from nodeward.checks.cert_samples import (
     DARK,
-    EC,
     NOTHING,
     NOW,
     TODAY,
@@ -42,7 +40,6 @@ from nodeward.model import (
     Unreadable,
     Verdict,
     check,
-    most,
 )
 
 _KEY = PrivateKey("EC", 256, "aa" * 32)
@@ -158,79 +155,6 @@ def _looseness(at: Guard, *, owners: bool) -> tuple[Severity, str] | None:
     if at.mode & 0o077:
         return Severity.LOW, f"has mode {octal(at)}, want 0600"
     return None
-
-
-def _two(first: str, second: str) -> Pki:
-    """Two components, each with a certificate, whose keys are named."""
-    return together(
-        *(
-            place(
-                name, f"/srv/{name}.crt", certificate(name=name, key=replace(EC, spki_sha256=key))
-            )
-            for name, key in (("apiserver", first), ("etcd-server", second))
-        )
-    )
-
-
-@check(
-    "cert.shared-key",
-    title="Every identity has a private key of its own",
-    why=(
-        "With one key under two names, whoever steals it once is both, and neither can be replaced"
-        " alone. The evidence names every public key by its hash, so that a collector can see the"
-        " same key on two nodes (cloned images do that)."
-    ),
-    severity=Severity.MEDIUM,
-    remedy=Remedy(
-        "Issue one of them again with a new key.",
-        steps=("# kubeadm: remove the pair's .crt and .key, then kubeadm init phase certs NAME",),
-        breaks="The daemon that uses it restarts.",
-    ),
-    sources=(PKI,),
-    examples=lambda: (
-        Example(Status.PASS, _two("aa" * 32, "bb" * 32), "two keys"),
-        Example(Status.FAIL, _two("aa" * 32, "aa" * 32), "one key for two components"),
-        Example(Status.NOT_APPLICABLE, NOTHING, "no certificate"),
-        Example(Status.UNKNOWN, UNSEEN, "a directory may not be searched"),
-        Example(Status.UNKNOWN, DARK, "processes hidden"),
-    ),
-    mappings={"sac": ["S15a"]},
-)
-def shared_key(facts: Pki) -> Verdict:
-    users = _users_of_keys(facts)
-    offences, notes = [], []
-    for key, found in users.items():
-        names = dict.fromkeys(subject for subject, _, _ in found)
-        wheres = dict.fromkeys(where for _, _, where in found)
-        notes.append(Evidence(found[0][1], f"key sha256:{key}", found[0][2]))
-        if len(names) > 1:
-            severity = Severity.HIGH if any(c in SIGNERS for _, c, _ in found) else Severity.MEDIUM
-            text = f"one key (sha256:{key[:16]}) serves {' and '.join(names)}"
-            offences.append(Offence(severity, Evidence(found[0][1], text, ", ".join(wheres))))
-    if not users and not facts.unseen and not unread(facts):
-        return Verdict.not_applicable("no certificate is in use here")
-    good = f"{len(users)} keys, each under one name"
-    said = verdict(offences, good, *notes, dark=unread(facts), unseen=facts)
-    if said.status is Status.PASS:
-        return said
-    # Every key that was seen is named all the same: another node may hold it too.
-    return replace(said, evidence=most([*said.evidence, *notes]))
-
-
-def _users_of_keys(facts: Pki) -> dict[str, list[tuple[str, str, str]]]:
-    """Public key -> (subject, component, place). A certificate that was renewed with its old key
-    has its old name too."""
-    found: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
-    for held, one in (*leafs(facts), *anchors(facts)):
-        key = one.key.spki_sha256
-        # An authority is known by its name, wherever it is trusted; a leaf by who uses it.
-        name = one.subject if one.is_ca else f"{held.use.component} ({one.subject})"
-        found[key].append((name, held.use.component, held.pem.where))
-    for held in facts.held(kind=Kind.PUBLIC_KEY):
-        for public in held.pem.public_keys:
-            name = "the service account signer"
-            found[public.spki_sha256].append((name, held.use.component, held.pem.where))
-    return found
 
 
 def _authority_key(*, control_plane: bool) -> Pki:

@@ -1,0 +1,117 @@
+"""Keys under more than one name, and every key by its hash, for whoever compares nodes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+
+from nodeward.checks.cert_common import PKI, Offence, unread, verdict
+from nodeward.checks.cert_quality import anchors, leafs
+from nodeward.checks.cert_samples import DARK, EC, NOTHING, UNSEEN, certificate, place, together
+from nodeward.facts.named_keys import NamedKey
+from nodeward.facts.pki import Kind, Pki
+from nodeward.facts.pki_roles import SIGNERS
+from nodeward.model import Evidence, Example, Remedy, Severity, Status, Verdict, check, most
+
+
+def _two(first: str, second: str) -> Pki:
+    """Two components, each with a certificate, whose keys are named."""
+    return together(
+        *(
+            place(
+                name, f"/srv/{name}.crt", certificate(name=name, key=replace(EC, spki_sha256=key))
+            )
+            for name, key in (("apiserver", first), ("etcd-server", second))
+        )
+    )
+
+
+@check(
+    "cert.shared-key",
+    title="Every identity has a private key of its own",
+    why=(
+        "With one key under two names, whoever steals it once is both, and neither can be replaced"
+        " alone. The evidence names every public key by its hash, so that a collector can see the"
+        " same key on two nodes (cloned images do that)."
+    ),
+    severity=Severity.MEDIUM,
+    remedy=Remedy(
+        "Issue one of them again with a new key.",
+        steps=("# kubeadm: remove the pair's .crt and .key, then kubeadm init phase certs NAME",),
+        breaks="The daemon that uses it restarts.",
+    ),
+    sources=(PKI,),
+    examples=lambda: (
+        Example(Status.PASS, _two("aa" * 32, "bb" * 32), "two keys"),
+        Example(Status.FAIL, _two("aa" * 32, "aa" * 32), "one key for two components"),
+        Example(Status.NOT_APPLICABLE, NOTHING, "no certificate"),
+        Example(Status.UNKNOWN, UNSEEN, "a directory may not be searched"),
+        Example(Status.UNKNOWN, DARK, "processes hidden"),
+    ),
+    mappings={"sac": ["S15a"]},
+)
+def shared_key(facts: Pki) -> Verdict:
+    users = _users_of_keys(facts)
+    offences = []
+    for key, found in users.items():
+        names = dict.fromkeys(subject for subject, _, _ in found)
+        wheres = dict.fromkeys(where for _, _, where in found)
+        if len(names) > 1:
+            severity = Severity.HIGH if any(c in SIGNERS for _, c, _ in found) else Severity.MEDIUM
+            text = f"one key (sha256:{key[:16]}) serves {' and '.join(names)}"
+            offences.append(Offence(severity, Evidence(found[0][1], text, ", ".join(wheres))))
+    if not users and not facts.unseen and not unread(facts):
+        return Verdict.not_applicable("no certificate is in use here")
+    notes = [key.evidence() for key in named_keys(facts, users)]
+    good = f"{len(users)} keys, each under one name"
+    said = verdict(offences, good, *notes, dark=unread(facts), unseen=facts)
+    if said.status is Status.PASS:
+        return said
+    # Every key that was seen is named all the same: another node may hold it too.
+    return replace(said, evidence=most([*said.evidence, *notes]))
+
+
+_Users = dict[str, list[tuple[str, str, str]]]
+
+
+def named_keys(facts: Pki, users: _Users) -> list[NamedKey]:
+    """Every key that is used here or whose private half lies here, each once, as whose it weighs
+    most. Those that matter most elsewhere come first: a finding holds no endless list."""
+    private = dict(_private_halves(facts))
+    seen = [
+        NamedKey(key, component, private[key].place if key in private else where, key in private)
+        for key, found in users.items()
+        for _, component, where in found
+    ]
+    seen += [one for key, one in private.items() if key not in users]
+    best: dict[str, NamedKey] = {}
+    for one in sorted(seen, key=lambda k: (k.sort, not k.private)):
+        best.setdefault(one.sha256, one)
+    return list(best.values())
+
+
+def _private_halves(facts: Pki) -> Iterator[tuple[str, NamedKey]]:
+    """By hash; a file in use after those that are not. What a rotation has replaced counts no
+    more."""
+    for use in sorted(facts.uses, key=lambda u: u.in_use):
+        pem = facts.at(use.path, use.part)
+        for key in pem.keys if not use.superseded else ():
+            if key.spki_sha256:
+                yield key.spki_sha256, NamedKey(key.spki_sha256, use.component, pem.where, True)
+
+
+def _users_of_keys(facts: Pki) -> _Users:
+    """Public key -> (subject, component, place). A certificate that was renewed with its old key
+    has its old name too."""
+    found: _Users = defaultdict(list)
+    for held, one in (*leafs(facts), *anchors(facts)):
+        key = one.key.spki_sha256
+        # An authority is known by its name, wherever it is trusted; a leaf by who uses it.
+        name = one.subject if one.is_ca else f"{held.use.component} ({one.subject})"
+        found[key].append((name, held.use.component, held.pem.where))
+    for held in facts.held(kind=Kind.PUBLIC_KEY):
+        for public in held.pem.public_keys:
+            name = "the service account signer"
+            found[public.spki_sha256].append((name, held.use.component, held.pem.where))
+    return found

@@ -112,6 +112,7 @@ ubuntu_keyring() {
   local keys=$PWD/.cache/ubuntu-archive-keyring.gpg tree
   if [ ! -f "$keys" ]; then
     tree=$(mktemp -d)
+    # shellcheck disable=SC2016 # mmdebstrap expands it
     mmdebstrap --quiet --mode=root --variant=extract --include=ubuntu-keyring --setup-hook='
       sed -i "s/^deb /deb [trusted=yes] /" "$1"/etc/apt/sources.list' noble "$tree" >&2
     cp "$tree/usr/share/keyrings/ubuntu-archive-keyring.gpg" "$keys.new"

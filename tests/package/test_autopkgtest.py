@@ -10,7 +10,7 @@ from node import ROOT, Node
 
 pytestmark = [pytest.mark.root, pytest.mark.long]
 
-SERVER = Path(__file__).parent / "autopkgtest_virt.py"
+SERVER = Path(__file__).parent / "autopkgtest-virt-node"
 
 
 def test_the_installed_package_passes_its_own_tests(

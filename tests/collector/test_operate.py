@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+import promtool
 from nodeward.cli.main import cli
 from nodeward.collector import settings
 
@@ -90,8 +91,8 @@ def test_it_is_alive_and_ready_and_tells_prometheus(collector: Any) -> None:
     for path in ("/livez", "/readyz"):
         assert collector.http.get(collector.url + path, timeout=30).text == "ok\n"
     told = collector.get("/metrics").text
-    assert 'nodeward_findings{check="a.x",severity="high",status="fail"} 1.0' in told
-    assert 'nodeward_nodes{cluster="east",seen="current"} 1.0' in told
+    assert 'nodeward_fleet_findings{check="a.x",severity="high",status="fail"} 1.0' in told
+    assert 'nodeward_fleet_nodes{cluster="east",seen="current"} 1.0' in told
     assert "n1" not in told
 
 
@@ -185,3 +186,10 @@ def test_the_unit_is_confined() -> None:
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-300:]
+
+
+@SQLITE_ONLY
+def test_promtool_has_nothing_to_say_of_the_metrics(collector: Any) -> None:
+    collector.agent("n1").full(_f())
+    collector.get("/v1/nodes")
+    promtool.said_nothing("metrics", collector.get("/metrics").text)

@@ -111,7 +111,7 @@ class _Fleet(Collector):
 
     def _nodes(self, connection: Connection) -> GaugeMetricFamily:
         nodes = GaugeMetricFamily(
-            "nodeward_nodes", "Nodes by cluster and whether they were heard of lately.",
+            "nodeward_fleet_nodes", "Nodes by cluster and whether they were heard of lately.",
             labels=["cluster", "seen"],
         )  # fmt: skip
         p = t.posture.c
@@ -132,7 +132,7 @@ class _Fleet(Collector):
 
     def _findings(self, connection: Connection) -> GaugeMetricFamily:
         findings = GaugeMetricFamily(
-            "nodeward_findings", "Nodes that have a check at a status.",
+            "nodeward_fleet_findings", "Nodes that have a check at a status.",
             labels=["check", "status", "severity"],
         )  # fmt: skip
         c = t.counter.c

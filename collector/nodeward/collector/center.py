@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -27,7 +28,7 @@ from nodeward.collector.settings import FIXED, Settings
 from nodeward.collector.store.access import Asker, forget_sessions
 from nodeward.collector.store.alerts import evaluate
 from nodeward.collector.store.ask import Db
-from nodeward.collector.store.fold import fold_some
+from nodeward.collector.store.fold import LATEST_MS, fold_some
 from nodeward.collector.store.ingest import forget_receipts
 from nodeward.collector.store.keys import POLL_S, Keys
 from nodeward.collector.store.lifecycle import long_silent, retire
@@ -41,6 +42,8 @@ log = logging.getLogger(__name__)
 
 FLUSH_S = 5.0
 FOLD_S = 1.0
+POURING = 200
+"""Reports a second from which on folding waits."""
 ALERT_S = 5.0
 TIDY_S = 600.0
 
@@ -66,6 +69,7 @@ class Center:
         self.provider = Provider(settings.oidc) if settings.oidc else None
         self._stopping = threading.Event()
         self._folding = threading.Lock()
+        self._came = (time.monotonic(), 0)
 
     def apply(self, new: Settings) -> list[str]:
         """Other settings from now on; the names of those that only a restart can change."""
@@ -163,9 +167,20 @@ class Center:
             self.writer.act_now(lambda connection: flush(connection, beats))
 
     def _fold(self) -> None:
+        """Fold what waits. While reports pour in, only what has waited for long: an outage that
+        ends brings all nodes at once, and what they say can be read unfolded."""
         with self._folding:  # the same reports twice at once would be in each other's way
-            while fold_some(self.engine, self.writer, now_ms()) and not self._stopping.is_set():
-                pass
+            while not self._stopping.is_set():
+                now = now_ms()
+                before = now - LATEST_MS if self._pouring() else None
+                if not fold_some(self.engine, self.writer, now, before):
+                    break
+
+    def _pouring(self) -> bool:
+        """Whether reports come in fast, since this was last asked."""
+        at, came = time.monotonic(), self.writer.reports
+        before, self._came = self._came, (at, came)
+        return came - before[1] > POURING * max(at - before[0], 0.05)
 
 
 async def _every(seconds: float, act: Callable[[], object], stopping: asyncio.Event) -> None:

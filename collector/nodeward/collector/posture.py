@@ -39,17 +39,19 @@ WEIGHT: Final = {4: 1_000_000, 3: 10_000, 2: 100, 1: 10, 0: 1}
 """What one failure of that severity adds to a node's score. Only the order of scores means much."""
 
 
-_PACKED: Final[Mapping[str, Mapping[str, int]]] = {
+PACKED: Final[Mapping[str, Mapping[str, int]]] = {
     status.value: {severity.value: code * 8 + severity.rank for severity in Severity}
     for status, code in CODE.items()
 }
+"""By the words of the wire; for loops, where a call of `pack` would be half the time."""
 
 
 def pack(status: str, severity: str) -> int:
     """The words of the wire, or Status and Severity: hashing an enum's member costs a call."""
-    return _PACKED[status][severity]
+    return PACKED[status][severity]
 
 
+_WEIGHTS: Final = {CODE[Status.FAIL] * 8 + rank: weight for rank, weight in WEIGHT.items()}
 _UNPACKED: Final = {
     code * 8 + rank: (status, severity)
     for code, status in _STATUS.items()
@@ -114,13 +116,12 @@ class State:
 
     @cached_property
     def fails(self) -> int:
-        return sum(1 for value in self.vec if value >> 3 == CODE[Status.FAIL])
+        return sum(self.vec.count(value) for value in _WEIGHTS)
 
     @cached_property
     def score(self) -> int:
         """How bad: the weights of all failures, summed."""
-        fail = CODE[Status.FAIL]
-        return sum(WEIGHT[value & 7] for value in self.vec if value >> 3 == fail)
+        return sum(weight * self.vec.count(value) for value, weight in _WEIGHTS.items())
 
     @cached_property
     def mask(self) -> int:

@@ -7,7 +7,6 @@ the connection itself (`Desk`, for protocol.py); what has to ask the database fi
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
@@ -67,8 +66,7 @@ def _incoming(center: Center, call: Call, caller: Caller) -> Incoming:
     """The report that came; a Problem if it is not well-formed."""
     if len(caller.signature) != 64:
         raise unauthorized("unsigned", "a report carries its signature, within a session too")
-    text = wire.gunzip(call.body)
-    report = wire.decode(text, wire.ReportIn)
+    report = wire.decode(wire.gunzip(call.body), wire.ReportIn)
     if report.kind == "delta" and report.base is None:
         raise bad("base", "a delta names the digest it starts from")
     wire.check_names(report, center.writer.names.rules)
@@ -79,7 +77,7 @@ def _incoming(center: Center, call: Call, caller: Caller) -> Incoming:
         agent=caller.key.agent,
         report=report,
         sent=call.body,
-        sha=hashlib.sha256(text).digest(),
+        sha=wire.identity(call.body, report),
         signature=caller.signature,
         signed_at=caller.signed_at,
         verified=caller.verified,

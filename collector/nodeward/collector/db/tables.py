@@ -115,6 +115,13 @@ counter = Table(  # nodes of a cluster that have a check at a value
     PrimaryKeyConstraint("rule", "cluster", "value"),
     sqlite_with_rowid=False,
 )
+dictionary = Table(  # what the evidence of most nodes says; it is compressed against that
+    "dictionary",
+    meta,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("at", BigInteger, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+)
 total = Table(  # the same summed: cluster 0 is the fleet; check 0 is all checks, and value 0 nodes
     "total",
     meta,
@@ -174,7 +181,7 @@ report = Table(  # what came in; the body stays until its signature was verified
     Column("agent", Text, nullable=False),
     Column("at", BigInteger, nullable=False),
     Column("kind", SmallInteger, nullable=False),  # 0 full, 1 delta
-    Column("sha", LargeBinary, nullable=False),  # of the body as sent
+    Column("sha", LargeBinary, nullable=False),  # its identity (wire.py)
     Column("signed_at", BigInteger, nullable=False),  # seconds: the signature covers it
     Column("signature", LargeBinary, nullable=False),
     Column("verified", SmallInteger, nullable=False),  # 0 not yet, 1 good, 2 bad

@@ -52,6 +52,12 @@ class Bulk(Protocol):
     def changes(self, rows: Sequence[Row]) -> None:
         """CHANGE."""
 
+    def folded(self, rows: Sequence[Row]) -> None:
+        """The bodies of these reports (node, boot, seq) are no longer needed: they were good."""
+
+    def evidence(self, rows: Sequence[Row]) -> None:
+        """Blob and node, in place of what was there."""
+
     def add(self, table: str, rows: Sequence[Row]) -> None:
         """COUNT: so many nodes more, in `counter` or `total`."""
 
@@ -70,18 +76,25 @@ def _setting(columns: Iterable[str]) -> str:
 
 def _inserting(table: str, columns: Sequence[str]) -> str:
     marks = ", ".join("?" * len(columns))
-    return f"INSERT INTO {table} ({_quoted(columns)}) VALUES ({marks})"  # noqa: S608  our names
+    return f"INSERT INTO {table} ({_quoted(columns)}) VALUES ({marks})"
 
 
 _ADDING: Final = (
     "ON CONFLICT (rule, cluster, value) DO UPDATE SET nodes = {0}.nodes + excluded.nodes"
 )
-_HELD: Final = f"SELECT {_quoted(HELD)} FROM posture WHERE node "  # noqa: S608
+_HELD: Final = f"SELECT {_quoted(HELD)} FROM posture WHERE node "
 
 
 class _Sqlite:
-    _POSTURES: Final = f"UPDATE posture SET {_setting(POSTURE)} WHERE node = ?"  # noqa: S608
-    _BEATS: Final = f"UPDATE posture SET {_setting(BEAT)} WHERE node = ?"  # noqa: S608
+    _POSTURES: Final = f"UPDATE posture SET {_setting(POSTURE)} WHERE node = ?"
+    _BEATS: Final = f"UPDATE posture SET {_setting(BEAT)} WHERE node = ?"
+    _FOLDED: Final = "UPDATE report SET body = NULL, verified = 1 WHERE " + " AND ".join(
+        f"{name} = ?" for name in ("node", "boot", "seq")
+    )
+    _EVIDENCE: Final = (
+        _inserting("evidence", ("blob", "node"))
+        + " ON CONFLICT (node) DO UPDATE SET blob = excluded.blob"
+    )
     _REPORTS: Final = _inserting("report", REPORT)
     _CHANGES: Final = _inserting("change", CHANGE)
     _ADD: Final = {
@@ -94,7 +107,7 @@ class _Sqlite:
 
     def held(self, nodes: Sequence[int]) -> list[Row]:
         ids = msgspec.json.encode(nodes).decode()
-        query = _HELD + "IN (SELECT value FROM json_each(?))"  # noqa: S608
+        query = _HELD + "IN (SELECT value FROM json_each(?))"
         return [tuple(row) for row in self._connection.exec_driver_sql(query, (ids,))]
 
     def postures(self, rows: Sequence[Row]) -> None:
@@ -109,6 +122,12 @@ class _Sqlite:
     def changes(self, rows: Sequence[Row]) -> None:
         self._many(self._CHANGES, rows)
 
+    def folded(self, rows: Sequence[Row]) -> None:
+        self._many(self._FOLDED, rows)
+
+    def evidence(self, rows: Sequence[Row]) -> None:
+        self._many(self._EVIDENCE, rows)
+
     def add(self, table: str, rows: Sequence[Row]) -> None:
         self._many(self._ADD[table], rows)
 
@@ -120,17 +139,17 @@ class _Sqlite:
 
 _TYPES: Final = {
     "set": "int", "platform": "int", "score": "bigint", "boot": "text", "seq": "bigint",
-    "digest": "text", "first_at": "bigint", "report_at": "bigint", "seen_at": "bigint",
-    "skew_ms": "bigint", "spool": "int", "node": "int", "rule": "int", "cluster": "int",
-    "value": "smallint", "nodes": "int",
+    "digest": "text", "blob": "text", "first_at": "bigint", "report_at": "bigint",
+    "seen_at": "bigint", "skew_ms": "bigint", "spool": "int", "node": "int", "rule": "int",
+    "cluster": "int", "value": "smallint", "nodes": "int",
 }  # fmt: skip
-"""As JSON holds them: a digest is hexadecimal there."""
+"""As JSON holds them: bytes are hexadecimal there."""
 
 
 def _recordset(columns: Sequence[str]) -> str:
     # A JSON array a row, so that the names are not repeated in each.
     picked = ", ".join(f'(x->>{i})::{_TYPES[n]} AS "{n}"' for i, n in enumerate(columns))
-    return f"(SELECT {picked} FROM json_array_elements(%s::json) AS x) AS new"  # noqa: S608
+    return f"(SELECT {picked} FROM json_array_elements(%s::json) AS x) AS new"
 
 
 def _updating(columns: Sequence[str]) -> str:
@@ -139,7 +158,7 @@ def _updating(columns: Sequence[str]) -> str:
         for n in columns
     )
     source = _recordset((*columns, "node"))
-    return f"UPDATE posture SET {values} FROM {source} WHERE posture.node = new.node"  # noqa: S608
+    return f"UPDATE posture SET {values} FROM {source} WHERE posture.node = new.node"
 
 
 _HEAD: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
@@ -173,10 +192,19 @@ def _report_bytes(row: Row) -> bytes:
 
 
 class _Postgresql:
+    _FOLDED: Final = (
+        f"UPDATE report SET body = NULL, verified = 1 FROM {_recordset(('node', 'boot', 'seq'))}"
+        " WHERE report.node = new.node AND report.boot = new.boot AND report.seq = new.seq"
+    )
+    _EVIDENCE: Final = (
+        "INSERT INTO evidence (blob, node) SELECT decode(new.blob, 'hex'), new.node"
+        f" FROM {_recordset(('blob', 'node'))}"
+        " ON CONFLICT (node) DO UPDATE SET blob = excluded.blob"
+    )
     _POSTURES: Final = _updating(POSTURE)
     _BEATS: Final = _updating(BEAT)
     _ADD: Final = {
-        table: f"INSERT INTO {table} ({_quoted(COUNT)})"  # noqa: S608
+        table: f"INSERT INTO {table} ({_quoted(COUNT)})"
         f" SELECT {_quoted(COUNT)} FROM {_recordset(COUNT)} {_ADDING.format(table)}"
         for table in ("counter", "total")
     }
@@ -204,6 +232,12 @@ class _Postgresql:
 
     def changes(self, rows: Sequence[Row]) -> None:
         self._copy("change", CHANGE, map(_change_bytes, rows))
+
+    def folded(self, rows: Sequence[Row]) -> None:
+        self._by_json(self._FOLDED, rows)
+
+    def evidence(self, rows: Sequence[Row]) -> None:
+        self._by_json(self._EVIDENCE, [(blob.hex(), node) for blob, node in rows])
 
     def add(self, table: str, rows: Sequence[Row]) -> None:
         self._by_json(self._ADD[table], rows)

@@ -5,20 +5,16 @@ Nothing of it is needed to count or to search, so it is decoded only to be shown
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any
 
 import msgspec
-import zstandard
 from sqlalchemy import Connection, select
 
 from nodeward.collector.db import tables as t
 from nodeward.collector.db.engine import Record
+from nodeward.collector.store.dictionary import Dictionary, pack, unpack
 from nodeward.collector.wire import MOST_UNPACKED, gunzip
-
-LEVEL: Final = 3
-_local = threading.local()  # one (de)compressor a thread: they are not safe to share
 
 
 class Said(msgspec.Struct):
@@ -47,17 +43,12 @@ _check = msgspec.json.Decoder(_Check)
 _said = msgspec.json.Decoder(Said)
 
 
-def pack_said(said: Said) -> bytes:
-    if not hasattr(_local, "pack"):
-        _local.pack = zstandard.ZstdCompressor(level=LEVEL)
-    packed: bytes = _local.pack.compress(msgspec.json.encode(said))
-    return packed
+def pack_said(said: Said, dictionary: Dictionary | None) -> bytes:
+    return pack(msgspec.json.encode(said), dictionary)
 
 
-def unpack_said(blob: bytes) -> Said:
-    if not hasattr(_local, "unpack"):
-        _local.unpack = zstandard.ZstdDecompressor()
-    return _said.decode(_local.unpack.decompress(blob, max_output_size=2 * MOST_UNPACKED))
+def unpack_said(connection: Connection, blob: bytes) -> Said:
+    return _said.decode(unpack(connection, blob, 2 * MOST_UNPACKED))
 
 
 def folded(said: Said, body: bytes) -> Said:
@@ -73,7 +64,7 @@ def said_by(connection: Connection, nodes: Iterable[int]) -> dict[int, Said]:
     """What these nodes say now."""
     ids = sorted(set(nodes))
     blobs = select(t.evidence.c.node, t.evidence.c.blob).where(t.evidence.c.node.in_(ids))
-    out = {row.node: unpack_said(row.blob) for row in connection.execute(blobs)}
+    out = {row.node: unpack_said(connection, row.blob) for row in connection.execute(blobs)}
     for row in waiting(connection, ids):
         out[row.node] = folded(out.get(row.node, Said()), row.body)
     return out

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from collections.abc import Iterable, Sequence
+from typing import Final, TypeAlias
 
-from sqlalchemy import Connection, Engine, bindparam, select, update
+from sqlalchemy import Connection, Engine, select, update
 
 from nodeward.collector.db import tables as t
-from nodeward.collector.db.engine import Record, insert
+from nodeward.collector.db.engine import Record
 from nodeward.collector.signature import good, signed_text
+from nodeward.collector.store.bulk import Row, bulk
+from nodeward.collector.store.dictionary import FEW, Dictionary, keep, made_of, newest
 from nodeward.collector.store.evidence import Said, folded, pack_said, unpack_said
 from nodeward.collector.store.expiry import Ends, ends_of, keep_ends
 from nodeward.collector.store.ingest import security_event
@@ -21,31 +23,43 @@ from nodeward.collector.store.writer import Writer
 log = logging.getLogger(__name__)
 
 BATCH: Final = 100
+MOST: Final = 1_000
+LATEST_MS: Final = 20_000
+"""While reports pour in, folding waits, but no report waits for longer than about this."""
 PATH: Final = "/v1/reports"
 EndsByNode: TypeAlias = dict[int, Ends]
 
 
-def fold_some(engine: Engine, writer: Writer, now: int) -> int:
-    """Fold the oldest BATCH reports that wait; how many there were.
+def fold_some(engine: Engine, writer: Writer, now: int, before: int | None = None) -> int:
+    """Fold the reports of the BATCH nodes that have waited longest; how many reports there were.
 
-    The reading and packing happens here, in the caller's thread; only the result goes through the
-    writer. Two replicas may do the same work: the second finds the bodies gone and leaves it.
+    Only of nodes of which one came `before` that time, if it is given. The reading and packing
+    happens here, in the caller's thread; only the result goes through the writer. Two replicas
+    may do the same work: the second finds the bodies gone and leaves it.
     """
     with engine.connect() as connection:
-        rows = _oldest(connection)
+        rows = _oldest(connection, before)
         if not rows:
             return 0
         nodes = sorted({row.node for row in rows})
         query = select(t.evidence.c.node, t.evidence.c.blob).where(t.evidence.c.node.in_(nodes))
-        blobs: Mapping[int, bytes] = {r.node: r.blob for r in connection.execute(query)}
+        said = {r.node: unpack_said(connection, r.blob) for r in connection.execute(query)}
+        dictionary = newest(connection, now)
     good_rows: list[Record] = []
     bad_rows: list[Record] = []
     for row in rows:
         (good_rows if row.verified == 1 or _is_signed(row) else bad_rows).append(row)
-    packed, ends, lost = _packed(good_rows, blobs)
+    ends, lost = _laid_over(good_rows, said)
     good_rows = [row for row in good_rows if row.node not in lost]
+    fresh = {row.node for row in good_rows}
+    new = (
+        _made_of(said[node] for node in fresh) if dictionary is None and len(fresh) >= FEW else None
+    )
+    packed = [(pack_said(said[node], dictionary or new), node) for node in sorted(fresh)]
 
     def act(connection: Connection) -> None:
+        if new is not None:
+            keep(connection, new, now)
         _store(connection, good_rows, bad_rows, packed, now)
         for row in rows:
             if row.node in lost:
@@ -56,16 +70,28 @@ def fold_some(engine: Engine, writer: Writer, now: int) -> int:
     return len(rows)
 
 
-def _oldest(connection: Connection) -> Sequence[Record]:
+def _made_of(all_said: Iterable[Said]) -> Dictionary:
+    return made_of(map(bytes, said.findings.values()) for said in all_said)
+
+
+def _oldest(connection: Connection, before: int | None) -> Sequence[Record]:
+    """All that wait of the nodes whose reports have waited longest, in the order they came."""
     r = t.report.c
+    there = (r.body.is_not(None), r.verified != 2)
+    oldest = select(r.node, r.at).where(*there).order_by(r.at, r.node).limit(BATCH)
+    if before is not None:
+        oldest = oldest.where(r.at < before)
+    nodes = sorted({row.node for row in connection.execute(oldest)})
+    if not nodes:
+        return []
     columns = (r.node, r.boot, r.seq, r.at, r.agent, r.signed_at, r.signature, r.verified, r.body)
     query = (
         select(*columns, t.agent.c.public_key)
         .join(t.agent, t.agent.c.id == r.agent)
-        .where(r.body.is_not(None), r.verified != 2)
+        .where(r.node.in_(nodes), *there)
         .order_by(r.at, r.node, r.seq)
     )
-    return connection.execute(query.limit(BATCH)).all()
+    return connection.execute(query.limit(MOST)).all()
 
 
 def _is_signed(row: Record) -> bool:
@@ -74,46 +100,38 @@ def _is_signed(row: Record) -> bool:
     return good(bytes(row.public_key), bytes(row.signature), text)
 
 
-def _packed(
-    rows: Sequence[Record], blobs: Mapping[int, bytes]
-) -> tuple[list[dict[str, Any]], EndsByNode, set[int]]:
-    """Evidence by node; and the nodes for which it could not be made. Those must not stop all."""
+def _laid_over(rows: Sequence[Record], said: dict[int, Said]) -> tuple[EndsByNode, set[int]]:
+    """Bring `said` up to these reports; the nodes for which it could not be must not stop all."""
+    ends: EndsByNode = {}
+    lost: set[int] = set()
     by_node: dict[int, list[Record]] = defaultdict(list)
     for row in rows:
         by_node[row.node].append(row)
-    out: list[dict[str, Any]] = []
-    ends: EndsByNode = {}
-    lost: set[int] = set()
     for node, reports in by_node.items():
         try:
-            said = unpack_said(blobs[node]) if node in blobs else Said()
+            now_said = said.get(node, Said())
             for report in reports:
-                said = folded(said, report.body)
-            packed, end = pack_said(said), ends_of(said)
+                now_said = folded(now_said, report.body)
+            ends[node] = ends_of(now_said)
         except Exception:
             log.exception("a report of node %d cannot be folded", node)
             lost.add(node)
             continue
-        out.append({"node": node, "blob": packed})
-        ends[node] = end
-    return out, ends, lost
+        said[node] = now_said
+    return ends, lost
 
 
 def _store(
     connection: Connection,
     good_rows: Sequence[Record],
     bad_rows: Sequence[Record],
-    packed: Sequence[Mapping[str, Any]],
+    packed: Sequence[Row],
     now: int,
 ) -> None:
     if good_rows:
         if _claim(connection, good_rows) != len(good_rows):
             raise LookupError("another replica folded these")
-        statement = insert(connection, t.evidence)
-        statement = statement.on_conflict_do_update(
-            index_elements=["node"], set_={"blob": statement.excluded.blob}
-        )
-        connection.execute(statement, list(packed))
+        bulk(connection).evidence(packed)
     for row in bad_rows:
         _distrust(connection, row, now)
 
@@ -125,13 +143,8 @@ def _claim(connection: Connection, rows: Sequence[Record]) -> int:
     keys = {(row.node, row.boot, row.seq) for row in rows}
     query = select(r.node, r.boot, r.seq).where(r.node.in_(nodes), r.body.is_not(None))
     there = {(x.node, x.boot, x.seq) for x in connection.execute(query.with_for_update())}
-    statement = (
-        update(t.report)
-        .where(r.node == bindparam("n"), r.boot == bindparam("b"), r.seq == bindparam("s"))
-        .values(body=None, verified=1)
-    )
     if keys <= there:
-        connection.execute(statement, [{"n": n, "b": b, "s": s} for n, b, s in sorted(keys)])
+        bulk(connection).folded(sorted(keys))
     return len(keys & there)
 
 

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, select, update
 
 from nodeward.collector.db import tables as t
 from nodeward.collector.db.engine import insert
-from nodeward.collector.posture import EMPTY, State, differences, pack
+from nodeward.collector.posture import EMPTY, PACKED, State, differences
 from nodeward.collector.problem import Problem
 from nodeward.collector.store.bulk import Row, bulk
 from nodeward.collector.store.names import Names, Platform
@@ -31,8 +31,8 @@ KINDS = {"full": 0, "delta": 1}
 class Incoming(msgspec.Struct, frozen=True, gc=False):
     """A report that is authentic (or will be verified before it is folded) and well-formed.
 
-    `node` comes from the credential. `sha` is of the JSON, so that compressing it anew does not
-    make it another report; `signature` covers the bytes as sent.
+    `node` comes from the credential. `sha` is wire.identity's, so that compressing it anew does
+    not make it another report; `signature` covers the bytes as sent.
     """
 
     node: int
@@ -80,7 +80,8 @@ class _Work:
 def ingest(connection: Connection, names: Names, jobs: Sequence[Incoming]) -> list[Outcome]:
     """Store what is new. One outcome a job, in order."""
     nodes = _lock(connection, names, {job.node for job in jobs})
-    checks = {finding.check for job in jobs for finding in job.report.findings}
+    known_rules = names.rules
+    checks = {f.check for job in jobs for f in job.report.findings if f.check not in known_rules}
     names.want_rules(connection, checks, jobs[0].at)
     work = _Work()
     known = _known(connection, jobs, nodes)
@@ -167,7 +168,7 @@ def _judge(node: _Node, job: Incoming, known: Mapping[tuple[int, str, int], byte
 def _take(node: _Node, job: Incoming, names: Names, work: _Work) -> None:
     """Bring the node in memory to this report's posture."""
     report = job.report
-    values = {names.rules[f.check]: pack(f.status, f.severity) for f in report.findings}
+    values = {names.rules[f.check]: PACKED[f.status][f.severity] for f in report.findings}
     old = node.state
     node.state = State.of(values) if report.kind == "full" else old.replaced(values)
     if node.first_at is None:

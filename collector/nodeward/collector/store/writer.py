@@ -45,6 +45,7 @@ class Writer:
         self.engine = engine.execution_options(writes=True)
         self.names = Names()
         self.commits = 0
+        self.reports = 0
         self.loop: asyncio.AbstractEventLoop | None = None
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._bytes = 0
@@ -183,6 +184,7 @@ class Writer:
                 if not isinstance(job, Incoming):
                     results.append((done, _contained(connection, job)))
         self.commits += 1
+        self.reports += len(reports)
         return results
 
 

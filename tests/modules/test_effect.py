@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from module_hosts import debian, put
+from module_hosts import debian, program, put
 from nodeward.agent.runner import Looker, examine
 from nodeward.agent.scan import select
 from nodeward.host import TreeHost
@@ -87,6 +87,26 @@ def test_lines_that_work_are_left_in_peace(tmp_path: Path, files: dict[str, str]
     put(tmp_path, files)
     found = judged(tmp_path)
     assert found.status in (Status.PASS, Status.NOT_APPLICABLE), found.because
+
+
+@pytest.mark.parametrize("command", ["/opt/guard", "if true; then false; fi", "$GUARD", "(exit 1)"])
+def test_a_command_that_cannot_be_followed_is_not_said_to_work(
+    tmp_path: Path, command: str
+) -> None:
+    debian(tmp_path, upstream=True)
+    put(tmp_path, {"a.conf": f"blacklist sctp\ninstall dccp {command}\n"})
+    program(tmp_path, "/opt/guard")
+    found = judged(tmp_path)
+    assert found.status is Status.UNKNOWN
+    assert "/etc/modprobe.d/a.conf:2" in found.because
+    assert "install dccp /bin/false" in found.evidence[0].value
+
+
+def test_a_line_that_is_there_to_load_its_module_keeps_nothing_out(tmp_path: Path) -> None:
+    debian(tmp_path)
+    line = "install sctp /sbin/modprobe -i sctp && { /opt/tune; }\n"
+    put(tmp_path, {"a.conf": line, "b.conf": "install dccp /bin/false\n"})
+    assert judged(tmp_path).status is Status.PASS
 
 
 def test_a_line_that_was_to_keep_something_else_out_is_low(tmp_path: Path) -> None:

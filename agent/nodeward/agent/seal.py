@@ -7,9 +7,10 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from nodeward.agent.baseline import BASELINE_FILE
 from nodeward.agent.spool import FILE, locked
 
-OURS = ("identity", "collector", "ca-bundle.pem", "lock")
+OURS = ("identity", "collector", "ca-bundle.pem", "lock", BASELINE_FILE)
 HOLD_FILE = "etc/nodeward/sealed"
 
 

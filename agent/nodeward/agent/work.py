@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nodeward.agent.baseline import baseline
 from nodeward.agent.clock import moment
 from nodeward.agent.config import Config, ConfigError, from_tree
 from nodeward.agent.plan import plan
@@ -32,6 +33,8 @@ from nodeward.agent.status import write_status
 from nodeward.checks import catalog
 from nodeward.facts.agent import Agent, Kept, Spending, Standing, Watch
 from nodeward.facts.clock import Now
+from nodeward.facts.kernel_modules import KernelModules
+from nodeward.facts.module_baseline import ModuleBaseline
 from nodeward.facts.pki import Pki
 from nodeward.facts.pki_metrics import CertificateRow, certificate_rows
 from nodeward.host import LiveHost
@@ -194,6 +197,7 @@ class _Task:
         rules = list(catalog().values())
         if not whole:
             rules = affected(rules, {*self.job.facts, Agent.__name__})
+        self._baseline(looker, rules)
         findings = examine(looker, rules)
         head = self._head(looker, findings, at, whole=whole)
         if self.config.metrics.listen or self.config.metrics.textfile:
@@ -209,6 +213,18 @@ class _Task:
         except SpoolFullError as exc:
             result["spool_error"] = str(exc)
         return result
+
+    def _baseline(self, looker: Looker, rules: list[Check[...]]) -> None:
+        """Give the rules that ask for it the list of modules that this agent keeps."""
+        if not any(need.fact is ModuleBaseline for rule in rules for need in rule.needs):
+            return
+        match looker.look(KernelModules):
+            case Seen(KernelModules(loaded=tuple() as loaded)):
+                names = (module.name for module in loaded)
+                kept = baseline(Path(self.config.state_dir), names, moment())
+                looker.readings[ModuleBaseline] = Seen(kept)
+            case _:
+                pass  # then nothing can be held against it either
 
     def _head(
         self, looker: Looker, findings: tuple[Finding, ...], at: float, *, whole: bool

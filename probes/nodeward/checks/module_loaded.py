@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import ClassVar
 
 from nodeward.checks.module_terms import DARK, LOGGED, SOURCES, example_node
 from nodeward.checks.modules import SctpParams
 from nodeward.facts.kernel_modules import KernelModules
+from nodeward.facts.module_baseline import ModuleBaseline
 from nodeward.facts.module_requests import LEGACY, SCTP, UNWANTED
 from nodeward.lazy import dataclass
-from nodeward.model import Evidence, Example, Params, Remedy, Severity, Status, Verdict, check, most
+from nodeward.model import (
+    Absent,
+    Evidence,
+    Example,
+    Params,
+    Remedy,
+    Severity,
+    Status,
+    Unreadable,
+    Verdict,
+    check,
+    most,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +87,18 @@ def already_loaded(node: KernelModules, p: LoadedParams, sctp: SctpParams) -> Ve
 
 @dataclass(frozen=True, slots=True)
 class LoadEventParams(Params):
-    """`baseline`: what the node had loaded when it was last looked over; empty: none was taken.
-    `allowed`: what may come besides, names or patterns of a CNI's or driver's modules."""
+    """`baseline`: what the node should have loaded; empty: what it had when its agent first looked
+    after the boot. `allowed`: what may come besides, names or patterns of a CNI's or driver's
+    modules."""
 
     section: ClassVar[tuple[str, ...]] = ("checks", "kernel.module.load-event")
 
     baseline: tuple[str, ...] = ()
     allowed: tuple[str, ...] = ()
+
+
+NO_LIST = Absent("an agent's list of the modules of this boot")
+FIRST = ModuleBaseline(("overlay",), 1795500000.0, "b1")
 
 
 @check(
@@ -97,45 +116,82 @@ class LoadEventParams(Params):
     examples=lambda: (
         Example(
             Status.PASS,
-            (example_node(held=("overlay",)), LoadEventParams(("overlay",))),
+            (example_node(held=("overlay",)), NO_LIST, LoadEventParams(("overlay",))),
             "all that is loaded is in the baseline",
         ),
         Example(
             Status.FAIL,
-            (example_node(held=("overlay", "sctp")), LoadEventParams(("overlay",))),
+            (example_node(held=("overlay", "sctp")), FIRST, LoadEventParams(("overlay",))),
             "sctp came after the baseline",
         ),
         Example(
+            Status.FAIL,
+            (example_node(held=("overlay", "sctp")), FIRST),
+            "sctp came after the agent's first look of this boot",
+        ),
+        Example(
             Status.PASS,
-            (example_node(held=("overlay", "sctp")), LoadEventParams(("overlay",), ("sctp",))),
+            (example_node(held=("overlay",)), FIRST),
+            "nothing came since the agent's first look of this boot",
+        ),
+        Example(
+            Status.PASS,
+            (example_node(held=("overlay", "sctp")), FIRST, LoadEventParams(("overlay", "sctp"))),
+            "a baseline of the operator's stands before the agent's",
+        ),
+        Example(
+            Status.PASS,
+            (example_node(held=("overlay", "sctp")), FIRST, LoadEventParams((), ("sctp",))),
             "it may come",
         ),
         Example(
             Status.PASS,
-            (example_node(held=("overlay", "nft_ct")), LoadEventParams(("overlay",), ("nft_*",))),
+            (example_node(held=("overlay", "nft_ct")), FIRST, LoadEventParams((), ("nft_*",))),
             "its like may come",
         ),
-        Example(Status.NOT_APPLICABLE, example_node(held=("overlay",)), "no baseline is set"),
+        Example(
+            Status.NOT_APPLICABLE,
+            (example_node(held=("overlay",)), NO_LIST),
+            "no baseline is set, and no agent runs here that keeps one",
+        ),
         Example(
             Status.UNKNOWN,
-            (replace(example_node(), loaded=None), LoadEventParams(("overlay",))),
+            (example_node(held=("overlay",)), Unreadable("/var/lib/nodeward", "EACCES")),
+            "the agent's baseline may not be read",
+        ),
+        Example(
+            Status.UNKNOWN,
+            (replace(example_node(), loaded=None), FIRST),
             "/proc/modules is missing",
         ),
-        DARK,
+        Example(Status.UNKNOWN, (Unreadable("/proc/modules", "EACCES"), FIRST), "could not look"),
     ),
 )
-def load_event(node: KernelModules, p: LoadEventParams) -> Verdict:
-    if not p.baseline:
-        return Verdict.not_applicable("no baseline is set under checks:kernel.module.load-event")
+def load_event(
+    node: KernelModules, kept: ModuleBaseline | Absent | Unreadable, p: LoadEventParams
+) -> Verdict:
+    if not p.baseline and isinstance(kept, Absent):
+        return Verdict.not_applicable(
+            "no baseline is set under checks:kernel.module.load-event, and no agent keeps one here"
+        )
+    if not p.baseline and isinstance(kept, Unreadable):
+        return Verdict.unknown(f"the agent's baseline: {kept.error}")
     if node.loaded is None:
         return Verdict.unknown("could not see what is loaded")
-    known = {n.replace("-", "_") for n in p.baseline}
+    names, since = p.baseline, "the baseline"
+    if not names and isinstance(kept, ModuleBaseline):
+        names, since = kept.names, f"the agent's first look of this boot, {_day(kept.taken_at)}"
+    known = {n.replace("-", "_") for n in names}
     patterns = [n.replace("-", "_") for n in p.allowed]
     fresh = [m for m in node.loaded if m.name not in known]
     fresh = [m for m in fresh if not any(fnmatchcase(m.name, n) for n in patterns)]
     if not fresh:
-        return Verdict.passed(f"all {len(node.loaded)} loaded modules are in the baseline")
+        return Verdict.passed(f"no module was loaded since {since} ({len(node.loaded)} are)")
     return Verdict.failed(
-        f"loaded since the baseline: {', '.join(m.name for m in fresh[:10])}",
+        f"loaded since {since}: {', '.join(m.name for m in fresh[:10])}",
         *most([Evidence("new module", m.name, "/proc/modules") for m in fresh]),
     )
+
+
+def _day(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -17,7 +17,7 @@ from nodeward.facts.errors import ParseError
 from nodeward.facts.exposure import BAD, expose
 from nodeward.facts.kernel_modules import KernelModules
 from nodeward.facts.modprobe_conf import Entry
-from nodeward.facts.modprobe_effect import Useless, useless
+from nodeward.facts.modprobe_effect import Useless, unfollowed, useless
 from nodeward.facts.module_requests import COMPONENTS
 from nodeward.model import Evidence, Example, Remedy, Severity, Status, Verdict, check, most
 
@@ -81,6 +81,11 @@ def _weight(node: KernelModules, line: Useless) -> tuple[bool, str]:
                          DCCP_DEP + SCTP_DEP),
             "every line does what it says",
         ),
+        Example(
+            Status.UNKNOWN,
+            example_node("install sctp /opt/sctp-guard\n", SCTP_ALIAS, SCTP_DEP),
+            "whether a program of one's own keeps the module out cannot be told from the line",
+        ),
         Example(Status.NOT_APPLICABLE, example_node("", SCTP_ALIAS, SCTP_DEP), "there is no rule"),
         NO_KERNEL,
         DARK,
@@ -89,38 +94,52 @@ def _weight(node: KernelModules, line: Useless) -> tuple[bool, str]:
 def rule_ineffective(node: KernelModules) -> Verdict:
     if not node.kernels:
         return Verdict.unknown("offline: there is no kernel in this tree to hold the rules against")
-    unread = [e for e in node.entries if e.data is None and e.error]
     try:
         sure, doubtful = _lines(node)
         found = sorted(sure, key=lambda line: _weight(node, line))
+        dark = list(dict.fromkeys(x for v in node.variants() for x in unfollowed(v)))
         rules = _count(node)
     except ParseError as exc:
         return Verdict.unknown(f"an index of the modules is damaged: {exc}")
     if not found:
-        if unread:
-            return Verdict.unknown(f"could not read {unread[0].path}: {unread[0].error}")
-        if doubtful:
-            first = doubtful[0]
-            return Verdict.unknown(
-                f"it depends on kmod's version whether {first.text!r} in {first.place} has an"
-                f" effect: {first.why}",
-                *most([_evidence(line) for line in doubtful]),
-            )
-        if not rules:
-            return Verdict.not_applicable("no line of modprobe.d keeps a module out")
-        return Verdict.passed(f"all {rules} blacklist and install lines take effect")
+        return _none_found(node, doubtful, dark, rules)
     worst = found[0]
     serious = not _weight(node, worst)[0]
     return Verdict.failed(
         f"{len(found)} of the lines about modules have no effect; {worst.text!r} in {worst.place}:"
         f" {worst.why}",
-        *most([_evidence(line) for line in found]),
+        *most([_evidence(line) for line in found] + [_evidence(x, DARK_LINE) for x in dark]),
         severity=None if serious else Severity.LOW,
         remedy=Remedy(
             "; ".join(f"{x.place}: {x.instead}" for x in found[:5] if x.instead)
             or "Take the lines away: nothing can make them work.",
         ),
     )
+
+
+def _none_found(
+    node: KernelModules, doubtful: list[Useless], dark: list[Useless], rules: int
+) -> Verdict:
+    """No line is known to be without effect; whether all have one is another question."""
+    unread = [e for e in node.entries if e.data is None and e.error]
+    if unread:
+        return Verdict.unknown(f"could not read {unread[0].path}: {unread[0].error}")
+    if dark:
+        return Verdict.unknown(
+            f"cannot tell whether {dark[0].text[:200]!r} in {dark[0].place} keeps a module out:"
+            f" {dark[0].why}",
+            *most([_evidence(line, DARK_LINE) for line in dark]),
+        )
+    if doubtful:
+        first = doubtful[0]
+        return Verdict.unknown(
+            f"it depends on kmod's version whether {first.text!r} in {first.place} has an"
+            f" effect: {first.why}",
+            *most([_evidence(line) for line in doubtful]),
+        )
+    if not rules:
+        return Verdict.not_applicable("no line of modprobe.d keeps a module out")
+    return Verdict.passed(f"all {rules} blacklist and install lines take effect")
 
 
 def _count(node: KernelModules) -> int:
@@ -130,6 +149,9 @@ def _count(node: KernelModules) -> int:
     )
 
 
-def _evidence(line: Useless) -> Evidence:
+DARK_LINE = "line that cannot be followed"
+
+
+def _evidence(line: Useless, what: str = "line without effect") -> Evidence:
     instead = f"; instead: {line.instead}" if line.instead else ""
-    return Evidence("line without effect", f"{line.text[:200]} ({line.why}{instead})", line.place)
+    return Evidence(what, f"{line.text[:200]} ({line.why}{instead})", line.place)

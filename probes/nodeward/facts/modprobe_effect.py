@@ -9,6 +9,7 @@ from typing import NamedTuple
 from nodeward.facts.autoload import Modprobe, Program
 from nodeward.facts.exposure import requests
 from nodeward.facts.globs import WILD
+from nodeward.facts.install_command import Unclear, steps
 from nodeward.facts.kernel_modules import KernelModules, Variant
 from nodeward.facts.modprobe_conf import (
     BOM,
@@ -283,6 +284,25 @@ def _install_pattern(rule: Rule) -> tuple[str, str]:
                 f" requests such as {rule.name}",
                 f"alias {rule.name.replace('_', '-')} off")  # fmt: skip
     return "", ""
+
+
+def unfollowed(variant: Variant) -> Iterator[Useless]:
+    """Install lines that may keep a module out or not: what their command does cannot be told. One
+    that calls modprobe or insmod is there to load its module, and keeps nothing out."""
+    engine = variant.engine
+    if engine.program is Program.BUSYBOX:
+        return
+    for rule in variant.conf.of("install"):
+        if engine.path(rule.name) is None and WILD.isdisjoint(rule.name):
+            continue
+        if "modprobe" in rule.value or "insmod" in rule.value:
+            continue
+        first = engine.conf.first("install", rule.name) or rule
+        for _, step in steps(rule.value, engine.programs) if first is rule else ():
+            if isinstance(step, Unclear):
+                instead = f"install {rule.name} /bin/false"
+                yield Useless(rule.place, rule.text.strip(), step.why, instead, (rule.name,))
+                break
 
 
 def _on_command_line(node: KernelModules, variant: Variant) -> Iterator[Useless]:

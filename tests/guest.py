@@ -36,9 +36,11 @@ KEPT = re.compile(
 """Module files that go into the guest; the rest only stands in its index."""
 # What the guest's side imports beside nodeward; the rest follows from these.
 IMPORTS = (
-    "base64, ctypes, errno, gzip, json, os, shutil, socket, subprocess, termios, traceback, tty,"
+    "base64, ctypes, errno, gzip, json, os, shutil, socket, subprocess, termios, threading,"
+    " traceback, tty,"
     " encodings.latin_1, encodings.ascii, zlib,"
     " nodeward.host, nodeward.probes.kernel_modules, nodeward.checks.modules,"
+    " nodeward.facts.module_events,"
     " nodeward.agent.netlink"
 )
 

@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import termios
+import threading
 import traceback
 import tty
 from typing import Any
@@ -24,6 +25,7 @@ from typing import Any
 from nodeward.agent.netlink import Events
 from nodeward.facts.exposure import expose, switched_off
 from nodeward.facts.kernel_modules import KernelModules
+from nodeward.facts.module_events import parse_exec
 from nodeward.facts.module_fix import fix
 from nodeward.facts.module_requests import BY_NAME
 from nodeward.host import LiveHost
@@ -88,7 +90,7 @@ def put(files: dict[str, str | None], sysctl: dict[str, str]) -> None:
 def look() -> KernelModules:
     """nodeward's own look at this guest."""
     gone = Absent("pods")
-    found = read_kernel_modules.read(LiveHost("/"), gone, gone)
+    found = read_kernel_modules.read(LiveHost("/"), gone, gone, gone)
     assert isinstance(found, KernelModules)
     return found
 
@@ -200,6 +202,40 @@ def heard(trigger: str) -> dict[str, Any]:
             kinds.add(events.read(fd)[0])
     events.close()
     return {"did": did, "heard": sorted(kinds - {None}), "failed": events.failed}
+
+
+def attempted(trigger: str) -> dict[str, Any]:
+    """What the process connector tells of a trigger while it happens: its messages, and the
+    programs that it says have started."""
+    events = Events(["process"], [], "/")
+    ((_, sock),) = events.sockets.values()
+    sock.setblocking(True)
+    sock.settimeout(0.5)
+    at_it = threading.Thread(target=fire, args=(trigger,))
+    at_it.start()
+    raw: list[str] = []
+    started: list[list[str]] = []
+    while at_it.is_alive() or not started:
+        try:
+            message = sock.recv(65536)
+        except TimeoutError:
+            continue
+        pid = parse_exec(message)
+        if pid is not None:
+            raw.append(base64.b64encode(message).decode())
+            started.append(argv(pid))
+    at_it.join()
+    events.close()
+    return {"raw": raw, "started": started}
+
+
+def argv(pid: int) -> list[str]:
+    """Its arguments; none when it has ended since."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read().decode(errors="replace").split("\0")[:-1]
+    except OSError:
+        return []
 
 
 def main(port: str) -> None:

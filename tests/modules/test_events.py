@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from module_hosts import DATA
 from nodeward.facts.kernel_modules import Loaded
-from nodeward.facts.module_events import ModuleEvent, changes, parse_uevent, requested
+from nodeward.facts.module_events import ModuleEvent, changes, parse_exec, parse_uevent, requested
 
 ROWS = [json.loads(line) for line in (DATA / "module-autoload.jsonl").read_text().splitlines()]
 CASES = [row for row in ROWS if row["kind"] == "case"]
@@ -53,8 +54,33 @@ def test_a_removal_is_told_from_an_addition() -> None:
     assert parse_uevent(message(parts)) == ModuleEvent("remove", "dccp", 7)
 
 
+# A DCCP socket while `install dccp /bin/false` holds, as Linux 6.1's process connector told it:
+# modprobe, sh -c, /bin/false, and modprobe for the second name.
+EXECS = (
+    "TAAAAAMAAAAGAAAAAAAAAAEAAAABAAAABgAAAAAAAAAoAAAAAgAAAAAAAADEg3dfAgAAAFUAAABVAAAAAAAAAAAAAAAA"
+    "AAAAAAAAAA==",
+    "TAAAAAMAAAAIAAAAAAAAAAEAAAABAAAACAAAAAAAAAAoAAAAAgAAAAAAAACP6dVuAgAAAFYAAABWAAAAAAAAAAAAAAAA"
+    "AAAAAAAAAA==",
+    "TAAAAAMAAAAJAAAAAAAAAAEAAAABAAAACQAAAAAAAAAoAAAAAgAAAAAAAAApbvVxAgAAAFYAAABWAAAAAAAAAAAAAAAA"
+    "AAAAAAAAAA==",
+    "TAAAAAMAAAANAAAAAAAAAAEAAAABAAAADQAAAAAAAAAoAAAAAgAAAAAAAAA1QdR2AgAAAFcAAABXAAAAAAAAAAAAAAAA"
+    "AAAAAAAAAA==",
+)
+
+
+def test_recorded_starts_of_programs_name_their_processes() -> None:
+    assert [parse_exec(base64.b64decode(one)) for one in EXECS] == [85, 86, 86, 87]
+
+
+def test_the_end_of_a_process_is_no_start_of_a_program() -> None:
+    message = bytearray(base64.b64decode(EXECS[0]))
+    message[36:40] = (0x80000000).to_bytes(4, "little")  # PROC_EVENT_EXIT
+    assert parse_exec(bytes(message)) is None
+
+
 @given(st.binary(max_size=200))
 def test_no_message_breaks_the_reader(raw: bytes) -> None:
+    parse_exec(raw)
     parse_uevent(raw)
     parse_uevent(b"add@/module/" + raw)
 

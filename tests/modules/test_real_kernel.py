@@ -7,6 +7,7 @@ NODEWARD_SEED repeats it.
 
 from __future__ import annotations
 
+import base64
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 from commit_seed import VARIABLE, fresh, seed
 from guest import Guest, build, missing
 from module_scenarios import Scenario, alias, install_loads, nothing, scenarios, softdep
+from nodeward.facts.module_events import parse_exec, requested
 
 pytestmark = [
     pytest.mark.timeout(1200),
@@ -104,3 +106,14 @@ def test_a_module_that_loads_is_heard(guest: Guest) -> None:
     assert "sctp" in told["did"]["loaded"]
     assert told["failed"] == {}
     assert told["heard"] == ["module"]
+
+
+def test_a_blocked_attempt_is_told_by_the_process_connector(guest: Guest) -> None:
+    """No module comes, so there is no uevent; but the kernel has started modprobe."""
+    guest.load("up")
+    guest.ask("put", {"/etc/modprobe.d/x.conf": "install dccp /bin/false\n"}, {})
+    told = guest.ask("attempted", "sock4-dccp")
+    assert "net-pf-2-proto-33-type-6" in {requested(argv) for argv in told["started"]}
+    assert "dccp" not in guest.ask("loaded")
+    pids = [parse_exec(base64.b64decode(raw)) for raw in told["raw"]]
+    assert all(pids)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable
 
 from nodeward.facts.kernel_modules import Loaded
 from nodeward.lazy import dataclass
 
 HEADERS = (b"add@/module/", b"remove@/module/")
+PROC_EVENT_EXEC = 2
+_HEADERS = 16 + 20  # struct nlmsghdr, struct cn_msg
+_EXEC = struct.Struct("=IIQII")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,16 @@ def parse_uevent(message: bytes) -> ModuleEvent | None:
         path.removeprefix("/module/"),
         int(number) if number.isdigit() else 0,
     )
+
+
+def parse_exec(message: bytes) -> int | None:
+    """The process that has just started a program, if a message of the process connector
+    (linux/cn_proc.h, PROC_EVENT_EXEC) says so: after the two headers come what, cpu, a time, the
+    thread's id and the process's."""
+    if len(message) < _EXEC.size + _HEADERS:
+        return None
+    what, _, _, _, process = _EXEC.unpack_from(message, _HEADERS)
+    return int(process) if what == PROC_EVENT_EXEC else None
 
 
 def requested(argv: Iterable[str]) -> str | None:

@@ -97,8 +97,62 @@ class LoadEventParams(Params):
     allowed: tuple[str, ...] = ()
 
 
-NO_LIST = Absent("an agent's list of the modules of this boot")
-FIRST = ModuleBaseline(("overlay",), 1795500000.0, "b1")
+def _load_examples() -> tuple[Example, ...]:
+    no_list = Absent("an agent's list of the modules of this boot")
+    first = ModuleBaseline(("overlay",), 1795500000.0, "b1")
+    return (
+        Example(
+            Status.PASS,
+            (example_node(held=("overlay",)), no_list, LoadEventParams(("overlay",))),
+            "all that is loaded is in the baseline",
+        ),
+        Example(
+            Status.FAIL,
+            (example_node(held=("overlay", "sctp")), first, LoadEventParams(("overlay",))),
+            "sctp came after the baseline",
+        ),
+        Example(
+            Status.FAIL,
+            (example_node(held=("overlay", "sctp")), first),
+            "sctp came after the agent's first look of this boot",
+        ),
+        Example(
+            Status.PASS,
+            (example_node(held=("overlay",)), first),
+            "nothing came since the agent's first look of this boot",
+        ),
+        Example(
+            Status.PASS,
+            (example_node(held=("overlay", "sctp")), first, LoadEventParams(("overlay", "sctp"))),
+            "a baseline of the operator's stands before the agent's",
+        ),
+        Example(
+            Status.PASS,
+            (example_node(held=("overlay", "sctp")), first, LoadEventParams((), ("sctp",))),
+            "it may come",
+        ),
+        Example(
+            Status.PASS,
+            (example_node(held=("overlay", "nft_ct")), first, LoadEventParams((), ("nft_*",))),
+            "its like may come",
+        ),
+        Example(
+            Status.NOT_APPLICABLE,
+            (example_node(held=("overlay",)), no_list),
+            "no baseline is set, and no agent runs here that keeps one",
+        ),
+        Example(
+            Status.UNKNOWN,
+            (example_node(held=("overlay",)), Unreadable("/var/lib/nodeward", "EACCES")),
+            "the agent's baseline may not be read",
+        ),
+        Example(
+            Status.UNKNOWN,
+            (replace(example_node(), loaded=None), first),
+            "/proc/modules is missing",
+        ),
+        Example(Status.UNKNOWN, (Unreadable("/proc/modules", "EACCES"), first), "could not look"),
+    )
 
 
 @check(
@@ -113,59 +167,7 @@ FIRST = ModuleBaseline(("overlay",), 1795500000.0, "b1")
     ),
     sources=SOURCES,
     mappings=LOGGED,
-    examples=lambda: (
-        Example(
-            Status.PASS,
-            (example_node(held=("overlay",)), NO_LIST, LoadEventParams(("overlay",))),
-            "all that is loaded is in the baseline",
-        ),
-        Example(
-            Status.FAIL,
-            (example_node(held=("overlay", "sctp")), FIRST, LoadEventParams(("overlay",))),
-            "sctp came after the baseline",
-        ),
-        Example(
-            Status.FAIL,
-            (example_node(held=("overlay", "sctp")), FIRST),
-            "sctp came after the agent's first look of this boot",
-        ),
-        Example(
-            Status.PASS,
-            (example_node(held=("overlay",)), FIRST),
-            "nothing came since the agent's first look of this boot",
-        ),
-        Example(
-            Status.PASS,
-            (example_node(held=("overlay", "sctp")), FIRST, LoadEventParams(("overlay", "sctp"))),
-            "a baseline of the operator's stands before the agent's",
-        ),
-        Example(
-            Status.PASS,
-            (example_node(held=("overlay", "sctp")), FIRST, LoadEventParams((), ("sctp",))),
-            "it may come",
-        ),
-        Example(
-            Status.PASS,
-            (example_node(held=("overlay", "nft_ct")), FIRST, LoadEventParams((), ("nft_*",))),
-            "its like may come",
-        ),
-        Example(
-            Status.NOT_APPLICABLE,
-            (example_node(held=("overlay",)), NO_LIST),
-            "no baseline is set, and no agent runs here that keeps one",
-        ),
-        Example(
-            Status.UNKNOWN,
-            (example_node(held=("overlay",)), Unreadable("/var/lib/nodeward", "EACCES")),
-            "the agent's baseline may not be read",
-        ),
-        Example(
-            Status.UNKNOWN,
-            (replace(example_node(), loaded=None), FIRST),
-            "/proc/modules is missing",
-        ),
-        Example(Status.UNKNOWN, (Unreadable("/proc/modules", "EACCES"), FIRST), "could not look"),
-    ),
+    examples=_load_examples,
 )
 def load_event(
     node: KernelModules, kept: ModuleBaseline | Absent | Unreadable, p: LoadEventParams

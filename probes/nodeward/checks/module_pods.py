@@ -25,13 +25,52 @@ from nodeward.model import (
     most,
 )
 
-GUARDS = KernelGuards(None, None, 0, ("capability", "yama", "apparmor"))
-
 
 def _asked(context: str, *, allowed: bool) -> ModuleRequests:
     """One pod in this context."""
     return ModuleRequests(
         enforcing=True, contexts=(PodContext(context, allowed=allowed, pods=("web/a",)),)
+    )
+
+
+def _lsm_examples() -> tuple[Example, ...]:
+    guards = KernelGuards(None, None, 0, ("capability", "yama", "apparmor"))
+    return (
+        Example(
+            Status.PASS,
+            (_asked("system_u:system_r:container_t:s0:c1,c2", allowed=False), guards),
+            "container_t may not",
+        ),
+        Example(
+            Status.FAIL,
+            (_asked("system_u:system_r:my_pod_t:s0", allowed=True), guards),
+            "a pod's context may",
+        ),
+        Example(
+            Status.PASS,
+            (_asked("system_u:system_r:spc_t:s0", allowed=True), guards),
+            "only privileged pods (spc_t) may",
+        ),
+        Example(
+            Status.FAIL,
+            (ModuleRequests(enforcing=False, contexts=()), guards),
+            "SELinux is permissive",
+        ),
+        Example(
+            Status.UNKNOWN,
+            (ModuleRequests(enforcing=True, contexts=(), complete=False), guards),
+            "the processes of others are hidden from us",
+        ),
+        Example(
+            Status.NOT_APPLICABLE,
+            (Absent("/sys/fs/selinux/enforce"), guards),
+            "there is no SELinux, and no other security module can refuse the request",
+        ),
+        Example(
+            Status.UNKNOWN,
+            (Unreadable("/sys/fs/selinux/access", "EACCES"), guards),
+            "could not ask",
+        ),
     )
 
 
@@ -51,43 +90,7 @@ def _asked(context: str, *, allowed: bool) -> ModuleRequests:
         Source("container-selinux", "https://github.com/containers/container-selinux"),
     ),
     mappings={"sac": ["kernel-modules"], "cis-kubernetes-1.12": ["5.6.3"], "nsa-cisa-1.2": ["PS"]},
-    examples=lambda: (
-        Example(
-            Status.PASS,
-            (_asked("system_u:system_r:container_t:s0:c1,c2", allowed=False), GUARDS),
-            "container_t may not",
-        ),
-        Example(
-            Status.FAIL,
-            (_asked("system_u:system_r:my_pod_t:s0", allowed=True), GUARDS),
-            "a pod's context may",
-        ),
-        Example(
-            Status.PASS,
-            (_asked("system_u:system_r:spc_t:s0", allowed=True), GUARDS),
-            "only privileged pods (spc_t) may",
-        ),
-        Example(
-            Status.FAIL,
-            (ModuleRequests(enforcing=False, contexts=()), GUARDS),
-            "SELinux is permissive",
-        ),
-        Example(
-            Status.UNKNOWN,
-            (ModuleRequests(enforcing=True, contexts=(), complete=False), GUARDS),
-            "the processes of others are hidden from us",
-        ),
-        Example(
-            Status.NOT_APPLICABLE,
-            (Absent("/sys/fs/selinux/enforce"), GUARDS),
-            "there is no SELinux, and no other security module can refuse the request",
-        ),
-        Example(
-            Status.UNKNOWN,
-            (Unreadable("/sys/fs/selinux/access", "EACCES"), GUARDS),
-            "could not ask",
-        ),
-    ),
+    examples=_lsm_examples,
 )
 def lsm_request(
     asked: ModuleRequests | Absent, guards: KernelGuards | Absent | Unreadable
@@ -122,11 +125,6 @@ def _no_selinux(guards: KernelGuards | Absent | Unreadable) -> Verdict:
 
 
 NF_ALIAS, NF_DEP = "alias nfnetlink-subsys-10 nf_tables\n", "kernel/net/nf_tables.ko:\n"
-NFT = example_node("", NF_ALIAS, NF_DEP)
-BARE = PodGuards(unconfined=("web/a",), looked_at=3)
-FILTERED = PodGuards(filtered=("web/a",), looked_at=3)
-ADMIN = PodGuards(filtered=("web/a",), admins=("web/a",), looked_at=3)
-PROXY = PodGuards(privileged=("kube-system/proxy",), looked_at=3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +134,60 @@ class UsernsParams(Params):
     section: ClassVar[tuple[str, ...]] = ("checks", "kernel.module.userns-vectors")
 
     allowed: tuple[str, ...] = ()
+
+
+def _userns_examples() -> tuple[Example, ...]:
+    nft = example_node("", NF_ALIAS, NF_DEP)
+    bare = PodGuards(unconfined=("web/a",), looked_at=3)
+    filtered = PodGuards(filtered=("web/a",), looked_at=3)
+    admin = PodGuards(filtered=("web/a",), admins=("web/a",), looked_at=3)
+    proxy = PodGuards(privileged=("kube-system/proxy",), looked_at=3)
+    return (
+        Example(
+            Status.FAIL,
+            (nft, UserNamespaces(1000), bare),
+            "user namespaces, nf_tables, and a pod without seccomp",
+        ),
+        Example(
+            Status.PASS,
+            (nft, UserNamespaces(0), bare),
+            "no user namespaces",
+        ),
+        Example(
+            Status.PASS,
+            (nft, UserNamespaces(1000), filtered),
+            "every pod has a seccomp filter",
+        ),
+        Example(
+            Status.PASS,
+            (nft, UserNamespaces(1000), proxy),
+            "only privileged pods have none, and they are root on the host anyway",
+        ),
+        Example(
+            Status.FAIL,
+            (nft, UserNamespaces(0), admin),
+            "a pod with CAP_NET_ADMIN in a user namespace of its own",
+        ),
+        Example(
+            Status.PASS,
+            (
+                example_node("install nf_tables /bin/false\n", NF_ALIAS, NF_DEP),
+                UserNamespaces(1000),
+                bare,
+            ),
+            "none of the modules can be loaded",
+        ),
+        Example(
+            Status.UNKNOWN,
+            (nft, UserNamespaces(1000), Unreadable("PodGuards", "offline")),
+            "the pods cannot be seen",
+        ),
+        Example(
+            Status.UNKNOWN,
+            (Unreadable("/proc/modules", "EACCES"), UserNamespaces(1000), filtered),
+            "the modules cannot be seen",
+        ),
+    )
 
 
 @check(
@@ -152,50 +204,7 @@ class UsernsParams(Params):
         Source("Kubernetes: seccomp", "https://kubernetes.io/docs/tutorials/security/seccomp/"),
     ),
     mappings=MAPPINGS,
-    examples=lambda: (
-        Example(
-            Status.FAIL,
-            (NFT, UserNamespaces(1000), BARE),
-            "user namespaces, nf_tables, and a pod without seccomp",
-        ),
-        Example(
-            Status.PASS,
-            (NFT, UserNamespaces(0), BARE),
-            "no user namespaces",
-        ),
-        Example(
-            Status.PASS,
-            (NFT, UserNamespaces(1000), FILTERED),
-            "every pod has a seccomp filter",
-        ),
-        Example(
-            Status.PASS,
-            (NFT, UserNamespaces(1000), PROXY),
-            "only privileged pods have none, and they are root on the host anyway",
-        ),
-        Example(
-            Status.FAIL,
-            (NFT, UserNamespaces(0), ADMIN),
-            "a pod with CAP_NET_ADMIN in a user namespace of its own",
-        ),
-        Example(
-            Status.PASS,
-            (example_node("install nf_tables /bin/false\n", NF_ALIAS, NF_DEP),
-             UserNamespaces(1000), BARE),
-            "none of the modules can be loaded",
-        ),
-        Example(
-            Status.UNKNOWN,
-            (NFT, UserNamespaces(1000),
-             Unreadable("PodGuards", "offline")),
-            "the pods cannot be seen",
-        ),
-        Example(
-            Status.UNKNOWN,
-            (Unreadable("/proc/modules", "EACCES"), UserNamespaces(1000), FILTERED),
-            "the modules cannot be seen",
-        ),
-    ),
+    examples=_userns_examples,
 )  # fmt: skip
 def userns_vectors(
     node: KernelModules,

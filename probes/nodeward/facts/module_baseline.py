@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import ClassVar
 
 from nodeward.facts.errors import ParseError
+from nodeward.lazy import dataclass
 from nodeward.model import Fact
 
 SCHEMA = "nodeward.modules/v1"

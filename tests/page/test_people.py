@@ -8,12 +8,15 @@ import pytest
 import requests
 from playwright.sync_api import Browser, expect
 
+from nodeward.collector.db import tables as t
 from nodeward.collector.store.access import Role
 from page_site import Eyes, Site, eyes
 
 PAGES = (
     "/", "/nodes", "/checks", "/checks/kernel.module.sctp", "/heat", "/heat?by=env", "/changes",
-    "/certificates", "/waivers", "/agents", "/sql?sql=SELECT+*+FROM+node",
+    "/heat?by=node.kernel", "/findings", "/find?q=worker", "/find?q=prod",
+    "/certificates", "/certificates?days=30", "/waivers", "/agents", "/agents?state=active",
+    "/sql?sql=SELECT+*+FROM+node",
     "/sql?sql=SELECT+*+FROM+change+LIMIT+9000",
 )  # fmt: skip
 FORMATS = ("html", "json", "csv")
@@ -23,15 +26,26 @@ def with_format(path: str, form: str) -> str:
     return f"{path}{'&' if '?' in path else '?'}format={form}"
 
 
+@pytest.mark.parametrize("way", ["by the search box", "by the list of checks"])
 def test_from_the_page_alone_one_learns_who_can_load_sctp_since_when_why_and_what_to_run(
-    operator: Eyes,
+    operator: Eyes, way: str
 ) -> None:
+    """Two clicks from the start; all four answers are then there without opening anything."""
+    page = operator.page
     operator.go("/")
-    operator.page.get_by_role("link", name="kernel.module.sctp").first.click()
-    first = operator.page.locator("details.finding").first
-    expect(first).to_contain_text(re.compile(r"-worker-\d+"))
-    expect(first).to_contain_text(re.compile(r"since \d{4}-\d{2}-\d{2} \d{2}:\d{2}"))
-    first.locator("summary").click()
+    if way == "by the search box":
+        page.get_by_role("searchbox", name="Find a node or check").press_sequentially("sctp")
+    else:
+        page.get_by_role("link", name="Checks", exact=True).click()
+    page.get_by_role("link", name="kernel.module.sctp").first.click()
+    expect(page.get_by_text("SCTP cannot be autoloaded")).to_be_visible()
+    first = page.locator("details.finding").first
+    who = first.locator("summary")
+    expect(who).to_contain_text(re.compile(r"-worker-\d+"))
+    expect(who).to_contain_text(re.compile(r"since \d{4}-\d{2}-\d{2} \d{2}:\d{2}"))
+    expect(who).to_contain_text("any process can load sctp: socket(")
+    expect(page.get_by_text("install sctp /bin/false").first).to_be_visible()
+    who.click()
     expect(first).to_contain_text("net-pf-2-proto-132 -> sctp")
     expect(first).to_contain_text("modules.alias:1")
     expect(first).to_contain_text("install sctp /bin/false")
@@ -122,7 +136,7 @@ def test_a_tenant_sees_no_name_of_another(
     assert "prod-" not in answer.text
     assert "etag" not in answer.headers
     everybody = fleet.visitor(fleet.token("all", Role.VIEWER))
-    if path not in ("/waivers",):
+    if path not in ("/waivers", "/find?q=prod", "/heat?by=node.kernel"):
         assert "lab" in answer.text or "lab" not in everybody.get(fleet.url + path).text
 
 
@@ -165,7 +179,6 @@ def test_a_revoked_token_ends_the_session_at_once(fleet: Site) -> None:
     from sqlalchemy import select
 
     from nodeward.collector.clock import now_ms
-    from nodeward.collector.db import tables as t
     from nodeward.collector.store.access import revoke_access
 
     http = fleet.visitor(fleet.token("frank", Role.VIEWER))
@@ -192,3 +205,106 @@ def test_every_answer_keeps_scripts_and_frames_out(fleet: Site) -> None:
             assert "default-src 'self'" in policy
             assert "unsafe" not in policy
             assert "frame-ancestors 'none'" in policy
+
+
+QUESTION = "SELECT count(*) AS prod_nodes FROM node"
+
+
+def save(http: requests.Session, fleet: Site, **fields: str) -> requests.Response:
+    found = re.search(r'name="csrf" value="([0-9a-f]{64})"', http.get(fleet.url + "/sql").text)
+    assert found
+    form = {"csrf": found[1], "sql": QUESTION, **fields}
+    path = form.pop("path", "/sql/saved")
+    return http.post(fleet.url + path, data=form, allow_redirects=False)
+
+
+def test_a_question_is_saved_renamed_shared_and_deleted(
+    operator: Eyes, chromium: Browser, fleet: Site
+) -> None:
+    page = operator.page
+    operator.go("/sql")
+    page.get_by_label("One SELECT").fill("SELECT node FROM node WHERE cluster = 'lab'")
+    page.get_by_role("button", name="Ask").click()
+    page.get_by_text("Save this question").click()
+    page.get_by_label("Name").fill("Nodes of the lab")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("heading", name="Nodes of the lab")).to_be_visible()
+    expect(page.get_by_role("region", name="Answer")).to_contain_text("lab-worker-0002")
+    address = page.url
+    page.get_by_label("Name").fill("The lab's nodes")
+    page.get_by_label("Others may see it").check()
+    page.get_by_role("button", name="Keep").click()
+    for other in eyes(chromium, fleet):
+        other.log_in(fleet.token("ben", Role.VIEWER))
+        other.go("/sql")
+        other.page.get_by_role("link", name="The lab's nodes").click()
+        expect(other.page).to_have_url(address)
+        expect(other.page.get_by_role("region", name="Answer")).to_contain_text("lab-worker-0002")
+        expect(other.page.get_by_role("button", name="Keep")).to_have_count(0)
+    page.get_by_role("button", name="Delete the question").click()
+    expect(page.get_by_role("link", name="The lab's nodes")).to_have_count(0)
+
+
+def test_a_question_that_is_not_shared_is_its_owners_alone(fleet: Site) -> None:
+    made = save(fleet.visitor(fleet.token("owner", Role.VIEWER)), fleet, on="mine")
+    address = made.headers["location"]
+    other = fleet.visitor(fleet.token("somebody", Role.ADMIN))
+    assert other.get(fleet.url + address).status_code == 404
+    assert "mine" not in other.get(fleet.url + "/sql").text
+    path = f"/sql/saved/{address.rpartition('=')[2]}"
+    assert save(other, fleet, path=path, on="theirs").status_code == 404
+    assert save(other, fleet, path=f"{path}/delete").status_code == 404
+
+
+def test_a_shared_question_stays_within_the_tenant(fleet: Site, tenant: requests.Session) -> None:
+    made = save(fleet.visitor(fleet.token("teller", Role.VIEWER)), fleet, on="prod", shared="yes")
+    assert tenant.get(fleet.url + made.headers["location"]).status_code == 404
+    assert "prod" not in tenant.get(fleet.url + "/sql").text
+    same_name = fleet.visitor(fleet.token("teller", Role.VIEWER, cluster="lab"))
+    assert "prod" not in same_name.get(fleet.url + "/sql").text
+
+
+def test_a_question_needs_a_name_that_is_not_taken_and_our_form(fleet: Site) -> None:
+    http = fleet.visitor(fleet.token("namer", Role.VIEWER))
+    assert save(http, fleet, on="").status_code == 400
+    assert save(http, fleet, on="once").status_code == 303
+    assert save(http, fleet, on="once").status_code == 400
+    assert save(http, fleet, on="long", sql="x" * 20_001).status_code == 400
+    assert save(http, fleet, on="forged", csrf="0" * 64).status_code == 403
+
+
+def test_what_is_saved_is_written_down(fleet: Site) -> None:
+    save(fleet.visitor(fleet.token("writer", Role.VIEWER)), fleet, on="for the record")
+    with fleet.center.engine.connect() as connection:
+        rows = connection.execute(t.audit.select().where(t.audit.c.act == "question.create"))
+        assert ("writer", "for the record") in [(row.actor, row.object) for row in rows]
+
+
+def test_a_part_of_a_name_finds_nodes_and_checks_as_one_types(operator: Eyes) -> None:
+    operator.go("/")
+    box = operator.page.get_by_role("searchbox", name="Find a node or check")
+    box.press_sequentially("sctp")
+    found = operator.page.locator("#found")
+    expect(found.get_by_role("link", name="kernel.module.sctp")).to_be_visible()
+    box.fill("eu-worker-0003")
+    found.get_by_role("link", name="prod-eu-worker-0003").click()
+    expect(operator.page).to_have_url(re.compile("/nodes/prod-eu/prod-eu-worker-0003$"))
+    assert operator.page.locator("h1").inner_text().startswith("prod-eu-worker-0003")
+
+
+def test_an_agent_is_revoked_on_the_page(operator: Eyes) -> None:
+    operator.go("/agents?node=prod-us-worker-0118")
+    operator.page.get_by_role("button", name="revoke the key of prod-us-worker-0118").click()
+    operator.go("/agents?state=revoked")
+    expect(operator.page.locator("table")).to_contain_text("prod-us-worker-0118")
+
+
+def test_a_waiver_ends_when_somebody_ends_it(operator: Eyes) -> None:
+    operator.go("/waivers?check=kubelet.pod-pids")
+    form = operator.page.locator("form[action='/waivers']")
+    for label, text in (("Reason", "sized by hand"), ("Owner", "capacity"), ("Until", "7d")):
+        form.get_by_label(label).fill(text)
+    form.get_by_role("button", name="Ask").click()
+    operator.page.get_by_role("button", name="end the waiver of kubelet.pod-pids").click()
+    row = operator.page.locator("tr", has_text="sized by hand")
+    expect(row).to_contain_text("ended")

@@ -11,13 +11,14 @@ from starlette.routing import Route
 
 from nodeward.collector.clock import span_ms
 from nodeward.collector.db import tables as t
+from nodeward.collector.page import questions
 from nodeward.collector.page.checks import page_filter
 from nodeward.collector.page.render import html
 from nodeward.collector.page.visit import Shown, Visit, action, view
 from nodeward.collector.problem import bad, gone
 from nodeward.collector.store import ask, lifecycle
 from nodeward.collector.store.access import Role
-from nodeward.collector.store.ask import Db
+from nodeward.collector.store.ask import Db, Filter
 from nodeward.collector.store.enrol import make_join_token
 
 TTL: Final = "24h"
@@ -25,7 +26,11 @@ TTL: Final = "24h"
 
 def agents(visit: Visit, db: Db) -> Shown:
     page = ask.agents(db, page_filter(visit, (str,)))
-    return Shown("Agents", {"items": page.items, "next": page.next}, page.items)
+    more = {
+        "states": questions.agent_states(db),
+        "clusters": [c["cluster"] for c in ask.clusters(db, Filter()).items],
+    }
+    return Shown("Agents", {"items": page.items, "next": page.next}, page.items, more)
 
 
 def enrol(visit: Visit, connection: Connection, form: Mapping[str, str], now: int) -> Response:

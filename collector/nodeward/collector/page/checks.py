@@ -14,7 +14,7 @@ from nodeward.collector.page.visit import Shown, Visit, view
 from nodeward.collector.problem import bad
 from nodeward.collector.store import ask
 from nodeward.collector.store.ask import Db, Filter
-from nodeward.model import Check, CheckId, Status
+from nodeward.model import Check, CheckId, Severity, Status
 
 MOST_GROUPS: Final = 24
 """Columns of the heat map; more would not be legible. Group by a label then."""
@@ -27,13 +27,18 @@ def _title(check: str) -> str:
 
 def checks(visit: Visit, db: Db) -> Shown:
     want = page_filter(visit, ())
-    items = [{**row, "title": _title(row["check"])} for row in ask.checks(db, want).items]
+    items = [
+        {**row, "title": _title(row["check"])}
+        for row in ask.checks(db, want).items
+        if not want.severities or row["severity"] in want.severities
+    ]
     rows = [
         {"check": i["check"], "severity": i["severity"], **i["nodes"], "title": i["title"]}
         for i in items
     ]
     clusters = [c["cluster"] for c in ask.clusters(db, Filter()).items]
-    return Shown("Checks", {"items": items}, rows, {"clusters": clusters})
+    more = {"clusters": clusters, "severities": [s.value for s in Severity]}
+    return Shown("Checks", {"items": items}, rows, more)
 
 
 def check(visit: Visit, db: Db) -> Shown:
@@ -81,7 +86,7 @@ def finding_rows(items: Any) -> list[Mapping[str, Any]]:  # noqa: ANN401  JSON
 
 def page_filter(visit: Visit, cursor: tuple[type, ...], **over: Any) -> Filter:  # noqa: ANN401
     """The address's filter, with what the view itself decides."""
-    return replace(filter_of(visit.request, cursor, also=("format", "by")), **over)
+    return replace(filter_of(visit.request, cursor, also=("format", "by", "days")), **over)
 
 
 Cells: TypeAlias = Mapping[str, Mapping[str, Counter[str]]]

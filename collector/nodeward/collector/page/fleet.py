@@ -12,6 +12,7 @@ from nodeward.collector.store import ask
 from nodeward.collector.store.ask import Db, Filter
 from nodeward.model import Severity, Status
 
+SEVERITIES: Final = [s.value for s in Severity if s is not Severity.INFO]
 DARK: Final = (Status.UNKNOWN.value, Status.ERROR.value)
 
 
@@ -27,12 +28,29 @@ def fleet(visit: Visit, db: Db) -> Shown:
         "clusters": clusters,
         "worst_nodes": ask.nodes(db, Filter(sort="score", limit=10)).items,
         "worst_checks": [c for c in checks if c["nodes"]["fail"]][:10],
-        "dark_checks": _dark(checks),
+        "dark_nodes": questions.dark_nodes(db),
+        "dark_checks": [_with_reason(db, row) for row in _dark(checks)],
         "changes": ask.changes(db, Filter(since=db.now - questions.DAY_MS, limit=15)).items,
         "trend": questions.trend(db),
     }
-    more = {"address": f"{visit.request.url.scheme}://{visit.request.headers.get('Host', '')}"}
-    return Shown("Fleet", data, clusters, more)
+    data["week"] = _week(data["trend"], data["fails"])
+    return Shown("Fleet", data, clusters, {"severities": SEVERITIES})
+
+
+def _week(trend: Sequence[Mapping[str, Any]], fails: Mapping[str, int]) -> Mapping[str, Any] | None:
+    """How many more fail than a week ago, or than on the first day that is known."""
+    if len(trend) < 2:
+        return None
+    then = trend[max(0, len(trend) - 8)]
+    return {"day": then["day"], "more": {s: many - then[s] for s, many in fails.items()}}
+
+
+def _with_reason(db: Db, row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What one of the nodes says, why it could not judge."""
+    want = Filter(checks=(row["check"],), statuses=frozenset(map(Status, DARK)), limit=1)
+    said = ask.findings(db, want).items
+    example = {"cluster": said[0]["cluster"], "node": said[0]["node"]} if said else None
+    return {**row, "because": said[0]["because"] if said else "", "example": example}
 
 
 def _sum(rows: Sequence[Mapping[str, Any]], key: str, names: Sequence[str]) -> dict[str, int]:

@@ -17,6 +17,7 @@ from nodeward.collector.store.ask import Db, Filter
 FAMILIES: Final = {
     "kernel": "Kernel and modules",
     "kubelet": "Kubelet",
+    "kubeproxy": "kube-proxy",
     "cert": "Certificates and credentials",
     "meta": "Cloud metadata",
     "agent": "nodeward itself",

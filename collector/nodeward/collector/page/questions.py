@@ -11,7 +11,7 @@ from sqlalchemy import false, func, or_, select
 from nodeward.collector.clock import rfc3339
 from nodeward.collector.db import tables as t
 from nodeward.collector.db.engine import Record
-from nodeward.collector.posture import WORDS, State, unpack
+from nodeward.collector.posture import LEVELS, WORDS, State, unpack
 from nodeward.collector.store.ask import Db, Filter, Page, cursor_text, rules_of
 from nodeward.model import Severity, Status
 
@@ -27,6 +27,22 @@ def stale_nodes(db: Db) -> int:
         .join(t.node, t.node.c.id == p.node)
         .where(t.node.c.retired_at.is_(None))
         .where(or_(p.seen_at.is_(None), p.seen_at < db.now - db.stale_ms))
+    )
+    if db.scope.clusters is not None:
+        query = query.where(p.cluster.in_(sorted(db.scope.clusters)))
+    return int(db.connection.execute(query).scalar_one())
+
+
+def dark_nodes(db: Db) -> int:
+    """How many nodes could not judge something."""
+    p, dark = t.posture.c, (Status.UNKNOWN, Status.ERROR)
+    bits = sum(1 << level for level, value in enumerate(LEVELS) if unpack(value)[0] in dark)
+    query = (
+        select(func.count())
+        .select_from(t.posture)
+        .join(t.state_set, t.state_set.c.id == p.set)
+        .join(t.node, t.node.c.id == p.node)
+        .where(t.state_set.c.mask.op("&")(bits) != 0, t.node.c.retired_at.is_(None))
     )
     if db.scope.clusters is not None:
         query = query.where(p.cluster.in_(sorted(db.scope.clusters)))
@@ -68,6 +84,16 @@ def heat(
         status, _ = unpack(row.value)
         out.setdefault(check, {}).setdefault(group, Counter())[status.value] += row.nodes
     return out
+
+
+def agent_states(db: Db) -> Mapping[str, int]:
+    """How many keys have each status."""
+    a = t.agent.c
+    query = select(a.status, func.count().label("many")).group_by(a.status).order_by(a.status)
+    if db.scope.clusters is not None:
+        query = query.join(t.node, t.node.c.id == a.node)
+        query = query.where(t.node.c.cluster.in_(sorted(db.scope.clusters)))
+    return {row.status: int(row.many) for row in db.connection.execute(query)}
 
 
 KINDS: Final = ("roles", "kernel", "kubelet", "os", "runtime", "cloud")

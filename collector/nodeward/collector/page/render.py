@@ -10,7 +10,7 @@ import jinja2
 from starlette.responses import HTMLResponse
 
 from nodeward.collector.page.chain import chains, plain
-from nodeward.collector.page.text import legible
+from nodeward.collector.page.text import legible, short
 
 HEADERS: Final = {
     "Content-Security-Policy": (
@@ -44,6 +44,7 @@ def _environment() -> jinja2.Environment:
         "when": when,
         "chains": chains_of,
         "plain": plain,
+        "short": short,
     }
     return environment
 

@@ -26,6 +26,15 @@ def legible(text: object) -> str:
     return f"{plain[:LONGEST]}… ({len(plain)} characters; the JSON has them all)"
 
 
+SHORT: Final = 160
+
+
+def short(text: object) -> str:
+    """The same for a name in a table whose other columns want to be read too."""
+    plain = str(text)
+    return plain if len(plain) <= SHORT else f"{plain[:SHORT]}… ({len(plain)} characters)"
+
+
 def csv_cell(value: object) -> str:
     """A value that no spreadsheet takes for a formula."""
     text = "" if value is None else str(value)

@@ -104,6 +104,8 @@ def agents(db: Db, want: Filter) -> Page:
         query = query.where(t.node.c.cluster.in_(sorted(within)) if within else false())
     if want.node is not None:
         query = query.where(t.node.c.name == want.node)
+    if want.state is not None:
+        query = query.where(a.status == want.state)
     if want.cursor:
         query = query.where(a.id > want.cursor[0])
     rows = db.connection.execute(query.limit(want.limit + 1)).all()

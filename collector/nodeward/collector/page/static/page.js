@@ -30,6 +30,17 @@ async function draw(place) {
   );
 }
 
+// A link to a finding opens it, and whatever it lies in.
+function reveal() {
+  const id = decodeURIComponent(location.hash.slice(1));
+  for (let at = id && document.getElementById(id); at; at = at.parentElement) {
+    if (at instanceof HTMLDetailsElement) at.open = true;
+  }
+  if (id) document.getElementById(id)?.scrollIntoView();
+}
+
+window.addEventListener("hashchange", reveal);
 document.addEventListener("DOMContentLoaded", () => {
+  reveal();
   for (const place of document.querySelectorAll("[data-trend]")) draw(place);
 });

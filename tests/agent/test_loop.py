@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,7 +53,7 @@ def test_one_look_at_a_time() -> None:
 def test_a_change_warms_a_worker_and_is_looked_at_when_it_rests() -> None:
     state, actions = at(IDLE, 10.0, Changed(F))
     assert actions == (Warm(),)
-    assert wait_s(state, 10.0, PACE) == PACE.quiet_s
+    assert wait_s(state, 10.0, PACE) == pytest.approx(PACE.quiet_s)
     state, actions = at(state, 10.0 + PACE.quiet_s)
     assert actions == (Look("part", F),)
     assert state.stale == frozenset()

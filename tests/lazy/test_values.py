@@ -144,5 +144,8 @@ def test_nothing_is_compiled_before_it_is_needed(monkeypatch: pytest.MonkeyPatch
         a: int
 
     assert made == []
-    assert Late(1) == Late(1)
+    late = Late(1)
     assert made == ["Late"]
+    assert late == Late(1)
+    assert hash(late) == hash(Late(1))
+    assert made == ["Late", "Late"]

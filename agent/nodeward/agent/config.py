@@ -107,8 +107,8 @@ class Events:
     files: bool = True
     netlink: bool = True
     exec: bool = False
-    quiet_s: float = 0.25
-    latest_s: float = 1.0
+    quiet_s: float = 0.1
+    latest_s: float = 0.5
     floor_s: float = 30.0
     processes: tuple[str, ...] = (
         "kubelet", "kube-apiserver", "kube-controller", "kube-scheduler", "kube-proxy", "etcd",

@@ -29,8 +29,8 @@ class Pace:
     interval_s: float = 300.0
     jitter: float = 0.1
     limit_s: float = 60.0
-    quiet_s: float = 0.25
-    latest_s: float = 1.0
+    quiet_s: float = 0.1
+    latest_s: float = 0.5
     floor_s: float = 30.0
     cpu_share: float = 0.01
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nodeward.agent.config import SpoolBounds
-from nodeward.model.report import finding_from_json, posture_digest
+from nodeward.model.report import digest_of_rows
 
 T = TypeVar("T")
 
@@ -374,7 +374,16 @@ class Spool:
 
 def digest_of(posture: Mapping[str, Body]) -> str:
     """posture_digest of findings as JSON."""
-    return posture_digest(finding_from_json(f) for f in posture.values())
+    return digest_of_rows(
+        [
+            f["check"],
+            f["status"],
+            f["severity"],
+            f["because"],
+            [[e["what"], e["value"], e["source"]] for e in f["evidence"]],
+        ]
+        for f in posture.values()
+    )
 
 
 def summary_of(posture: Mapping[str, Body]) -> dict[str, int]:

@@ -2,7 +2,8 @@
 
 The standard decorator writes and compiles the text of six methods for each class. Here the class
 gets stand-ins; the first call of one of them lets the standard decorator work on a twin of the
-class and takes the methods over. What then runs is the standard library's.
+class and takes the methods over: those that make a value, or those that show and compare it.
+What then runs is the standard library's.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ import dataclasses
 import sys
 import types
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 T = TypeVar("T")
+Realise: TypeAlias = Callable[[], dict[str, Any]]
 
-METHODS = ("__init__", "__repr__", "__eq__", "__hash__")
+COMPARED = ("__repr__", "__eq__", "__hash__")
 DESCRIBED = ("__dataclass_fields__", "__dataclass_params__", "__match_args__")
+CONSTRUCTED = ("__init__", *DESCRIBED)
 
 
 def _dataclass(
@@ -37,19 +40,31 @@ def _later(plain: type[T], *, slots: bool) -> type[T]:
     own = _fields(body.get("__annotations__", {}))
     made = _slotted(plain, body, own) if slots else plain
 
-    def realise() -> type[Any]:
-        twin: Any = dataclasses.dataclass(frozen=True)(types.new_class(
+    def twin(**how: bool) -> dict[str, Any]:
+        made_twin: Any = types.new_class(
             plain.__name__, plain.__bases__, {"metaclass": type(plain)},
             lambda namespace: namespace.update(body),
-        ))  # fmt: skip
-        for name in (*METHODS, *DESCRIBED):
-            if name in stand_ins and name in vars(twin):
-                setattr(made, name, vars(twin)[name])
-        kind: type[Any] = twin
-        return kind
+        )  # fmt: skip
+        methods: dict[str, Any] = vars(dataclasses.dataclass(frozen=True, **how)(made_twin))
+        return methods
 
-    stand_ins: dict[str, object] = {name: _Described(name, realise) for name in DESCRIBED}
-    for name in METHODS:
+    def take(names: Iterable[str], methods: dict[str, Any]) -> None:
+        for name in names:
+            if name in stand_ins and name in methods:
+                setattr(made, name, methods[name])
+
+    def construct() -> dict[str, Any]:
+        methods = twin(repr=False, eq=False)
+        take(CONSTRUCTED, methods)
+        return methods
+
+    def compare() -> dict[str, Any]:
+        methods = twin(init=False)
+        take(COMPARED, methods)
+        return methods
+
+    stand_ins: dict[str, object] = {name: _Described(name, construct) for name in DESCRIBED}
+    for name, realise in (*((n, compare) for n in COMPARED), ("__init__", construct)):
         if body.get(name) is None:  # a class with __eq__ has None for its hash
             stand_ins[name] = _method(made, name, realise)
     stand_ins |= {"__setattr__": _refuse, "__delattr__": _refuse}
@@ -82,15 +97,15 @@ def _slotted(plain: type[T], body: dict[str, Any], own: Iterable[str]) -> type[T
 class _Described:
     """Stands for what describes a dataclass to others, until somebody asks."""
 
-    def __init__(self, name: str, realise: Callable[[], type]) -> None:
+    def __init__(self, name: str, realise: Realise) -> None:
         self._name = name
         self._realise = realise
 
     def __get__(self, instance: object, owner: type) -> object:
-        return vars(self._realise())[self._name]
+        return self._realise()[self._name]
 
 
-def _method(made: type, name: str, realise: Callable[[], type]) -> Callable[..., Any]:
+def _method(made: type, name: str, realise: Realise) -> Callable[..., Any]:
     def stand_in(self: object, *args: object, **kwargs: object) -> object:
         realise()
         return getattr(made, name)(self, *args, **kwargs)

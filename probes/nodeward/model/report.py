@@ -184,7 +184,7 @@ def posture_digest(findings: Iterable[Finding]) -> str:
     Agent and collector compute it alike, so that a heartbeat can say "nothing changed".
     Remedies and mappings are left out: they follow from the catalogue; rows, from the values.
     """
-    rows = sorted(
+    return digest_of_rows(
         [
             f.check,
             f.status.value,
@@ -194,5 +194,9 @@ def posture_digest(findings: Iterable[Finding]) -> str:
         ]
         for f in findings
     )
-    text = json.dumps(rows, ensure_ascii=True, separators=(",", ":"))
+
+
+def digest_of_rows(rows: Iterable[list[object]]) -> str:
+    """The same of rows that were made from findings as JSON."""
+    text = json.dumps(sorted(rows), ensure_ascii=True, separators=(",", ":"))
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 import traceback
 import types
@@ -94,17 +93,18 @@ class Check(Generic[P]):
         return self.judge(*args, **kwargs)
 
 
-def needs_of(function: Callable[..., object], skip: int = 0) -> tuple[Need, ...]:
+def needs_of(
+    function: types.FunctionType | Callable[..., object], skip: int = 0
+) -> tuple[Need, ...]:
     """What a function asks for, read from its annotations.
 
     `F` must be there; `F | Absent`, `F | Unreadable` or both mean that the function handles
     that reading itself.
     """
     hints = typing.get_type_hints(function)
-    return tuple(
-        _need(function.__qualname__, hints[name])
-        for name in list(inspect.signature(function).parameters)[skip:]
-    )
+    code = function.__code__  # inspect.signature tells the same in ten times the time
+    names = code.co_varnames[skip : code.co_argcount]
+    return tuple(_need(function.__qualname__, hints[name]) for name in names)
 
 
 def _need(where: str, hint: object) -> Need:

@@ -16,7 +16,8 @@ VERSION: Final = "1.8.0"
 CLASS: Final = 2003  # Compliance Finding
 CREATE, UPDATE, CLOSE = 1, 2, 3
 SEVERITY: Final = {"info": 1, "low": 2, "medium": 3, "high": 4, "critical": 5}
-STATUS: Final = {"pass": 1, "fail": 3, "unknown": 2, "error": 2}
+OTHER: Final = 99
+STATUS: Final = {"pass": 1, "fail": 3, "unknown": 2, "error": 2, NOT_APPLICABLE: OTHER}
 """1 Pass, 2 Warning ("did not yield a result due to missing information"), 3 Fail."""
 
 
@@ -82,7 +83,8 @@ def _compliance(row: Row) -> Row:
         "status_id": code,
         "severity_id": SEVERITY[row["severity"]],
     }
-    return {
+    other = {"status": NOT_APPLICABLE} if code == OTHER else {}
+    return other | {
         "control": row["check"],
         "standards": standards,
         "requirements": sorted(i for ids in mappings.values() for i in ids),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sqlalchemy import and_, or_
+from sqlalchemy import ColumnElement, and_, or_
 
 from nodeward.collector.clock import rfc3339
 from nodeward.collector.db import tables as t
@@ -22,7 +22,7 @@ from nodeward.model import Status
 
 def nodes(db: Db, want: Filter) -> Page:
     """Nodes by name, or the worst first (`sort=score`)."""
-    query = NODE.where(*within(db, want), *seen_as(db, want))
+    query = NODE.where(*within(db, want), *seen_as(db, want), *_first_seen(want))
     score, node, name = t.posture.c.score, t.posture.c.node, t.node.c.name
     if want.sort == "score":
         if want.cursor:
@@ -47,6 +47,15 @@ def nodes(db: Db, want: Filter) -> Page:
     by_score = want.sort == "score"
     following = (last.score, last.id) if by_score else (last.cluster, last.name)
     return Page(items, cursor_text(*following))
+
+
+def _first_seen(want: Filter) -> Iterator[ColumnElement[bool]]:
+    """`since` and `until` are about when a node was first heard of."""
+    first = t.posture.c.first_at
+    if want.since is not None:
+        yield first >= want.since
+    if want.until is not None:
+        yield first <= want.until
 
 
 def node(db: Db, cluster: str, name: str) -> Mapping[str, Any]:

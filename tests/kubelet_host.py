@@ -46,6 +46,9 @@ def main() -> int:
         shutil.copy2(recording / "config.yaml", lib / "kubelet" / "config.yaml")
     if (recording / "ca.crt").exists():
         shutil.copy2(recording / "ca.crt", etc / "kubernetes" / "pki" / "ca.crt")
+    if (recording / "presented.crt").exists():  # what lies on the node as the kubelet's own
+        (lib / "kubelet" / "pki").mkdir(mode=0o755)
+        shutil.copy2(recording / "presented.crt", lib / "kubelet" / "pki" / "kubelet.crt")
     hide("/etc", etc)
     hide("/var/lib", lib)
     if (recording / "network.sh").exists():
@@ -56,7 +59,8 @@ def main() -> int:
         config.write_bytes((recording / "later.yaml").read_bytes())
         moment = time.time() + 60
         os.utime(config, (moment, moment))
-    stranger = serve_as_a_stranger() if (recording / "stranger").exists() else None
+    place = recording / "stranger"
+    stranger = serve_as_a_stranger(place.read_text()) if place.exists() else None
     try:
         program = os.environ.get("STANDIN_RUN")
         what = [program] if program else ["-m", "nodeward.cli", "scan"]
@@ -70,14 +74,15 @@ def main() -> int:
             stranger.wait()
 
 
-def serve_as_a_stranger() -> subprocess.Popen[bytes]:
-    """Another program on port 10255, which answers 200 to everything."""
+def serve_as_a_stranger(port: str) -> subprocess.Popen[bytes]:
+    """Another program on this port, or 10255, which answers 200 to everything."""
+    where = f"('127.0.0.1', {port})" if port else "('0.0.0.0', 10255)"
     program = (
         "import http.server as h\n"
         "class A(h.BaseHTTPRequestHandler):\n"
         "    def do_GET(self): self.send_response(200); self.end_headers()\n"
         "    def log_message(self, *a): pass\n"
-        "s = h.HTTPServer(('0.0.0.0', 10255), A)\n"
+        f"s = h.HTTPServer({where}, A)\n"
         "print('ready', flush=True)\n"
         "s.serve_forever()\n"
     )

@@ -42,10 +42,20 @@ def command(words: list[str]) -> list[str]:
     return [*ours, "x" * (missing - 1)]
 
 
-def recorded(folder: Path, path: str, prefix: str) -> bytes:
+def asker(folder: Path, request: bytes) -> str:
+    """The folder of who asks: a token's text is its name. Every token that comes is noted."""
+    found = re.search(rb"^authorization: bearer (\S+)\r$", request, re.I | re.M)
+    if found is None:
+        return "anonymous"
+    with (folder / "tokens").open("a") as seen:
+        seen.write(f"{found[1].decode()} {path_of(request)}\n")
+    return found[1].decode()
+
+
+def recorded(folder: Path, request: bytes, prefix: str) -> bytes:
     """The recorded answer as HTTP/1.1, which a kubelet speaks when no other is agreed."""
-    name = prefix + (path.strip("/").replace("/", "_") or "root")
-    headers = folder / "anonymous" / f"{name}.headers"
+    name = prefix + (path_of(request).strip("/").replace("/", "_") or "root")
+    headers = folder / asker(folder, request) / f"{name}.headers"
     if not headers.exists():
         body = UNKNOWN
         return b"HTTP/1.1 404 Not Found\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
@@ -107,7 +117,7 @@ def answer(plain: socket.socket, folder: Path, tls: SSL.Context | None, prefix: 
             plain.recv(4096)
             drip(plain.sendall)
         if tls is None:
-            plain.sendall(recorded(folder, path_of(plain.recv(4096)), prefix))
+            plain.sendall(recorded(folder, plain.recv(4096), prefix))
             return
         secure = SSL.Connection(tls, plain)
         secure.set_accept_state()
@@ -115,7 +125,7 @@ def answer(plain: socket.socket, folder: Path, tls: SSL.Context | None, prefix: 
         if drips:
             secure.recv(4096)
             drip(secure.sendall)
-        secure.sendall(recorded(folder, path_of(secure.recv(4096)), prefix))
+        secure.sendall(recorded(folder, secure.recv(4096), prefix))
         secure.shutdown()
 
 

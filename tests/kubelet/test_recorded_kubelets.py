@@ -13,25 +13,11 @@ from typing import Any
 
 import pytest
 
-from kubelet_scenarios import DATA, SCENARIOS, prepare
+from kubelet_scenarios import DATA, SCENARIOS, prepare, scan
 
 TESTS = Path(__file__).parents[1]
 
 pytestmark = pytest.mark.root
-
-
-def scan(folder: Path, *arguments: str, mode: str = "", **environment: str) -> dict[str, Any]:
-    """Findings by check of the host that the folder describes."""
-    done = subprocess.run(
-        ["unshare", "--net", "--pid", "--mount", "--fork", "--mount-proc", "--kill-child",
-         sys.executable, str(TESTS / "kubelet_host.py"), str(folder), "-o", "json",
-         "--check", "kubelet.*", *arguments],
-        capture_output=True, text=True, timeout=280, check=False,
-        env={**os.environ, "STANDIN_MODE": mode, **environment},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "hunter2" not in done.stdout  # a password in a pod that /pods shows
-    return {f["check"]: f for f in json.loads(done.stdout)["findings"]}
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +161,7 @@ def test_a_packet_filter_before_a_public_address_is_weighed(wall: str, tmp_path:
     script, status, sentence = WALLS[wall]
     place = prepare("kubeadm", tmp_path)
     (place / "network.sh").write_text(f"ip address add 8.8.4.4/32 dev lo\n{script}")
-    found = scan(place)["kubelet.port.exposure"]
+    found = scan(place, check="kubelet.port.exposure")["kubelet.port.exposure"]
     assert (found["status"], found["severity"]) == (status, "high")
     assert sentence in found["because"]
 

@@ -13,10 +13,13 @@ import yaml
 
 import helm_chart as chart
 from nodeward.agent.config import load
+from nodeward.agent.settings import settings
+from nodeward.facts.kubelet_answers import KubeletPorts
+from nodeward.model import Seen
 
 VALUES: dict[str, dict[str, Any]] = {
     "as shipped": {},
-    "every right": {"agent": {"podNetworks": True, "firewallRules": True}},
+    "every right": {"agent": {"podNetworks": True, "firewallRules": True, "configz": True}},
     "few mounts": {"agent": {"hostPaths": ["/etc", "/proc", "/lib/modules"]}},
     "replicas on PostgreSQL": {
         "collector": {
@@ -102,6 +105,35 @@ def test_an_agent_has_no_right_in_the_api_and_no_token_of_it() -> None:
     assert not [o for o in made if o["kind"] in ("Role", "ClusterRole")]
     pod = chart.one(made, "DaemonSet", "agent")["spec"]["template"]["spec"]
     assert pod["automountServiceAccountToken"] is False
+
+
+def test_the_one_right_of_an_agent_is_to_get_the_kubelets_configuration() -> None:
+    made = chart.render({"agent": {"configz": True}})
+    (role,) = [o for o in made if o["kind"] in ("Role", "ClusterRole")]
+    assert role["rules"] == [{"apiGroups": [""], "resources": ["nodes/configz"], "verbs": ["get"]}]
+    bound = [o for o in made if o["kind"].endswith("RoleBinding") and "agent" in str(o["subjects"])]
+    assert [o["roleRef"]["name"] for o in bound] == [role["metadata"]["name"]]
+    assert [s["name"] for s in bound[0]["subjects"]] == ["nw-nodeward-agent"]
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_the_token_for_the_kubelet_is_mounted_where_it_is_asked_for(
+    asked: bool, tmp_path: Path
+) -> None:
+    """Of the API's own audience, at the path that the configuration names; else there is none."""
+    made = chart.render({"agent": {"configz": asked}})
+    file = tmp_path / "agent.yaml"
+    file.write_text(chart.one(made, "ConfigMap", "agent")["data"]["agent.yaml"])
+    reading = settings(load(str(file), {}), {})[KubeletPorts]
+    assert isinstance(reading, Seen)
+    ports = reading.fact
+    assert isinstance(ports, KubeletPorts)
+    pod = chart.one(made, "DaemonSet", "agent")["spec"]["template"]["spec"]
+    sources = [s for v in pod["volumes"] for s in v.get("projected", {}).get("sources", [])]
+    tokens = [s["serviceAccountToken"] for s in sources if "serviceAccountToken" in s]
+    paths = [f"/run/secrets/nodeward/{t['path']}" for t in tokens if "audience" not in t]
+    assert paths == ([ports.configz_token_file] if asked else [])
+    assert asked == bool(ports.configz_token_file)
 
 
 def test_the_collector_runs_without_any_right() -> None:

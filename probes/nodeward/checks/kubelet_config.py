@@ -189,14 +189,18 @@ def _drift(kubelet: Kubelet, answers: Answers) -> Verdict:
     if not known and (hints := [*_placed(kubelet), *_removed(kubelet)]):
         because = f"{hints[0].source} {hints[0].what}; {hints[0].value}"
         return Verdict.failed(because, *most(hints), severity=Severity.LOW)
-    if not kubelet.files:
-        return Verdict.passed("this kubelet reads no configuration file: none can differ")
-    return Verdict.passed(f"no file that was read ({_counted(kubelet)}) is newer than the process")
+    by_token = answers.by_token if isinstance(answers, KubeletAnswers) else ""
+    asked = [Evidence("GET /configz with the agent's token", by_token)] if by_token else []
+    same = "; what the kubelet says of itself agrees" if known else ""
+    return Verdict.passed(f"{_counted(kubelet)}{same}", *asked)
 
 
 def _counted(kubelet: Kubelet) -> str:
+    if not kubelet.files:
+        return "this kubelet reads no configuration file: none can differ"
     first, more = kubelet.files[0].path, len(kubelet.files) - 1
-    return f"{first} and {more} more" if more else first
+    names = f"{first} and {more} more" if more else first
+    return f"no file that was read ({names}) is newer than the process"
 
 
 def _newer(kubelet: Kubelet) -> Iterator[Evidence]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from nodeward.checks.kubelet_support import Answers, port_of, text
-from nodeward.facts.kubelet import Kubelet, Setting, Unknown
+from nodeward.facts.kubelet import Kubelet, Setting, Unknown, is_zero
 from nodeward.facts.kubelet_answers import PODS, READ_ONLY, SECURE, UNHANDLED, KubeletAnswers
 from nodeward.facts.kubelet_defaults import DEFAULTS
 from nodeward.facts.kubelet_fields import FIELDS, Field, Holds
@@ -19,6 +19,7 @@ FILLED = frozenset(
 )
 """Fields that the kubelet fills in or leaves out when nobody sets them."""
 COMPARED = {Holds.BOOL, Holds.NUMBER, Holds.TEXT, Holds.DURATION}
+ZERO = {Holds.BOOL: False, Holds.NUMBER: 0}
 WHOLE = frozenset(
     ["tlsCipherSuites", "clusterDNS", "enforceNodeAllocatable", "allowedUnsafeSysctls",
      "featureGates"]
@@ -52,10 +53,13 @@ def _by_configz(kubelet: Kubelet, configz: Mapping[str, Any]) -> Iterator[Eviden
             continue
         now, setting = dig(configz, path), kubelet.get(path)
         unset = setting.layer is Layer.DEFAULT
-        if isinstance(setting.value, Unknown) or (unset and path not in DEFAULTS):
+        if isinstance(setting.value, Unknown):
             continue
+        if path not in DEFAULTS and (unset or is_zero(setting.value)):
+            continue  # filled with a default that we do not hold (kubeadm writes many 0s)
         if not (unset and path in FILLED) and not _same(now, setting.value, field):
-            yield _both(path, now, setting, "GET /configz")
+            shown = ZERO.get(field.holds, now) if now is None else now
+            yield _both(path, shown, setting, "GET /configz")
 
 
 def _by_ports(answers: KubeletAnswers) -> Iterator[tuple[str, object, str]]:

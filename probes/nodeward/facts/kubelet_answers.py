@@ -25,7 +25,8 @@ _ANONYMOUS = "system:anonymous"
 @dataclass(frozen=True, slots=True)
 class KubeletPorts(Params):
     """`probe` off: no port is asked, only listeners are read. The numbers are where to look for
-    what no configuration of the kubelet names."""
+    what no configuration of the kubelet names. `configz_token_file`: a token with the right to get
+    nodes/configz, by which the kubelet is asked for its configuration."""
 
     section: ClassVar[tuple[str, ...]] = ("kubelet",)
 
@@ -33,6 +34,7 @@ class KubeletPorts(Params):
     read_only: int = 10255
     proxy_metrics: int = 10249
     proxy_healthz: int = 10256
+    configz_token_file: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +128,9 @@ class Port:
 class KubeletAnswers(Fact):
     """By role: SECURE, READ_ONLY, HEALTHZ, CADVISOR, PROXY_METRICS, PROXY_HEALTHZ; `extra` are
     further ports of the kubelet's own that are open beyond loopback. `configz` is its own
-    configuration, where anyone may read it. `probed`: False when only the listeners could be read
-    (a tree at rest)."""
+    configuration, where anyone or our token may read it; `by_token` is what came of asking with
+    that ("" where it was not asked for). `probed`: False when only the listeners could be read (a
+    tree at rest)."""
 
     events: ClassVar[tuple[str, ...]] = ("process", "listener")
 
@@ -135,6 +138,7 @@ class KubeletAnswers(Fact):
     extra: tuple[Port, ...] = ()
     configz: Mapping[str, Any] | None = None
     probed: bool = True
+    by_token: str = ""
 
     def port(self, role: str) -> Port | None:
         return self.ports.get(role)

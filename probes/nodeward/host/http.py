@@ -74,10 +74,10 @@ def get_body(
     try:
         with connect(address, port, budget) as plain:
             if not tls:
-                return _ask(plain, address, path, budget, most)
+                return ask(plain, address, path, budget, most)
             plain.settimeout(budget.left())
             with unverified().wrap_socket(plain, suppress_ragged_eofs=True) as secure:
-                return _ask(secure, address, path, budget, most)
+                return ask(secure, address, path, budget, most)
     except ssl.SSLError as exc:
         reason = (exc.reason or "").lower().replace("_", " ")
         outcome = Outcome.TLS_ALERT if "alert" in reason else Outcome.GARBAGE
@@ -86,12 +86,15 @@ def get_body(
         return HttpAnswer(outcome_of(exc)), b""
 
 
-def _ask(
-    connection: socket.socket, address: str, path: str, budget: Budget, most: int
+def ask(
+    connection: socket.socket, address: str, path: str, budget: Budget, most: int, token: str = ""
 ) -> tuple[HttpAnswer, bytes]:
+    """One GET over this connection, with a bearer token if there is one. Raises OSError."""
     host = f"[{address}]" if ":" in address else address
+    bearer = f"Authorization: Bearer {token}\r\n" if token else ""
     request = (
-        f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: nodeward\r\nConnection: close\r\n\r\n"
+        f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: nodeward\r\n{bearer}"
+        "Connection: close\r\n\r\n"
     )
     connection.sendall(request.encode("ascii"))
     raw = b""

@@ -124,11 +124,16 @@ class KubeletPort(Query[PortRow]):
         answer, body = get_body(
             self.address, self.port, CONFIGZ, budget, tls=self.tls, most=MOST_CONFIGZ
         )
-        try:
-            config = json.loads(body)["kubeletconfig"] if answer.status == 200 else None
-        except (ValueError, KeyError, TypeError, RecursionError):
-            return None
-        if not isinstance(config, dict):
-            return None
-        config.pop("staticPodURLHeader", None)  # the one field that may hold a credential
-        return json.dumps(config)
+        return configuration(answer.status, body)
+
+
+def configuration(status: int | None, body: bytes) -> str | None:
+    """The JSON of a kubelet's configuration as /configz gave it; None for any other answer."""
+    try:
+        config = json.loads(body)["kubeletconfig"] if status == 200 else None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    if not isinstance(config, dict):
+        return None
+    config.pop("staticPodURLHeader", None)  # the one field that may hold a credential
+    return json.dumps(config)

@@ -2,12 +2,14 @@
 
 The budgets add up to less than 5 s, whatever answers: 1.9 s for the secure port, 1 s for the
 read-only one, 0.3 s for each of four that only say that they are there, and 0.7 s for all that
-nobody configured. They are shares and no common clock, so that a recording answers them too.
+nobody configured. They are shares and no common clock, so that a recording answers them too. With a
+token for /configz the secure port's share is parted.
 """
 
 from __future__ import annotations
 
 import json
+import posixpath
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -19,12 +21,15 @@ from nodeward.facts.listeners import Listener, Listeners
 from nodeward.facts.x509 import parse_certificate, parse_name
 from nodeward.host import Host, HostError, OfflineError
 from nodeward.host.http import HttpAnswer
+from nodeward.host.kubelet_configz import KubeletConfigz
 from nodeward.host.kubelet_port import KubeletPort, PortRow
 from nodeward.host.tls import TlsAnswer
 from nodeward.probes.registry import probe
 
+TOKEN_S = 0.7
 SECURE_S, READ_ONLY_S, ALL_EXTRA_S, OTHER_S = 1.9, 1.0, 0.7, 0.3
 MOST_EXTRA = 7
+CERT_DIR = "/var/lib/kubelet/pki"
 
 
 @probe
@@ -32,9 +37,10 @@ def read_kubelet_answers(
     host: Host, kubelet: Kubelet, listeners: Listeners, at: KubeletPorts
 ) -> KubeletAnswers:
     look = _Look(host, kubelet, listeners, probed=at.probe != "off")
-    secure = look.port(
-        _number(kubelet, "port", 10250), (facts.PODS, facts.UNHANDLED), SECURE_S, tls=True
-    )
+    number, token = _number(kubelet, "port", 10250), at.configz_token_file
+    share = SECURE_S - TOKEN_S if token else SECURE_S
+    secure = look.port(number, (facts.PODS, facts.UNHANDLED), share, tls=True)
+    by_token = look.ask_with(token, secure) if token and look.probed else ""
     read_only = _number(kubelet, "readOnlyPort", at.read_only) or at.read_only
     health = _number(kubelet, "healthzPort", 10248)
     ports = {
@@ -47,7 +53,7 @@ def read_kubelet_answers(
     }
     known = {p.number for p in ports.values()}
     extra = look.unconfigured(look.others(known))
-    return KubeletAnswers(ports, extra, look.configz, look.probed)
+    return KubeletAnswers(ports, extra, look.configz, look.probed, by_token)
 
 
 def _number(kubelet: Kubelet, path: str, otherwise: int) -> int:
@@ -107,12 +113,44 @@ class _Look:
             self.configz = json.loads(found.configz)
         return _port(number, rows, owned, address, found)
 
+    def ask_with(self, token_file: str, secure: Port) -> str:
+        """Ask for /configz with our token, if every socket of the port is the kubelet's own; what
+        came of it."""
+        if self.configz is not None:
+            return "not needed: anyone may read it"
+        pid = self.kubelet.pid
+        if not secure.listeners or any(
+            row.pid is None or row.pid != pid for row in secure.listeners
+        ):
+            return "not asked: the port is not known to be the kubelet's alone"
+        query = KubeletConfigz(
+            _address(secure.listeners), secure.number, token_file, _serving(self.kubelet), TOKEN_S
+        )
+        try:
+            found = self.host.ask(query)
+        except HostError as exc:
+            return f"not asked: {exc.why}"
+        if found.configz is not None:
+            self.configz = json.loads(found.configz)
+        return str(found.status) if found.status is not None else f"not asked: {found.why}"
+
     def _owned(self, rows: tuple[Listener, ...], owner: str) -> bool | None:
         if not rows or any(row.pid is None for row in rows):
             return None
         if owner:
             return all(row.program == owner for row in rows)
         return any(row.pid == self.kubelet.pid for row in rows)
+
+
+def _serving(kubelet: Kubelet) -> tuple[str, ...]:
+    """Where a kubelet keeps the certificate that it presents."""
+    given, folder = kubelet.get("tlsCertFile").value, kubelet.flag("cert-dir")
+    if isinstance(given, str) and given:
+        paths = [given]
+    else:
+        place = str(folder.value) if folder is not None else CERT_DIR
+        paths = [f"{place}/kubelet-server-current.pem", f"{place}/kubelet.crt"]
+    return tuple(kubelet.root + posixpath.join(kubelet.launch.cwd, path) for path in paths)
 
 
 def _address(rows: tuple[Listener, ...]) -> str:

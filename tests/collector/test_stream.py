@@ -89,7 +89,7 @@ def test_an_event_holds_what_the_finding_says_if_it_still_says_that(
     agent.full(_f("fail"))
     agent.delta(_f("unknown"))
     agent.delta(_f("fail"))
-    _, dark, failing = _lines(run().output)
+    dark, failing = _lines(run().output)
     assert failing["compliance"]["status_details"] == ["mode: 0644 [/etc/x]"]
     assert dark["compliance"]["status_details"] == []
 

@@ -161,6 +161,20 @@ VARIANTS: tuple[tuple[tuple[int, Mapping[str, str]], ...], ...] = (
 DAYS_LEFT = (300, 300, 212, 141, 58, 21, 6, -3)
 
 
+def spoilt(rule: Check[...]) -> Finding:
+    """The first failure among a check's examples."""
+    failing = next(e for e in rule.examples if e.expect is Status.FAIL)
+    return judged(rule, failing.readings(rule.needs))
+
+
+SPOILT = {
+    name: spoilt(rule)
+    for name, rule in catalog().items()
+    if name.startswith(("kubelet.", "kernel.module.")) and name != "kernel.module.sctp"
+}
+DRIFTING = sorted(SPOILT)
+
+
 class Postures:
     """All that members of this fleet may say; what two say alike is one object."""
 
@@ -172,11 +186,14 @@ class Postures:
         self._certificates = {d: client_certificate(now, d) for d in DAYS_LEFT}
 
     def drawn(self, chance: random.Random, *, master: bool) -> Posture:
-        """One of them by lot."""
+        """One of them by lot. One node of ten differs from all others in a few checks more."""
         choice = tuple(
             chance.choices(range(len(line)), [weight for weight, _ in line])[0] for line in VARIANTS
         )
-        return self._at(chance.random() < 0.7, master, chance.choice(DAYS_LEFT), choice)
+        drift: tuple[str, ...] = ()
+        if chance.random() < 0.1:
+            drift = tuple(chance.sample(DRIFTING, chance.randint(1, 3)))
+        return self._at(chance.random() < 0.7, master, chance.choice(DAYS_LEFT), choice, drift)
 
     def turned(self, posture: Posture) -> Posture:
         """The same, where sctp was blocked or opened since."""
@@ -185,13 +202,14 @@ class Postures:
 
     def _at(self, *key: Any) -> Posture:
         if key not in self._kept:
-            sctp, master, left, choice = key
+            sctp, master, left, choice, drift = key
             certificate = self._certificates[left]
             new = Posture(self._base[master] | {"kernel.module.sctp": SCTP[sctp]})
             new[certificate["check"]] = certificate
             for line, column in zip(VARIANTS, choice, strict=True):
                 for check, note in line[column][1].items():
                     new[check] = by_example(check, note)
+            new |= {check: SPOILT[check] for check in drift}
             self._kept[key] = new
             self._key[id(new)] = key
         return self._kept[key]

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+
+import msgspec
 import pytest
 import requests
 
 from fleet_seed import ANONYMOUS, DEPENDENCY, POD, PORT, Finding, by_example
+from nodeward.checks import catalog
 from nodeward.collector.page.certificates import timeline
 from nodeward.collector.page.chain import chains, plain
 from nodeward.collector.page.listeners import listeners
@@ -13,7 +18,7 @@ from nodeward.collector.page.matrix import matrix
 from nodeward.collector.store.access import Role
 from nodeward.collector.store.evidence import Said
 from nodeward.collector.store.expiry import ends_of
-from nodeward.model import Row, Table
+from nodeward.model import Evidence, Row, Table, decide, finding
 from nodeward.model.report import finding_from_json, finding_to_json, row_from_json
 from page_site import Eyes, Site
 
@@ -90,11 +95,11 @@ def test_the_worst_verdict_about_a_port_comes_first() -> None:
 def test_the_way_of_a_module_leads_from_the_request_to_what_ends_it(
     note: str, steps: list[str]
 ) -> None:
-    finding = said("kernel.module.dccp", note)
-    first = chains([finding])[0]
+    found = said("kernel.module.dccp", note)
+    first = chains([found])[0]
     assert [step["what"] for step in first["steps"]][: len(steps)] == steps
     assert first["request"].startswith("net-pf-")
-    assert not {"request", "alias", "inserts"} & {piece["what"] for piece in plain(finding)}
+    assert not {"request", "alias", "inserts"} & {piece["what"] for piece in plain(found)}
 
 
 def certificate(note: str) -> Finding:
@@ -111,40 +116,36 @@ def test_certificates_stand_on_a_line_by_the_day_they_end() -> None:
     assert lines[1]["renewer"] == "the kubelet"
 
 
-def kept(finding: Finding) -> Said:
-    import json
-
-    import msgspec
-
-    return Said(findings={finding["check"]: msgspec.Raw(json.dumps(finding).encode())})
+def kept(one: Finding) -> Said:
+    return Said(findings={one["check"]: msgspec.Raw(json.dumps(one).encode())})
 
 
 @pytest.mark.parametrize("note", ["20 days left of a year", "expired a week ago"])
 @pytest.mark.parametrize("rows", [True, False])
 def test_an_agent_without_rows_is_understood_by_its_words(note: str, rows: bool) -> None:
-    finding = certificate(note)
+    one = certificate(note)
     if not rows:
-        finding = finding | {"evidence": [{**e, "row": None} for e in finding["evidence"]]}
-    (end,) = ends_of(kept(finding)).values()
+        one = one | {"evidence": [{**e, "row": None} for e in one["evidence"]]}
+    (end,) = ends_of(kept(one)).values()
     assert end.at == {"20": 1_782_000_000_000, "ex": 1_779_667_200_000}[note[:2]]
 
 
 def test_a_certificate_that_was_replaced_ends_nothing() -> None:
-    finding = certificate("20 days left of a year")
-    for piece in finding["evidence"]:
+    one = certificate("20 days left of a year")
+    for piece in one["evidence"]:
         piece["row"]["cells"]["use"] = "already replaced"
-    finding["because"] = "all is well"
-    assert ends_of(kept(finding)) == {}
+    one["because"] = "all is well"
+    assert ends_of(kept(one)) == {}
 
 
 def test_a_row_survives_the_wire_and_an_odd_one_is_left_out() -> None:
-    finding = finding_from_json(said(PORT, "private addresses only"))
-    assert finding.evidence[0].row == Row(
+    one = finding_from_json(said(PORT, "private addresses only"))
+    assert one.evidence[0].row == Row(
         Table.LISTENER,
         "0.0.0.0:10250",
-        finding.evidence[0].row.cells,  # type: ignore[union-attr]
+        one.evidence[0].row.cells,  # type: ignore[union-attr]
     )
-    assert finding_from_json(finding_to_json(finding)) == finding
+    assert finding_from_json(finding_to_json(one)) == one
     odd: tuple[object, ...] = (7, [], {"table": "reach"}, {"table": 1, "name": "", "cells": {}})
     assert [row_from_json(raw) for raw in odd] == [None] * len(odd)
     assert row_from_json({"table": "of a later version", "name": "x", "cells": {}}) is not None
@@ -171,8 +172,8 @@ def test_the_json_of_a_node_has_the_rows_too(fleet: Site) -> None:
     answer = http.get(fleet.url + "/nodes/prod-eu/prod-eu-worker-0003?format=json").json()
     tables = {
         piece["row"]["table"]
-        for finding in answer["findings"]
-        for piece in finding["evidence"]
+        for one in answer["findings"]
+        for piece in one["evidence"]
         if "row" in piece
     }
     assert tables >= {"reach", "listener", "answer", "ends", "step"}
@@ -187,3 +188,44 @@ def test_the_heat_map_by_kernel_adds_up_to_the_one_by_cluster(fleet: Site) -> No
 
     assert fails("node.kernel") == fails("cluster") == fails("node.roles")
     assert http.get(f"{fleet.url}/heat?by=node.nonsense").status_code == 400
+
+
+def _rows() -> Iterator[tuple[str, Evidence]]:
+    """Each evidence with a row that any check gives in any of its examples."""
+    for rule in catalog().values():
+        for example in rule.examples:
+            found = finding(rule, decide(rule, example.readings(rule.needs)))
+            yield from ((rule.id, piece) for piece in found.evidence if piece.row is not None)
+
+
+ROWS = list(_rows())
+
+
+@pytest.mark.parametrize(("check", "piece"), ROWS)
+def test_a_row_says_nothing_that_its_evidence_does_not(check: str, piece: Evidence) -> None:
+    """The digest of a posture covers the words alone: what only a row said would never be sent."""
+    row, cells = piece.row, dict(piece.row.cells) if piece.row else {}
+    assert row is not None
+    match row.table:
+        case Table.REACH:
+            assert all(f"{k}: {v}" in piece.value for k, v in cells.items())
+            assert row.name in (piece.what, "host")
+        case Table.LISTENER:
+            assert row.name == piece.value
+            assert (cells["program"], cells["address"]) == (
+                piece.source,
+                row.name.rpartition(":")[0].strip("[]"),
+            )
+        case Table.ANSWER:
+            assert list(cells.values()) == [piece.value]
+            assert f":{row.name}" in piece.source or f"port {row.name}" in piece.source
+        case Table.ENDS:
+            assert cells["until"] in piece.value or "not valid before" in piece.value
+        case Table.STEP:
+            assert cells == {}
+        case other:
+            pytest.fail(f"{check} draws {other}, which nobody knows")
+
+
+def test_each_table_has_a_check_that_draws_it() -> None:
+    assert {piece.row.table for _, piece in ROWS if piece.row} == set(Table)

@@ -237,10 +237,12 @@ expiry = Table(  # of each check about certificates' ends the one that ends firs
     meta,
     Column("node", Integer, nullable=False),
     Column("rule", Integer, nullable=False),
+    Column("cluster", Integer, nullable=False),
     Column("at", BigInteger, nullable=False),
     Column("renewer", Text, nullable=False),  # who renews it, as the node says
     PrimaryKeyConstraint("node", "rule"),
     Index(None, "at", "node", "rule"),
+    Index(None, "cluster", "at", "node", "rule"),
 )
 
 # -- who may speak ----------------------------------------------------------------------------

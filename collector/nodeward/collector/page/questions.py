@@ -6,13 +6,14 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import false, func, or_, select
+from sqlalchemy import Select, false, func, or_, select
 
 from nodeward.collector.clock import rfc3339
 from nodeward.collector.db import tables as t
 from nodeward.collector.db.engine import Record
 from nodeward.collector.posture import LEVELS, WORDS, State, unpack
 from nodeward.collector.store.ask import Db, Filter, Page, cursor_text, rules_of
+from nodeward.collector.store.asked import clusters_of
 from nodeward.model import Severity, Status
 
 DAY_MS: Final = 86_400_000
@@ -37,16 +38,15 @@ def dark_nodes(db: Db) -> int:
     """How many nodes could not judge something."""
     p, dark = t.posture.c, (Status.UNKNOWN, Status.ERROR)
     bits = sum(1 << level for level, value in enumerate(LEVELS) if unpack(value)[0] in dark)
-    query = (
-        select(func.count())
-        .select_from(t.posture)
-        .join(t.state_set, t.state_set.c.id == p.set)
-        .join(t.node, t.node.c.id == p.node)
-        .where(t.state_set.c.mask.op("&")(bits) != 0, t.node.c.retired_at.is_(None))
-    )
+    alike = select(p.set, func.count().label("nodes")).where(p.node.not_in(_retired()))
     if db.scope.clusters is not None:
-        query = query.where(p.cluster.in_(sorted(db.scope.clusters)))
-    return int(db.connection.execute(query).scalar_one())
+        alike = alike.where(p.cluster.in_(sorted(db.scope.clusters)))
+    groups = alike.group_by(p.set).subquery()
+    query = select(func.coalesce(func.sum(groups.c.nodes), 0))
+    query = query.join(t.state_set, t.state_set.c.id == groups.c.set)
+    return int(
+        db.connection.execute(query.where(t.state_set.c.mask.op("&")(bits) != 0)).scalar_one()
+    )
 
 
 def trend(db: Db, days: int = 30) -> list[Mapping[str, Any]]:
@@ -108,24 +108,40 @@ def heat_of_nodes(
     No counter has it: nodes are counted by posture and platform, and postings tell what is wrong
     with each posture. What passes has no posting.
     """
-    p, column = t.posture.c, t.platform.c[kind]
-    group = select(p.set.label("set"), column.label("name"), func.count().label("nodes"))
-    group = group.join(t.platform, t.platform.c.id == p.platform)
-    group = group.join(t.node, t.node.c.id == p.node)
-    group = group.where(p.set.is_not(None), t.node.c.retired_at.is_(None))
+    p, platforms = t.posture.c, select(t.platform.c.id, t.platform.c[kind].label("name"))
+    names = {row.id: row.name for row in db.connection.execute(platforms)}
+    alike = select(p.set, p.platform, func.count().label("nodes"))
+    alike = alike.where(p.set.is_not(None), p.node.not_in(_retired()))
     if db.scope.clusters is not None:
-        group = group.where(p.cluster.in_(sorted(db.scope.clusters)))
-    groups = group.group_by(p.set, column).cte("groups").prefix_with("MATERIALIZED")
+        alike = alike.where(p.cluster.in_(sorted(db.scope.clusters)))
+    groups = alike.group_by(p.set, p.platform).cte("groups").prefix_with("MATERIALIZED")
     q = t.posting.c
-    wrong = select(q.rule, q.value, groups.c.name, func.sum(groups.c.nodes).label("nodes"))
-    wrong = wrong.join(groups, groups.c.set == q.set).group_by(q.rule, q.value, groups.c.name)
+    wrong = select(q.rule, q.value, groups.c.platform, func.sum(groups.c.nodes).label("nodes"))
+    wrong = wrong.join(groups, groups.c.set == q.set)
+    wrong = wrong.group_by(q.rule, q.value, groups.c.platform)
     out: dict[str, dict[str, Counter[str]]] = {}
     for row in db.connection.execute(wrong):
-        check = db.names.rule_name(db.connection, row.rule)
+        check, name = db.names.rule_name(db.connection, row.rule), names.get(row.platform, "")
         status = WORDS[row.value][0]
-        out.setdefault(check, {}).setdefault(row.name, Counter())[status] += int(row.nodes)
-    sizes = select(groups.c.name, func.sum(groups.c.nodes).label("nodes")).group_by(groups.c.name)
-    return out, {row.name: int(row.nodes) for row in db.connection.execute(sizes)}
+        out.setdefault(check, {}).setdefault(name, Counter())[status] += int(row.nodes)
+    sizes: Counter[str] = Counter()
+    for row in db.connection.execute(_sizes(db)):
+        sizes[names.get(row.platform, "")] += int(row.nodes)
+    return out, sizes
+
+
+def _sizes(db: Db) -> Select[Any]:
+    p = t.posture.c
+    query = select(p.platform, func.count().label("nodes"))
+    query = query.where(p.set.is_not(None), p.node.not_in(_retired())).group_by(p.platform)
+    if db.scope.clusters is not None:
+        query = query.where(p.cluster.in_(sorted(db.scope.clusters)))
+    return query
+
+
+def _retired() -> Select[Any]:
+    """Few: to leave them out costs less than to look every other node up."""
+    return select(t.node.c.id).where(t.node.c.retired_at.is_not(None))
 
 
 def cluster_groups(db: Db, by: str | None) -> Mapping[int, str]:
@@ -155,17 +171,24 @@ def expiring(db: Db, want: Filter) -> Page:
     """Certificates by when they end: of each node and check the first."""
     e = t.expiry.c
     query = (
-        select(t.expiry, t.node.c.name, t.cluster.c.name.label("cluster"), t.posture.c.set)
+        select(
+            e.node,
+            e.rule,
+            e.at,
+            e.renewer,
+            t.node.c.name,
+            t.cluster.c.name.label("cluster"),
+            t.posture.c.set,
+        )
         .join(t.node, t.node.c.id == e.node)
         .join(t.cluster, t.cluster.c.id == t.node.c.cluster)
         .join(t.posture, t.posture.c.node == e.node)
         .where(t.node.c.retired_at.is_(None))
         .order_by(e.at, e.node, e.rule)
     )
-    if db.scope.clusters is not None:
-        query = query.where(t.node.c.cluster.in_(sorted(db.scope.clusters)))
-    if want.cluster is not None:
-        query = query.where(t.cluster.c.name == want.cluster)
+    clusters = clusters_of(db, want)
+    if clusters is not None:
+        query = query.where(e.cluster.in_(sorted(clusters)) if clusters else false())
     rules = rules_of(db, want)
     if rules is not None:
         query = query.where(e.rule.in_(sorted(rules)) if rules else false())
@@ -206,8 +229,7 @@ def ending(db: Db, days: Sequence[int]) -> list[Mapping[str, Any]]:
     e = t.expiry.c
     query = select(func.count()).select_from(t.expiry)
     if db.scope.clusters is not None:
-        query = query.join(t.node, t.node.c.id == e.node)
-        query = query.where(t.node.c.cluster.in_(sorted(db.scope.clusters)))
+        query = query.where(e.cluster.in_(sorted(db.scope.clusters)))
     edges = [0, *days]
     out: list[Mapping[str, Any]] = []
     for first, last in zip([None, *edges], edges, strict=False):

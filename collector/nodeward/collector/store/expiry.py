@@ -91,6 +91,8 @@ def keep_ends(connection: Connection, names: Names, ends: Mapping[int, Ends]) ->
     names.learn_rules(connection)
     e = t.expiry.c
     query = select(t.expiry).where(e.node.in_(sorted(ends)))
+    lives = select(t.node.c.id, t.node.c.cluster).where(t.node.c.id.in_(sorted(ends)))
+    clusters = {row.id: row.cluster for row in connection.execute(lives)}
     there = {(r.node, r.rule): End(r.at, r.renewer) for r in connection.execute(query)}
     now = {
         (node, names.rules[check]): end
@@ -104,7 +106,13 @@ def keep_ends(connection: Connection, names: Names, ends: Mapping[int, Ends]) ->
     for node, rules in gone.items():
         connection.execute(t.expiry.delete().where(e.node == node, e.rule.in_(rules)))
     rows = [
-        {"node": node, "rule": rule, "at": end.at, "renewer": end.renewer}
+        {
+            "node": node,
+            "rule": rule,
+            "cluster": clusters[node],
+            "at": end.at,
+            "renewer": end.renewer,
+        }
         for (node, rule), end in now.items()
         if there.get((node, rule)) != end
     ]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from nodeward.cli import exits
+from nodeward.cli import exits, openreports
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -96,6 +96,9 @@ def _labels(values: tuple[str, ...]) -> dict[str, str]:
 def command(context: click.Context, config: str | None) -> None:
     """Run and manage the centre."""
     context.obj = config
+
+
+command.add_command(openreports.command)
 
 
 @command.command("init")

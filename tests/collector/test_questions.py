@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nodeward.collector.clock import now_ms, rfc3339
+from nodeward.collector.db import tables as t
 from nodeward.collector.posture import EMPTY, LEVELS, State, differences
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -198,3 +199,28 @@ def test_sql_keeps_to_the_askers_clusters(asked: Any) -> None:
             assert got == [["east"]]
     else:
         assert answer.status_code == 403
+
+
+def test_changes_are_paged_the_latest_first_however_far_apart_they_lie(collector: Any) -> None:
+    agent = collector.agent("n1")
+    agent.full({"check": "a.x", "status": "fail", "severity": "high", "because": "seen"})
+    ago = [1, 2, 9_000, 11_000, 59_000, 70_000, 3_600_000, 86_000_000, 90_000_000, 10**10]
+    now = now_ms()
+    rows = [{"at": now - a, "node": 1, "rule": 1, "old": 9, "new": 19} for a in ago]
+    collector.center.writer.act_now(
+        lambda connection: connection.execute(t.change.insert(), rows).rowcount
+    )
+    want = [rfc3339(now - a) for a in ago]
+    for limit in (1, 3, 100):
+        got: list[str] = []
+        cursor: dict[str, str] = {}
+        while True:
+            page = collector.get("/v1/changes", limit=str(limit), **cursor).json()
+            got += [row["at"] for row in page["items"]]
+            if not page["next"]:
+                break
+            cursor = {"cursor": page["next"]}
+        assert got == want
+    span = {"since": rfc3339(now - 7_200_000), "until": rfc3339(now - 10_000)}
+    some = collector.get("/v1/changes", **span).json()["items"]
+    assert [row["at"] for row in some] == want[3:7]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, and_, false, or_, select
 
@@ -22,6 +22,9 @@ from nodeward.collector.store.asked import (
     value_json,
 )
 
+FIRST_REACH_MS: Final = 10_000
+LAST_REACH_MS: Final = 86_400_000
+
 
 def changes(db: Db, want: Filter) -> Page:
     """What went from one status to another, the latest first."""
@@ -34,12 +37,34 @@ def changes(db: Db, want: Filter) -> Page:
     )
     for condition in _change_conditions(db, want):
         query = query.where(condition)
-    rows = db.connection.execute(query.limit(want.limit + 1)).all()
+    rows: Sequence[Record] = []
+    for after in _reaches(db, want):
+        part = query if after is None else query.where(c.at > after)
+        rows = db.connection.execute(part.limit(want.limit + 1)).all()
+        if len(rows) > want.limit:
+            break
     shown = rows[: want.limit]
     items = [_change_json(db, row) for row in shown]
     if len(rows) <= want.limit:
         return Page(items)
     return Page(items, cursor_text(shown[-1].at, shown[-1].node, shown[-1].rule))
+
+
+def _reaches(db: Db, want: Filter) -> Iterator[int | None]:
+    """How far back to look for the latest: a little, then more; at last without an end.
+
+    PostgreSQL keeps changes in the order of time under an index of a few bytes a page, which finds
+    a span of time quickly but cannot tell the latest. SQLite's index can.
+    """
+    if want.node is None and db.connection.dialect.name == "postgresql":
+        last = db.now if want.cursor is None else min(db.now, want.cursor[0])
+        last = last if want.until is None else min(last, want.until)
+        first = want.since or 0
+        reach = FIRST_REACH_MS
+        while reach <= LAST_REACH_MS and last - reach > first:
+            yield last - reach
+            reach *= 6
+    yield None
 
 
 def _change_conditions(db: Db, want: Filter) -> Iterator[ColumnElement[bool]]:

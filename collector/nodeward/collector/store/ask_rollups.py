@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import false, func, select
 
 from nodeward.collector.clock import rfc3339
 from nodeward.collector.db import tables as t
-from nodeward.collector.posture import LEVEL_OF, LEVELS, NONE, WORDS, unpack
+from nodeward.collector.posture import LEVEL_OF, LEVELS, NONE, WORDS, pack, unpack
 from nodeward.collector.store.asked import (
     MOST,
     Db,
@@ -61,32 +61,36 @@ def clusters(db: Db, want: Filter) -> Page:
     """The posture of each cluster: nodes, and findings by status, from the counters."""
     within = clusters_of(db, want)
     c = t.total.c
-    counts: dict[int, Counter[str]] = {}
-    sizes: dict[int, int] = {}
-    for row in db.connection.execute(select(c.cluster, c.value, c.nodes).where(c.rule == 0)):
-        if row.value == NONE:
-            sizes[row.cluster] = row.nodes
-            continue
-        status, severity = WORDS[row.value]
-        counter = counts.setdefault(row.cluster, Counter())
-        counter[status] += int(row.nodes)
-        if status == "fail":
-            counter[f"fail.{severity}"] += int(row.nodes)
+    counts: dict[int, dict[int, int]] = defaultdict(dict)
+    query = select(c.cluster, c.value, c.nodes).where(c.rule == 0)
+    for cluster, value, many in db.connection.execute(query):
+        counts[cluster][value] = many
     names = select(t.cluster.c.id, t.cluster.c.name).order_by(t.cluster.c.name)
     items: list[Mapping[str, Any]] = [
-        _cluster_json(row.name, sizes.get(row.id, 0), counts.get(row.id, Counter()))
-        for row in db.connection.execute(names)
-        if within is None or row.id in within
+        _cluster_json(name, counts.get(number, {}))
+        for number, name in db.connection.execute(names)
+        if within is None or number in within
     ]
     return Page(items, total=len(items))
 
 
-def _cluster_json(name: str, size: int, counts: Counter[str]) -> Mapping[str, Any]:
+_BY_STATUS: Final = {
+    status.value: [value for value, words in WORDS.items() if words[0] == status.value]
+    for status in Status
+}
+_FAILS: Final = {severity.value: pack(Status.FAIL, severity) for severity in Severity}
+
+
+def _cluster_json(name: str, counts: Mapping[int, int]) -> Mapping[str, Any]:
+    """`counts`: findings by value; NONE counts the nodes."""
     return {
         "cluster": name,
-        "nodes": size,
-        "summary": {s.value: counts[s.value] for s in Status},
-        "fails": {s.value: counts[f"fail.{s.value}"] for s in Severity},
+        "nodes": counts.get(NONE, 0),
+        "summary": {
+            status: sum(counts[value] for value in values if value in counts)
+            for status, values in _BY_STATUS.items()
+        },
+        "fails": {severity: counts.get(value, 0) for severity, value in _FAILS.items()},
     }
 
 

@@ -34,6 +34,7 @@ from nodeward.collector.serve import configure
 from nodeward.collector.settings import Settings
 from nodeward.collector.store.access import Role, make_access
 from nodeward.collector.store.enrol import make_join_token
+from nodeward.collector.store.fold import fold_some
 from nodeward.model.report import finding_from_json, posture_digest
 
 Finding = Mapping[str, Any]
@@ -210,6 +211,12 @@ class Running:
         self.http.close()
         self.server.should_exit = True
         self._thread.join(30)
+
+    def fold(self) -> None:
+        """Fold all that waits, however fast it came."""
+        with self.center._folding:
+            while fold_some(self.center.engine, self.center.writer, now_ms()):
+                pass
 
     def access(self, name: str, role: Role = Role.VIEWER, **labels: str) -> str:
         return self.center.writer.act_now(

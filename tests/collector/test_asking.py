@@ -45,6 +45,19 @@ def test_each_kind_has_rows(run: Any, kind: str) -> None:
     assert run("get", kind).output.strip()
 
 
+def test_shared_keys_name_the_nodes_that_hold_them(run: Any, collector: Any) -> None:
+    piece = {"what": "kubelet-client", "value": f"key sha256:{'ab' * 32}", "source": "/srv/k.pem"}
+    told = {"check": "cert.shared-key", "status": "pass", "severity": "medium", "because": "one"}
+    for node, cluster in (("n2", "east"), ("n3", "west")):
+        collector.agent(node, cluster).full(told | {"evidence": [piece]})
+    collector.fold()
+    (line,) = run("get", "shared-keys").output.splitlines()
+    reading, component, _because, on, key = line.split("\t")
+    assert (reading, component, on) == ("clone", "kubelet-client", "east/n2, west/n3")
+    assert key == f"sha256:{'ab' * 32}"
+    assert run("get", "shared-keys", "--reading", "copied").output == ""
+
+
 def test_json_is_the_collectors_own(run: Any) -> None:
     data = json.loads(run("get", "findings", "-o", "json", "--status", "fail").output)
     assert data["schema"] == "nodeward.cli/v1"

@@ -38,6 +38,14 @@ def _value(name: str) -> Callable[[asking.Row], str]:
     return cell
 
 
+def _on(row: asking.Row) -> str:
+    """The nodes that are named, of which one cluster's needs no cluster's name."""
+    many = len({one["cluster"] for one in row["on"]}) > 1
+    names = [f"{one['cluster']}/{one['node']}" if many else one["node"] for one in row["on"]]
+    more = row["nodes"] - len(names)
+    return ", ".join([*names, *([f"and {more} more"] if more > 0 else [])])
+
+
 KINDS: dict[str, asking.Columns] = {
     "nodes": [
         ("cluster", _text("cluster")),
@@ -96,6 +104,13 @@ KINDS: dict[str, asking.Columns] = {
         ("status", _text("status")),
         ("expires", _text("expires_at")),
     ],
+    "shared-keys": [
+        ("reading", _text("reading")),
+        ("component", _text("component")),
+        ("because", _text("because")),
+        ("on", _on),
+        ("key", _text("key")),
+    ],
 }
 
 OTHERS = ("junit", "ocsf", "openreports", "oscal")
@@ -118,6 +133,11 @@ OTHERS = ("junit", "ocsf", "openreports", "oscal")
 @click.option("--at", metavar="TIME", help="Findings as they were then.")
 @click.option("--waived", type=click.Choice(["true", "false"]))
 @click.option("--state", type=click.Choice(["pending", "active", "expired", "ended"]))
+@click.option(
+    "--reading",
+    metavar="READING",
+    help="Of shared keys: one of two-clusters, clone, signer-on-worker, copied, expected, all.",
+)
 @click.option("--limit", type=click.IntRange(1), help="At most so many rows; default: all.")
 @click.option("--output", "-o", type=click.Choice([*asking.FORMS, *OTHERS]), default="table")
 def command(
@@ -129,7 +149,8 @@ def command(
     output: str,
     **filters: Any,  # noqa: ANN401  one option each
 ) -> int:
-    """Rows of a collector: nodes, findings (the worst first), changes, checks, clusters, agents."""
+    """Rows of a collector: nodes, findings (the worst first), changes, checks, clusters, agents,
+    keys on more than one node."""
     ask = asking.client(collector, ca, token_file)
     params = [
         (name, value)

@@ -29,7 +29,7 @@ BODIES: Final[Mapping[str, type]] = {
 }
 LISTS: Final = frozenset(
     ("nodes", "findings", "changes", "checks", "clusters", "platforms", "divergence", "agents",
-     "waivers", "events", "audit")
+     "shared-keys", "waivers", "events", "audit")
 )  # fmt: skip
 _ERROR: Final = {
     "type": "object",

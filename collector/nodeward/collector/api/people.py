@@ -23,6 +23,7 @@ from nodeward.collector.store.access import Asker, Role, asker_of
 from nodeward.collector.store.ask import Db, Filter, Page
 from nodeward.collector.store.audit import audit_log, events
 from nodeward.collector.store.query import run
+from nodeward.collector.store.shared import shared_keys
 from nodeward.collector.store.waivers import waivers_json
 from nodeward.model import Severity, Status
 
@@ -33,7 +34,7 @@ DAY_MS: Final = 86_400_000
 KNOWN: Final = frozenset(
     (
         "status", "severity", "check", "cluster", "node", "label", "since", "until", "seen",
-        "state", "waived", "role", "at", "format", "sort", "limit", "cursor",
+        "state", "waived", "reading", "role", "at", "format", "sort", "limit", "cursor",
     )
 )  # fmt: skip
 
@@ -90,6 +91,7 @@ def filter_of(
         until=moment_ms(until, "until", now) if until else None,
         seen=params.get("seen"),
         state=params.get("state"),
+        reading=params.get("reading"),
         role=params.get("role", "control-plane"),
         waived=_yes_no(params.get("waived"), "waived"),
         sort=_one_of(params.get("sort", "name"), ("name", "score"), "sort"),
@@ -239,6 +241,7 @@ ROUTES = [
     _list("/v1/platforms", ask.platforms),
     _list("/v1/divergence", lambda db, want: past.divergence(db, want, want.role)),
     _list("/v1/agents", ask.agents, str),
+    _list("/v1/shared-keys", shared_keys, int, int, str),
     Route("/v1/query", query, methods=["POST"]),
     _list("/v1/waivers", _waivers),
     _list("/v1/events", events, str, role=Role.OPERATOR),

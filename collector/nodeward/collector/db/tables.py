@@ -251,6 +251,21 @@ expiry = Table(  # of each check about certificates' ends the one that ends firs
     Index(None, "cluster", "at", "node", "rule"),
 )
 
+node_key = Table(  # the keys that a node names (store/shared.py); gone when it retires
+    "node_key",
+    meta,
+    Column("node", Integer, nullable=False),
+    Column("key", LargeBinary, nullable=False),  # SHA-256 of the public half
+    Column("cluster", Integer, nullable=False),
+    Column("component", Text, nullable=False),
+    Column("place", Text, nullable=False),
+    Column("sort", SmallInteger, nullable=False),  # facts/named_keys.py
+    Column("private", SmallInteger, nullable=False),  # 1: the private half lies there
+    Column("plane", SmallInteger, nullable=False),  # 1: the node is a control plane
+    PrimaryKeyConstraint("node", "key"),
+    Index("ix_node_key_key", "key", "cluster", "sort", "private", "plane"),
+)
+
 # -- who may speak ----------------------------------------------------------------------------
 
 agent = Table(

@@ -14,6 +14,7 @@ from nodeward.collector.problem import bad
 from nodeward.collector.store import ask
 from nodeward.collector.store.ask import Db, Filter
 from nodeward.collector.store.expiry import FAMILY, day_ms, ends_on
+from nodeward.collector.store.shared import shared_keys
 from nodeward.model import Table
 
 DAY_MS: Final = questions.DAY_MS
@@ -31,6 +32,7 @@ def certificates(visit: Visit, db: Db) -> Shown:
     more = {
         "clusters": [c["cluster"] for c in ask.clusters(db, Filter()).items],
         "ending": questions.ending(db, WITHIN),
+        "shared": shared_keys(db, Filter(cluster=visit.query.get("cluster") or None, limit=20)),
         "within": [str(w) for w in (0, *WITHIN)],
     }
     return Shown("Certificates", {"items": page.items, "next": page.next}, page.items, more)

@@ -45,6 +45,7 @@ class Filter:
     seen: str | None = None  # current, stale, retired
     state: str | None = None  # of waivers
     waived: bool | None = None
+    reading: str | None = None  # of shared keys
     role: str = "control-plane"
     sort: str = "name"
     limit: int = 50

@@ -18,6 +18,7 @@ from nodeward.collector.store.dictionary import FEW, Dictionary, keep, made_of, 
 from nodeward.collector.store.evidence import Said, folded, pack_said, unpack_said
 from nodeward.collector.store.expiry import Ends, ends_of, keep_ends
 from nodeward.collector.store.ingest import security_event
+from nodeward.collector.store.shared import Held, held_keys, keep_keys, told_anew
 from nodeward.collector.store.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ def fold_some(engine: Engine, writer: Writer, now: int, before: int | None = Non
     bad_rows: list[Record] = []
     for row in rows:
         (good_rows if row.verified == 1 or _is_signed(row) else bad_rows).append(row)
-    ends, lost = _laid_over(good_rows, said)
+    ends, keys, lost = _laid_over(good_rows, said)
     good_rows = [row for row in good_rows if row.node not in lost]
     fresh = {row.node for row in good_rows}
     new = (
@@ -65,6 +66,7 @@ def fold_some(engine: Engine, writer: Writer, now: int, before: int | None = Non
             if row.node in lost:
                 _set_aside(connection, row, "report.unreadable", now)
         keep_ends(connection, writer.names, ends)
+        keep_keys(connection, keys)
 
     writer.act_now(act)
     return len(rows)
@@ -100,25 +102,30 @@ def _is_signed(row: Record) -> bool:
     return good(bytes(row.public_key), bytes(row.signature), text)
 
 
-def _laid_over(rows: Sequence[Record], said: dict[int, Said]) -> tuple[EndsByNode, set[int]]:
+def _laid_over(
+    rows: Sequence[Record], said: dict[int, Said]
+) -> tuple[EndsByNode, dict[int, Held], set[int]]:
     """Bring `said` up to these reports; the nodes for which it could not be must not stop all."""
     ends: EndsByNode = {}
+    keys: dict[int, Held] = {}
     lost: set[int] = set()
     by_node: dict[int, list[Record]] = defaultdict(list)
     for row in rows:
         by_node[row.node].append(row)
     for node, reports in by_node.items():
         try:
-            now_said = said.get(node, Said())
+            before = now_said = said.get(node, Said())
             for report in reports:
                 now_said = folded(now_said, report.body)
             ends[node] = ends_of(now_said)
+            if told_anew(before, now_said):
+                keys[node] = held_keys(now_said)
         except Exception:
             log.exception("a report of node %d cannot be folded", node)
             lost.add(node)
             continue
         said[node] = now_said
-    return ends, lost
+    return ends, keys, lost
 
 
 def _store(

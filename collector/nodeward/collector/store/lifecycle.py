@@ -15,6 +15,7 @@ from nodeward.collector.problem import Problem, gone
 from nodeward.collector.store.access import Scope
 from nodeward.collector.store.ingest import count, security_event
 from nodeward.collector.store.names import Names
+from nodeward.collector.store.shared import forget_keys
 
 ENDS: Final = ("revoked", "superseded", "retired")
 """Statuses that no key leaves."""
@@ -86,6 +87,7 @@ def retire(connection: Connection, names: Names, nodes: Sequence[int], now: int,
     states = names.states(connection, {row.set for row in rows if row.set is not None})
     connection.execute(update(t.node).where(t.node.c.id.in_(ids)).values(retired_at=now))
     connection.execute(t.expiry.delete().where(t.expiry.c.node.in_(ids)))
+    forget_keys(connection, ids)
     keys = update(t.agent).where(t.agent.c.node.in_(ids), t.agent.c.status.not_in(ENDS))
     connection.execute(keys.values(status="retired", changed_at=now))
     moves: Counter[tuple[int, int, int]] = Counter()

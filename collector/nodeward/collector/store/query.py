@@ -1,4 +1,4 @@
-"""Read-only SQL over documented views: `node`, `finding`, `change`, `tally`, `waiver`.
+"""Read-only SQL over documented views: those of VIEWS.
 
 SQLite: a connection of its own, opened read-only, on which the views are made for this asker's
 clusters; then an authorizer lets nothing be read but through them. PostgreSQL: a login of its own
@@ -12,6 +12,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -59,6 +60,11 @@ VIEWS: Final[Mapping[str, str]] = {
         FROM {main}counter k JOIN {main}cluster c ON c.id = k.cluster
         JOIN {main}rule r ON r.id = k.rule JOIN {values} v ON v.value = k.value
         WHERE k.nodes > 0 AND {scope_k}""",
+    "node_key": """
+        SELECT c.name AS cluster, n.name AS node, {key} AS key, k.component AS component,
+               k.place AS place, k.private = 1 AS private, k.plane = 1 AS control_plane
+        FROM {main}node_key k JOIN {main}node n ON n.id = k.node
+        JOIN {main}cluster c ON c.id = n.cluster WHERE {scope_n}""",
     "waiver": """
         SELECT w.id AS id, w."check" AS check_glob, w.node AS node_glob, w.labels AS labels,
                w.reason AS reason, w.owner AS owner, {until} AS until,
@@ -67,14 +73,23 @@ VIEWS: Final[Mapping[str, str]] = {
 }
 
 
+@dataclass(frozen=True)
+class Dialect:
+    """How a column of milliseconds becomes a time, and one of bytes a text."""
+
+    moment: Callable[[str], str]
+    hexed: Callable[[str], str]
+
+
 def value_rows() -> str:
     """(value, status, severity) of every value, as SQL."""
     rows = ((v, *(part.value for part in unpack(v))) for v in LEVELS)
     return ", ".join(f"({v}, '{status}', '{severity}')" for v, status, severity in rows)
 
 
-def view_sql(name: str, moment: Callable[[str], str], main: str, values: str, scope: Scope) -> str:
-    """The SELECT of one view. `moment` turns a column of milliseconds into the dialect's time."""
+def view_sql(name: str, dialect: Dialect, main: str, values: str, scope: Scope) -> str:
+    """The SELECT of one view."""
+    moment = dialect.moment
     return VIEWS[name].format(
         main=main,
         values=values,
@@ -83,6 +98,7 @@ def view_sql(name: str, moment: Callable[[str], str], main: str, values: str, sc
         reported=moment("p.report_at"),
         at=moment("h.at"),
         until=moment("w.expires_at"),
+        key=dialect.hexed("k.key"),
         scope_n=_within(scope, "n.cluster"),
         scope_k=_within(scope, "k.cluster"),
         everything="1 = 1" if scope.everything else "1 = 0",
@@ -120,8 +136,10 @@ def _answer(columns: Sequence[str], rows: list[Sequence[Any]]) -> Mapping[str, A
 # -- SQLite
 
 
-def sqlite_moment(column: str) -> str:
-    return f"strftime('%Y-%m-%dT%H:%M:%SZ', {column} / 1000, 'unixepoch')"
+SQLITE: Final = Dialect(
+    lambda column: f"strftime('%Y-%m-%dT%H:%M:%SZ', {column} / 1000, 'unixepoch')",
+    lambda column: f"lower(hex({column}))",
+)
 
 
 def _sqlite(path: str, scope: Scope, sql: str) -> Mapping[str, Any]:
@@ -153,7 +171,7 @@ def _make_views(connection: sqlite3.Connection, path: str, scope: Scope) -> froz
     connection.execute(f"INSERT INTO value_name VALUES {value_rows()}")  # noqa: S608  ours
     inner = {name: f"inner_{secrets.token_hex(16)}" for name in VIEWS}
     for name, hidden in inner.items():
-        select = view_sql(name, sqlite_moment, f"{store}.", "temp.value_name", scope)
+        select = view_sql(name, SQLITE, f"{store}.", "temp.value_name", scope)
         connection.execute(f"CREATE TEMP VIEW {hidden} AS {select}")
     for name in _TABLES - VIEWS.keys():
         connection.execute(f"CREATE TEMP VIEW {name} AS SELECT NULL WHERE 0")
@@ -168,7 +186,7 @@ def _texts(row: Sequence[Any]) -> Sequence[Any]:
 
 _TABLES: Final = frozenset(
     ("node", "cluster", "posture", "state_set", "platform", "posting", "rule", "change", "counter",
-     "waiver")
+     "waiver", "node_key")
 )  # fmt: skip
 _REFUSED: Final = frozenset(
     ("load_extension", "randomblob", "zeroblob", "readfile", "writefile", "edit", "fts3_tokenizer")
@@ -207,8 +225,10 @@ def _confine(connection: sqlite3.Connection, readers: frozenset[str]) -> None:
 # -- PostgreSQL
 
 
-def postgresql_moment(column: str) -> str:
-    return f"to_timestamp({column} / 1000.0)"
+POSTGRESQL: Final = Dialect(
+    lambda column: f"to_timestamp({column} / 1000.0)",
+    lambda column: f"encode({column}, 'hex')",
+)
 
 
 def make_views(connection: Connection) -> None:
@@ -217,7 +237,7 @@ def make_views(connection: Connection) -> None:
     values = f"SELECT * FROM (VALUES {value_rows()}) AS x (value, status, severity)"  # noqa: S608
     connection.execute(text(f"CREATE OR REPLACE VIEW ask.value_name AS {values}"))
     for name in VIEWS:
-        select = view_sql(name, postgresql_moment, "public.", "ask.value_name", EVERYTHING)
+        select = view_sql(name, POSTGRESQL, "public.", "ask.value_name", EVERYTHING)
         connection.execute(text(f"CREATE OR REPLACE VIEW ask.{name} AS {select}"))
     role = text("SELECT 1 FROM pg_roles WHERE rolname = 'nodeward_query'")
     if connection.execute(role).scalar():

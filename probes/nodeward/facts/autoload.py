@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import field, replace
 from enum import StrEnum
 from functools import cached_property
+from typing import NamedTuple
 
 from nodeward.facts import install_command as command
 from nodeward.facts.modprobe_conf import Configuration, Rule, soft_dependencies
@@ -36,8 +37,7 @@ class Program(StrEnum):
     BUSYBOX = "BusyBox"
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """One module that a name leads to. `alias` is None when it was asked for by its own name:
     then blacklist does not apply. `place` is where the alias stands."""
 
@@ -47,8 +47,7 @@ class Found:
     builtin: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(NamedTuple):
     """One entry of kmod's probe list."""
 
     module: Found
@@ -67,8 +66,7 @@ class Does(StrEnum):
     NOTHING = "leads to no module"
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One step: what is done to which module, why, and the line that decides it."""
 
     does: Does

@@ -11,7 +11,7 @@ from nodeward.facts.autoload import Does, Event, Run
 from nodeward.facts.errors import ParseError
 from nodeward.facts.kernel_modules import KernelModules, KernelTree, Variant, version
 from nodeward.facts.module_index import module_name
-from nodeward.facts.module_requests import BY_NAME, DIAG_GUARD, Component, Request
+from nodeward.facts.module_requests import BY_NAME, DIAG_GUARD, UNDATED, Component, Request
 from nodeward.lazy import dataclass
 from nodeward.model import Evidence, Row, Table
 
@@ -251,6 +251,8 @@ def switched_off(node: KernelModules, variant: Variant) -> Exposure | None:
 
 def requests(variant: Variant, component: Component) -> tuple[Request, ...]:
     """The component's requests that this kernel makes of a process without rights."""
+    if component.name in UNDATED and BY_NAME[component.name] is component:
+        return component.requests
     number = version(variant.tree.release)
     return tuple(r for r in component.requests if r.made_by(number))
 

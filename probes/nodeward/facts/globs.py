@@ -61,6 +61,24 @@ def matches(pattern: str, name: str) -> bool:
     """fnmatch(pattern, name, 0) == 0."""
     if WILD.isdisjoint(pattern) and "\\" not in pattern:
         return pattern == name
-    if "[" not in pattern and "\\" not in pattern and len(pattern) - pattern.count("*") > len(name):
-        return False
+    if "[" not in pattern and "\\" not in pattern:
+        if "?" not in pattern:
+            return _starred(pattern, name)
+        if len(pattern) - pattern.count("*") > len(name):
+            return False
     return compiled(pattern).fullmatch(name) is not None
+
+
+def _starred(pattern: str, name: str) -> bool:
+    """The same for a pattern of stars and nothing else: indexes are full of these, and to compile
+    one costs more than to look. What stands between two stars is taken where it comes first."""
+    first, *inner, last = pattern.split("*")
+    if not name.startswith(first):
+        return False
+    at = len(first)
+    for part in inner:
+        at = name.find(part, at)
+        if at < 0:
+            return False
+        at += len(part)
+    return len(name) - at >= len(last) and name.endswith(last)

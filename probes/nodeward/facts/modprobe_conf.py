@@ -352,6 +352,8 @@ class Named:
 
     def _patterns(self, name: str) -> Iterator[int]:
         """Those that may match, in the order given."""
+        if not self._wild:
+            return iter(())
         heads = dict.fromkeys(name[:n] for n in range(HEAD + 1))
         return merge(*(self._wild[head] for head in heads if head in self._wild))
 

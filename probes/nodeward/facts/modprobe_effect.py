@@ -198,7 +198,12 @@ class Aliased:
 @lru_cache(maxsize=2)
 def _targets(lines: bytes) -> frozenset[bytes]:
     """The modules that modules.alias names. Kept, for it is large and seldom changes."""
-    return frozenset(row.rpartition(b" ")[2] for row in lines.replace(b"-", b"_").split(b"\n"))
+    text = lines.replace(b"-", b"_")
+    # The first line is depmod's comment.
+    words = (text.partition(b"\n")[2] if text.startswith(b"#") else text).split()
+    if len(words) % 3 == 0 and words[::3].count(b"alias") * 3 == len(words):
+        return frozenset(words[2::3])
+    return frozenset(row.rpartition(b" ")[2] for row in text.split(b"\n"))
 
 
 def _blacklist(

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import field
 from enum import StrEnum
 from functools import cached_property
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from nodeward.facts.errors import ParseError
 from nodeward.facts.globs import WILD, matches
@@ -22,6 +22,7 @@ MAJOR = 2
 HAS_PREFIX, HAS_VALUES, HAS_CHILDREN = 0x80000000, 0x40000000, 0x20000000
 OFFSET = 0x0FFFFFFF
 MOST_NODES = 2_000_000  # a damaged file can lead in circles
+LAST_WILD = max(map(ord, WILD))
 
 _U32 = struct.Struct(">I")
 
@@ -39,8 +40,7 @@ class Lookup(Protocol):
         """Each (pattern, value) whose pattern begins with the prefix literally."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Node:
+class _Node(NamedTuple):
     prefix: str
     first: int
     last: int
@@ -122,15 +122,15 @@ class Trie:
         found: list[tuple[int, str]] = []
         node, i = self._node(self._root), 0
         while node is not None:
-            wild = next((j for j, c in enumerate(node.prefix) if c in WILD), None)
-            if wild is not None:
+            if not WILD.isdisjoint(node.prefix):
+                wild = next(j for j, c in enumerate(node.prefix) if c in WILD)
                 if name.startswith(node.prefix[:wild], i):
                     self._wild(node, name[:i], name, found)
                 break
             if not name.startswith(node.prefix, i):
                 break
             i += len(node.prefix)
-            for char in WILD:
+            for char in WILD if node.first <= LAST_WILD else ():
                 child = self._child(node, char)
                 if child is not None:
                     self._wild(child, name[:i] + char, name, found)

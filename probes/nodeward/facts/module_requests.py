@@ -27,6 +27,11 @@ class Request:
     since: tuple[int, int] = (0, 0)
     until: tuple[int, int] = (999, 0)
 
+    @property
+    def dated(self) -> bool:
+        """Whether some kernels do not make it."""
+        return self.since > (0, 0) or self.until < (999, 0)
+
     def made_by(self, version: tuple[int, int]) -> bool:
         """Whether a kernel of this version asks so; (0, 0) is one that we cannot tell."""
         return version == (0, 0) or self.since <= version < self.until
@@ -265,5 +270,7 @@ COMPONENTS = (DCCP, SCTP, RDS, TIPC, AF_ALG, *ALGIF, *IPSEC, *LEGACY, VSOCK, *FI
 """Every component that some check judges."""
 
 BY_NAME = {component.name: component for component in COMPONENTS}
+UNDATED = frozenset(c.name for c in COMPONENTS if not any(r.dated for r in c.requests))
+"""Those of which every kernel makes all requests."""
 UNWANTED = (DCCP, SCTP, RDS, TIPC, *LEGACY)
 """What no ordinary node has loaded."""

@@ -99,6 +99,25 @@ def test_a_file_that_cannot_be_read_is_unknown_and_named(
     assert CONFIG in found.because
 
 
+@pytest.mark.parametrize("check", ["kubelet.static-pod-path", "kubelet.file.ca-perms"])
+def test_a_place_that_such_a_file_may_name_is_not_taken_for_none(
+    check: str, tmp_path: Path
+) -> None:
+    root = kubelet_hosts.build(Host({"/etc/x": ""}, (WITH_CONFIG,)), tmp_path / "host")
+    found = judge(root, check)
+    assert found.status is Status.UNKNOWN
+    assert CONFIG in found.because
+
+
+def test_the_files_of_every_kubelet_are_judged(tmp_path: Path) -> None:
+    other = "/srv/other.yaml"
+    runs = (WITH_CONFIG, Run(V136, ("kubelet", f"--config={other}"), pid=900))
+    host = Host({CONFIG: CLOSED, other: CLOSED}, runs, modes={CONFIG: 0o600, other: 0o666})
+    found = judge(kubelet_hosts.build(host, tmp_path / "host"), "kubelet.file.config-perms")
+    assert found.status is Status.FAIL
+    assert other in found.because
+
+
 def test_a_flag_is_judged_even_where_the_file_cannot_be_read(tmp_path: Path) -> None:
     run = Run(V136, ("kubelet", f"--config={CONFIG}", "--anonymous-auth=true"))
     found = judge(kubelet_hosts.build(Host({}, (run,)), tmp_path / "host"))

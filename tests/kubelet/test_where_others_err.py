@@ -20,6 +20,14 @@ from nodeward.model import Finding, Status
 CONFIG = "/var/lib/kubelet/config.yaml"
 FAIL, PASS, GONE, UNKNOWN = Status.FAIL, Status.PASS, Status.NOT_APPLICABLE, Status.UNKNOWN
 V136 = "/opt/v1.36.2/kubelet"
+KUBECONFIG = """\
+apiVersion: v1
+kind: Config
+current-context: c
+contexts: [{name: c, context: {cluster: k, user: u}}]
+clusters: [{name: k, cluster: {server: "https://10.0.0.1:6443"}}]
+users: [{name: u, user: {client-certificate: /c.pem, client-key: /c.pem}}]
+"""
 OPEN = "authentication: {anonymous: {enabled: true}}\n"
 V132 = "/opt/v1.32.0/kubelet"
 
@@ -110,7 +118,8 @@ CASES = {
         node(config="tlsCertFile: /etc/pki/node.pem\n"), "kubelet.tls.server-bootstrap", PASS,
     ),
     "rotation that nobody switched on is off": (
-        node("--kubeconfig=/k", config=""), "kubelet.tls.rotate-client", FAIL,
+        node("--kubeconfig=/k", config="", extra={"/k": KUBECONFIG}),
+        "kubelet.tls.rotate-client", FAIL,
     ),
     "no limit of events is not a limit of at least 0": (
         node(config="eventRecordQPS: 0\n"), "kubelet.event-qps", FAIL,

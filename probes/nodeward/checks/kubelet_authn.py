@@ -117,13 +117,12 @@ def _anonymous(kubelet: Kubelet, answers: Answers) -> Verdict:
     if port is not None and answer is not None:
         seen.append(port.evidence(PODS, answer, f"GET {PODS} without credentials"))
     if live is True:
-        how = "lets it read pods" if answer and answer.status == 200 else "knows system:anonymous"
-        return Verdict.failed(
-            f"port {port.number if port else ''} answers {answer} to a caller without"
-            f" credentials and {how}; {said(ANONYMOUS, setting)}",
-            *seen,
-            remedy=remedy,
-        )
+        how = "and lets it read pods"
+        if answer and answer.status != 200:
+            how = "as system:anonymous: it lets anyone in, and only authorization holds them"
+        because = f"port {port.number if port else ''} answers {answer} to a caller without"
+        because = f"{because} credentials {how}; {said(ANONYMOUS, setting)}"
+        return Verdict.failed(because, *seen, remedy=remedy)
     if live is False:
         because = f"a caller without credentials gets 401; {said(ANONYMOUS, setting)}"
         return Verdict.passed(because, *seen)
@@ -202,8 +201,8 @@ def _mode(kubelet: Kubelet, answers: Answers) -> Verdict:
         seen.append(port.evidence(UNHANDLED, answer, f"GET {UNHANDLED} without credentials"))
         if answer.unhandled:
             return Verdict.failed(
-                f"port {port.number} shows a path that nobody is granted to a caller without"
-                f" credentials, so it allows everything; {said(MODE, setting)}",
+                f"port {port.number} lets a caller without credentials through to {UNHANDLED},"
+                f" for which no role exists, so it allows everything; {said(MODE, setting)}",
                 *seen,
                 remedy=remedy,
             )

@@ -418,11 +418,15 @@ def _dropins(kubelet: Kubelet) -> Verdict:
 
 
 def _weakening(kubelet: Kubelet) -> Iterator[Evidence]:
-    """What the files say step by step, without flags."""
+    """What the files say step by step, without flags. Without --config the drop-ins are all that
+    there is: what they set otherwise than a default is judged where it counts."""
     steps = kubelet.steps()
+    alone = kubelet.arguments.given("config") is None
     for before, after in pairwise(steps):
         for path in STRONGER:
             old, new = before.without_flags(path), after.without_flags(path)
+            if alone and old.layer in (Layer.DEFAULT, Layer.LEGACY):
+                continue
             if new.source != old.source and weaker(path, new.value, old.value):
                 value = f"{text(new.value)}, where {old.source} said {text(old.value)}"
                 yield Evidence(path, value, new.source)

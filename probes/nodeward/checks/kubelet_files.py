@@ -282,9 +282,11 @@ def _failed(row: Row, offenders: list[tuple[FileRow, Leak]]) -> Verdict:
     ],
 )
 def static_pod_path(files: KubeletFiles, node: Node | Absent | Unreadable) -> Verdict:
-    rows = [f for f in files.of(roles.STATIC) if not f.absent]
+    named = files.of(roles.STATIC)
+    rows = [f for f in named if not f.absent]
     if not rows:
-        return Verdict.passed("there is no directory of static pods")
+        where = f": {named[0].path} is not there" if named else ""
+        return Verdict.passed(f"there is no directory of static pods{where}")
     open_ = [(f, leak) for f in rows for leak in _worst(f, files.owners) if leak.what == WRITE]
     if open_:
         seen = [Evidence("others may change it", leak.how, f.path) for f, leak in open_]
@@ -328,16 +330,17 @@ def binary_integrity(files: KubeletFiles) -> Verdict:
     rows = files.of(roles.PROGRAM)
     if not rows:
         return Verdict.unknown("which file the kubelet runs from could not be told")
-    one = rows[0]
     if files.replaced:
-        return Verdict.failed(f"{one.path} {files.replaced}")
-    if one.guard is None:
-        return Verdict.unknown(f"could not look at {one.path}: {one.error or 'not there'}")
-    for leak in leaks(one.guard, owners=files.owners):
-        if leak.what == WRITE:
-            because = f"others than root may change {one.path}: {leak.how}"
-            return Verdict.failed(because, Evidence("others may change it", leak.how, one.path))
-    return Verdict.passed(f"{one.path} is the file that runs, and only root may change it")
+        return Verdict.failed(f"{rows[0].path} {files.replaced}")
+    for one in rows:
+        for leak in leaks(one.guard, owners=files.owners) if one.guard is not None else ():
+            if leak.what == WRITE:
+                because = f"others than root may change {one.path}: {leak.how}"
+                return Verdict.failed(because, Evidence("others may change it", leak.how, one.path))
+    dark = [one for one in rows if one.guard is None]
+    if dark:
+        return Verdict.unknown(f"could not look at {dark[0].path}: {dark[0].error or 'not there'}")
+    return Verdict.passed(f"{rows[0].path} is the file that runs, and only root may change it")
 
 
 CHECKS = tuple(_check(row) for row in ROWS)

@@ -347,8 +347,8 @@ def _node_labels(kubelet: Kubelet) -> Verdict:
         ),
         Example(
             Status.UNKNOWN,
-            example(C, "featureGates: {MemoryQoS: true}", version=None),
-            "which stage it has in this version is not known",
+            example(C, "featureGates: {NodeSwap: true}", version=None),
+            "alpha until 1.27, and the version is not known",
         ),
         Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
     ],
@@ -362,23 +362,26 @@ def _gates(kubelet: Kubelet) -> Verdict:
     if not isinstance(every.value, dict):
         return unknown("featureGates", every)
     settings = {name: kubelet.get(f"featureGates.{name}") for name in sorted(every.value)}
-    bad = [e for name, setting in settings.items() for e in _gate(name, setting, kubelet.minor)]
+    minors = range(OLDEST, NEWEST + 1) if kubelet.minor is None else (kubelet.minor,)
+    found = {n: [list(_gate(n, s, minor)) for minor in minors] for n, s in settings.items()}
+    bad = [e for rows in found.values() if all(rows) for e in rows[-1]]
     if bad:
         return Verdict.failed(f"{bad[0].what} {bad[0].value} ({bad[0].source})", *most(bad))
-    open_ = [n for n, s in settings.items() if s.value is True and n in GATES and not kubelet.minor]
-    if open_:
-        return Verdict.unknown(f"{open_[0]} is on; the version of this kubelet is not known")
+    some = next((n for n, rows in found.items() if any(rows)), None)
+    if some is not None:
+        because = f"{some} is {text(settings[some].value)}, which is wrong in some versions only"
+        return Verdict.unknown(f"{because}; the version of this kubelet is not known")
     names = ", ".join(f"{n}={text(s.value)}" for n, s in settings.items())
     return Verdict.passed(f"gates set: {names or 'none'}")
 
 
-def _gate(name: str, setting: Setting, minor: int | None) -> Iterator[Evidence]:
+def _gate(name: str, setting: Setting, minor: int) -> Iterator[Evidence]:
     if name == "AllAlpha" and setting.value is True:
         yield Evidence(name, "switches every alpha feature on", setting.source)
     if name == "AllBeta" and setting.value is False:
         yield Evidence(name, "switches every beta feature off", setting.source)
     gate = GATES.get(name)
-    if gate is None or minor is None:
+    if gate is None:
         return
     now = stage(gate, minor)
     if setting.value is True and now == "alpha":

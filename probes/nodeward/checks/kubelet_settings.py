@@ -191,6 +191,8 @@ def _check(row: Row) -> Check[[Kubelet]]:
 
 def _judge(row: Row, kubelet: Kubelet) -> Verdict:
     setting = kubelet.get(row.path)
+    if isinstance(setting.value, Unknown) and setting.value.among:
+        return _each_of_them(row, setting, setting.value.among)
     if isinstance(setting.value, Unknown) or not _typed(row.path, setting):
         return unknown(row.path, setting)
     if row.good(setting.value):
@@ -198,6 +200,18 @@ def _judge(row: Row, kubelet: Kubelet) -> Verdict:
     remedy = mend(kubelet, row.path, row.want, breaks=row.breaks)
     because = f"{said(row.path, setting)}, want {row.want}"
     return Verdict.failed(because, shown(row.path, setting), remedy=remedy)
+
+
+def _each_of_them(row: Row, setting: Setting, among: tuple[Any, ...]) -> Verdict:
+    """Where it is one of several values: they may all be good, or none."""
+    good = {bool(row.good(value)) for value in among}
+    if len(good) == 2:
+        return unknown(row.path, setting)
+    seen, values = shown(row.path, setting), " or ".join(text(value) for value in among)
+    because = f"{row.path} is {values} ({text(setting.value)})"
+    if good == {True}:
+        return Verdict.passed(f"{because}: each is good", seen)
+    return Verdict.failed(f"{because}, want {row.want}", seen)
 
 
 def _typed(path: str, setting: Setting) -> bool:
@@ -302,7 +316,8 @@ def _unsafe_sysctls(kubelet: Kubelet, allowed: AllowedSysctls) -> Verdict:
         return unknown(path, setting)
     more = [str(v) for v in setting.value if v not in allowed.allowed]
     if not more:
-        return Verdict.passed(said(path, setting), shown(path, setting))
+        note = ", which this fleet allows" if setting.value else ""
+        return Verdict.passed(f"{said(path, setting)}{note}", shown(path, setting))
     seen = [Evidence("unsafe sysctl", one, setting.source) for one in more[:50]]
     remedy = mend(kubelet, path, "[]", breaks="Pods that ask for one are no longer admitted.")
     return Verdict.failed(

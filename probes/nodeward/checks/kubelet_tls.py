@@ -76,7 +76,12 @@ def _user(**fields: str) -> Kubeconfigs:
             (example(K, "{}"), _user(command="aws-iam-authenticator")),
             "it has no client certificate (EKS)",
         ),
-        Example(Status.FAIL, (example(K, "{}"), CONFIGS), "its kubeconfig may not be read"),
+        Example(Status.UNKNOWN, (example(K, "{}"), CONFIGS), "its kubeconfig may not be read"),
+        Example(
+            Status.NOT_APPLICABLE,
+            (example(C, "{}"), CONFIGS),
+            "it has no kubeconfig",
+        ),
         Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
         Example(Status.NOT_APPLICABLE, NO_KUBELET, "no kubelet"),
     ],
@@ -94,12 +99,16 @@ def _rotate(kubelet: Kubelet, configs: Kubeconfigs | Absent | Unreadable) -> Ver
         return unknown(path, setting)
     if setting.value:
         return Verdict.passed(said(path, setting), shown(path, setting))
+    flag = kubelet.flag("kubeconfig")
+    if flag is None:
+        return Verdict.not_applicable("the kubelet has no kubeconfig, so no client certificate")
     user = _client(kubelet, configs)
-    if user is not None and not (user.certificate or user.certificate_file):
+    if user is None:
+        why = f"{said(path, setting)}; whether it signs in with a certificate could not be told"
+        return Verdict.unknown(f"{why}: {flag.value} was not read", shown(path, setting))
+    if not (user.certificate or user.certificate_file):
         how = "an exec plugin" if user.command else "no client certificate"
         return Verdict.not_applicable(f"the kubelet signs in with {how}")
-    if kubelet.flag("kubeconfig") is None:
-        return Verdict.not_applicable("the kubelet has no kubeconfig, so no client certificate")
     return Verdict.failed(
         said(path, setting), shown(path, setting), remedy=mend(kubelet, path, "true")
     )

@@ -193,7 +193,9 @@ class Kubelet(Fact):
             f"{one.value!r} by {e.rules}" for one, e in zip(found, self.effective, strict=True)
         ]
         why = "; ".join(texts) + "; the version of this kubelet is not known"
-        return Setting(Unknown(why), first.source, first.layer, first.place)
+        among = tuple(one.value for one in found)
+        known = () if any(isinstance(v, Unknown) for v in among) else among
+        return Setting(Unknown(why, known), first.source, first.layer, first.place)
 
     def gate(self, name: str) -> bool | None:
         """A feature gate that is set; None when nobody sets it."""
@@ -238,7 +240,7 @@ class Kubelet(Fact):
             return Setting(rows[0][1], f"default of {release}", Layer.DEFAULT)
         steps = ", ".join(f"{v!r} from 1.{since}" for since, v in rows[1:])
         why = f"the default is {rows[0][1]!r}, {steps}; the version of this kubelet is not known"
-        return Setting(Unknown(why), "default", Layer.DEFAULT)
+        return Setting(Unknown(why, tuple(v for _, v in rows)), "default", Layer.DEFAULT)
 
 
 def is_zero(value: object) -> bool:

@@ -40,9 +40,11 @@ class Layer(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Stands where a value would, when it could not be told. `why` is a phrase for people."""
+    """Stands where a value would, when it could not be told. `why` is a phrase for people; `among`
+    are the values of which it is one, where those are known."""
 
     why: str
+    among: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

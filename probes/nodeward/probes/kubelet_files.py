@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Iterator
 
 from nodeward.facts import kubelet_files as roles
-from nodeward.facts.kubelet import Kubelet, changed_after
+from nodeward.facts.kubelet import Kubelet, Unknown, changed_after
 from nodeward.facts.kubelet_files import FileRow, KubeletFiles
 from nodeward.host import Host, HostError, MissingError
 from nodeward.probes.pki_files import Files
@@ -14,19 +14,35 @@ from nodeward.probes.registry import probe
 from nodeward.probes.unit_files import read_service
 
 MOST_ENTRIES = 200
+FIELDS = {
+    "authentication.x509.clientCAFile": roles.CA,
+    "volumePluginDir": roles.VOLUME,
+    "staticPodPath": roles.STATIC,
+}
 CREDENTIAL_FLAGS = ("image-credential-provider-config", "image-credential-provider-bin-dir")
 
 
 @probe
 def read_kubelet_files(host: Host, kubelet: Kubelet) -> KubeletFiles:
     files = Files(host)
-    wanted = dict.fromkeys(_paths(host, kubelet))
-    rows = tuple(_row(files, role, path) for role, path in wanted)
+    all_ = (kubelet, *kubelet.others)
+    wanted = dict.fromkeys(path for one in all_ for path in _paths(host, one))
+    dark = dict.fromkeys(row for one in all_ for row in _untold(one))
+    rows = (*(_row(files, role, path) for role, path in wanted), *dark)
     guards = [row.guard for row in rows if row.guard is not None]
     owners = host.live or any(
         uid == 0 for g in guards for uid in (g.uid, *(f.uid for f in g.folders))
     )
-    return KubeletFiles(rows, owners, _replaced(host, kubelet))
+    replaced = next((why for one in all_ if (why := _replaced(host, one))), "")
+    return KubeletFiles(rows, owners, replaced)
+
+
+def _untold(kubelet: Kubelet) -> Iterator[FileRow]:
+    """A row for each field that may name a place, and whose value could not be told."""
+    for field, role in FIELDS.items():
+        value = kubelet.get(field).value
+        if isinstance(value, Unknown):
+            yield FileRow(role, field, error=value.why)
 
 
 def _paths(host: Host, kubelet: Kubelet) -> Iterator[tuple[str, str]]:

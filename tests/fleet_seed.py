@@ -45,6 +45,8 @@ DAY_MS = 86_400_000
 MOST_IN_FLIGHT = 500
 SILENT = 17
 """Of forty nodes the one that has not been heard of."""
+SHOWN = 3
+"""The node whose page shows all that a node's page can show."""
 KUBELET = "kubelet-client"
 ON_WORKERS = (KUBELET, "kubelet-server", "kube-proxy")
 CLUSTERS = {"prod-eu": "prod", "prod-us": "prod", "lab": "lab"}
@@ -194,6 +196,10 @@ class Postures:
         if chance.random() < 0.1:
             drift = tuple(chance.sample(DRIFTING, chance.randint(1, 3)))
         return self._at(chance.random() < 0.7, master, chance.choice(DAYS_LEFT), choice, drift)
+
+    def shown(self) -> Posture:
+        """One with something in each of a node's drawings."""
+        return self._at(True, False, 21, (0, 2, 1), ())
 
     def turned(self, posture: Posture) -> Posture:
         """The same, where sctp was blocked or opened since."""
@@ -377,21 +383,20 @@ def make_fleet(center: Center, tmp: Path, now: int, *, nodes: int = 120, days: i
     members = enrol(center, names, first)
     label(center)
     said = Postures(base, now)
-    machines = [machine(inventory, i, master=i % 24 > 21) for i in range(nodes)]
-    send(
-        center,
-        (
-            m.say(
-                said.drawn(chance, master=m.number % 24 > 21),
-                machines[m.number],
-                first + m.node % 3_600_000,
-            )
-            for m in members
-        ),
-    )
+    masters = [i % 24 > 21 for i in range(nodes)]
+    kinds = [1 if i == SHOWN else i for i in range(nodes)]
+    machines = [machine(inventory, kinds[i], master=masters[i]) for i in range(nodes)]
+
+    def opening(m: Member) -> Incoming:
+        drawn = said.drawn(chance, master=masters[m.number])
+        new = said.shown() if m.number == SHOWN else drawn
+        return m.say(new, machines[m.number], first + m.node % 3_600_000)
+
+    send(center, map(opening, members))
+    movable = [m for m in members if m.number != SHOWN]
     for day in range(1, days):
         at = first + day * DAY_MS
-        turned = chance.sample(members, max(1, len(members) // 20))
+        turned = chance.sample(movable, max(1, len(members) // 20))
         send(
             center,
             (

@@ -6,15 +6,10 @@ exactly the flips, in order.
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import json
-import os
 import random
 import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +20,7 @@ import pytest
 import requests
 from sqlalchemy import text
 
+from collector_process import Process
 from nodeward.collector import pki
 from nodeward.collector.clock import now_ms
 from nodeward.collector.db.engine import open_engine
@@ -36,61 +32,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-ROOT = Path(__file__).parents[2]
 SENDERS = 4
-
-
-def _free_port() -> int:
-    """Below those that the kernel gives to who connects.
-
-    Senders that try again while the collector is away could be given its own port to come from.
-    """
-    for port in range(20_000, 30_000):
-        with contextlib.suppress(OSError), socket.socket() as free:
-            free.bind(("127.0.0.1", port))
-            return port
-    raise AssertionError("no free port")
-
-
-class Process:
-    """A collector as a process of its own, that can be killed."""
-
-    def __init__(self, state: Path, database: str) -> None:
-        self.port = _free_port()
-        self.url = f"https://127.0.0.1:{self.port}"
-        self.state = state
-        self._environment = os.environ | {
-            "PYTHONPATH": ":".join(str(ROOT / part) for part in ("probes", "agent", "collector")),
-            "NODEWARD_COLLECTOR_STATE": str(state),
-            "NODEWARD_COLLECTOR_DATABASE": database,
-            "NODEWARD_COLLECTOR_LISTEN": f"127.0.0.1:{self.port}",
-        }
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        self._log = (self.state / "log").open("ab")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "nodeward.cli", "collector", "serve"],
-            env=self._environment,
-            stdout=self._log,
-            stderr=self._log,
-        )
-        until = time.monotonic() + 60
-        while not self._answers():
-            assert self.process.poll() is None, (self.state / "log").read_text()[-3000:]
-            assert time.monotonic() < until
-            time.sleep(0.02)  # nothing tells that it listens
-
-    def _answers(self) -> bool:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
-            return True
-        return False
-
-    def stop(self, how: int = signal.SIGTERM) -> None:
-        assert self.process is not None
-        self.process.send_signal(how)
-        self.process.wait(60)
-        self._log.close()
 
 
 class Sender(threading.Thread):

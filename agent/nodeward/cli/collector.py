@@ -127,12 +127,33 @@ def init(context: click.Context, names: tuple[str, ...]) -> int:
 @command.command("serve")
 @click.pass_context
 def serve(context: click.Context) -> int:
-    """Serve until told to stop."""
+    """Serve until told to stop. SIGHUP: read the settings and the certificate anew."""
     settings = _settings(context)
     from nodeward.collector.serve import serve as run
+    from nodeward.collector.settings import load
+
+    given: str | None = context.obj
+    with _usage():
+        run(settings, lambda: load(Path(given) if given else None))
+    return exits.OK
+
+
+@command.command("ca")
+@click.argument("step", type=click.Choice(["begin", "switch", "finish", "renew"]))
+@click.pass_context
+def ca(context: click.Context, step: str) -> int:
+    """Change the CA while everything runs: begin (hand out the bundle), switch, finish. `renew`
+    makes a new server certificate by the CA that there is."""
+    settings = _settings(context)
+    from nodeward.collector import authority
+    from nodeward.collector.clock import now_ms
+    from nodeward.collector.store.audit import note
 
     with _usage():
-        run(settings)
+        bundle = getattr(authority, step)(Path(settings.state))
+    _write(context, lambda connection: note(connection, _who(), f"ca.{step}", "ca", now_ms()))
+    if bundle is not None:
+        click.echo(f"for agents and askers to trust now: {bundle}")
     return exits.OK
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Iterable
@@ -16,15 +17,20 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from nodeward.collector import logs
 from nodeward.collector.api import acts, openapi, operate, people
-from nodeward.collector.api.agents import Front
+from nodeward.collector.api.agents import CALLS, Front
 from nodeward.collector.api.answer import HEADERS, problem_answer
 from nodeward.collector.center import Center
 from nodeward.collector.notify import notify
 from nodeward.collector.problem import AWAY, Problem, store_away
+from nodeward.collector.rate import Guard
 
 log = logging.getLogger(__name__)
 
+QUIET = frozenset((*CALLS, "/livez", "/readyz", "/metrics"))
+"""Asked too often to be worth a line each."""
+REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 API: tuple[BaseRoute, ...] = (*acts.ROUTES, *people.ROUTES, *operate.ROUTES, *openapi.ROUTES)
 
 
@@ -41,7 +47,11 @@ def build_app(center: Center, more: Iterable[BaseRoute] = ()) -> Starlette:
     app = Starlette(
         routes=[*API, *more],
         lifespan=lifespan,
-        middleware=[Middleware(Common, center=center), Middleware(Front, center=center)],
+        middleware=[
+            Middleware(Common, center=center),
+            Middleware(Guard, center=center),
+            Middleware(Front, center=center),
+        ],
         exception_handlers={
             Problem: _problem,
             HTTPException: _http,
@@ -76,7 +86,7 @@ def _defect(_request: Request, exc: Exception) -> Response:
 
 
 class Common:
-    """Request ids, security headers, counting. Plain ASGI: it costs every heartbeat."""
+    """Request ids, security headers, counting, and a line of the log for what people ask."""
 
     def __init__(self, app: ASGIApp, center: Center) -> None:
         self._app = app
@@ -87,7 +97,8 @@ class Common:
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
-        request_id = secrets.token_hex(8).encode()
+        request_id = _given_id(scope) or secrets.token_hex(8).encode()
+        logs.request_id.set(request_id.decode())
         code = 500
 
         async def dressed(message: Message) -> None:
@@ -102,5 +113,33 @@ class Common:
         try:
             await self._app(scope, receive, dressed)
         finally:
-            route = scope.get("nodeward.route") or getattr(scope.get("route"), "path", None)
-            self._metrics.request(str(route or "other"), code, time.perf_counter() - began)
+            route = str(scope.get("nodeward.route") or _pattern(scope) or "other")
+            took = time.perf_counter() - began
+            self._metrics.request(route, code, took)
+            if route not in QUIET:
+                _log_request(scope, route, code, took)
+
+
+def _pattern(scope: Scope) -> str | None:
+    return getattr(scope.get("route"), "path", None)
+
+
+def _given_id(scope: Scope) -> bytes | None:
+    """An id that a proxy or the asker gave, if it cannot be mistaken for anything else."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            return value if REQUEST_ID.fullmatch(value) else None
+    return None
+
+
+def _log_request(scope: Scope, route: str, code: int, took: float) -> None:
+    """Never the query string or a header: they may hold a secret."""
+    told = {
+        "method": scope["method"],
+        "route": route,
+        "status": code,
+        "ms": round(took * 1000, 1),
+        "from": (scope.get("client") or ("",))[0],
+        "who": scope.get("nodeward.who"),
+    }
+    log.info("%s %s %d", scope["method"], route, code, extra={"told": told})

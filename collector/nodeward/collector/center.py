@@ -7,7 +7,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -67,6 +67,8 @@ class Center:
         self.sessions = Sessions(self.engine)
         self.metrics = Metrics(self)
         self.provider = Provider(settings.oidc) if settings.oidc else None
+        self.watch: Callable[[asyncio.Event], Awaitable[None]] | None = None
+        self.reload: Callable[[], None] = lambda: None
         self._stopping = threading.Event()
         self._folding = threading.Lock()
         self._came = (time.monotonic(), 0)
@@ -110,6 +112,8 @@ class Center:
             asyncio.create_task(_every(ALERT_S, self._alert, stopping), name="alerts"),
             asyncio.create_task(_every(FOLD_S, self._fold, stopping), name="fold reports"),
         ]
+        if self.watch is not None:
+            tasks.append(asyncio.ensure_future(self.watch(stopping)))
         try:
             yield
         finally:

@@ -20,8 +20,8 @@ SERVER_DAYS = 397
 _SKEW = timedelta(minutes=5)
 
 
-def write_ca(folder: Path) -> None:
-    """ca.crt and ca.key (0600) in the folder."""
+def write_ca(folder: Path, file: str = "ca") -> None:
+    """ca.crt and ca.key (0600) in the folder, or under another name than ca."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "nodeward collector CA")])
     now = datetime.now(UTC)
@@ -32,7 +32,7 @@ def write_ca(folder: Path) -> None:
         .add_extension(_usage(signs_certificates=True), critical=True)
         .sign(key, hashes.SHA256())
     )
-    _write(folder, "ca", key, certificate)
+    _write(folder, file, key, certificate)
 
 
 def write_server(folder: Path, names: list[str]) -> None:
@@ -105,7 +105,16 @@ def _write(
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    handle = os.open(folder / f"{name}.key", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "wb") as out:
-        out.write(secret)
-    (folder / f"{name}.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    write_whole(folder / f"{name}.key", secret)
+    write_whole(folder / f"{name}.crt", certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+
+
+def write_whole(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """The file is there whole or as it was: a collector that runs may read it at any time."""
+    partial = path.with_name(path.name + ".partial")
+    partial.unlink(missing_ok=True)
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as out:
+        out.write(content)
+        out.flush()
+        os.fsync(out.fileno())
+    partial.rename(path)

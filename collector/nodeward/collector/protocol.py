@@ -205,7 +205,7 @@ class Protocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         """Idle connections end at once: a peer that sleeps would not answer a TLS goodbye."""
         self._stopping = True
-        if self._asked:
+        if self._asked or self._coming is not None:
             return
         if self._idle:
             self.transport.abort()

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import gc
-import logging
+import signal
 import ssl
+from collections.abc import Callable
 
 import uvicorn
 
+from nodeward.collector import logs
 from nodeward.collector.app import build_app
 from nodeward.collector.archive import available
 from nodeward.collector.center import Center
 from nodeward.collector.db.migrate import migrate
 from nodeward.collector.page import ROUTES as PAGE
 from nodeward.collector.protocol import protocol_of
+from nodeward.collector.reload import Reload
 from nodeward.collector.settings import Settings, SettingsError
 
 DRAIN_S = 15
 
 
-def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then finish what was begun."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    config = configure(settings)
+def serve(settings: Settings, again: Callable[[], Settings] | None = None) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what was begun. `again` reads the settings anew,
+    on SIGHUP."""
+    logs.to_stderr()
+    config = configure(settings, again)
+    signal.signal(signal.SIGHUP, lambda *_: _center(config).reload())
     # A report is hundreds of objects in no cycle. Looking for cycles after each 700 new ones, over
     # all that was imported, took ten times as long as decoding.
     gc.collect()
@@ -31,7 +36,12 @@ def serve(settings: Settings) -> None:
     uvicorn.Server(config).run()
 
 
-def configure(settings: Settings) -> uvicorn.Config:
+def _center(config: uvicorn.Config) -> Center:
+    center: Center = config.loaded_app.state.center
+    return center
+
+
+def configure(settings: Settings, again: Callable[[], Settings] | None = None) -> uvicorn.Config:
     """The server for these settings, its schema brought up to date."""
     if settings.tls and not settings.cert_path.is_file():
         raise SettingsError(f"{settings.cert_path} is missing: run `nodeward collector init`")
@@ -59,4 +69,6 @@ def configure(settings: Settings) -> uvicorn.Config:
     config.load()
     if config.ssl is not None:
         config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
+    reload = Reload(center, config.ssl, again)
+    center.watch, center.reload = reload.watch, reload.ask
     return config

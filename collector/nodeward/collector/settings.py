@@ -44,6 +44,8 @@ class Settings:
     metrics_open: bool = False  # /metrics without a token
     connections: int = 20_000
     clusters: dict[str, Trust] = field(default_factory=dict)  # whose pods' tokens enrol agents
+    asks_per_s: int = 50  # by one token or address, on average; ten times as many at once
+    refusals_per_s: int = 10  # of one address, the same
     oidc: Oidc | None = None  # where people log in; without it by token only
 
     @property
@@ -121,6 +123,9 @@ def check(values: Mapping[str, Any], where: str) -> Settings:
     settings = replace(Settings(), **values)
     try:
         settings = replace(settings, oidc=oidc_of(oidc))
+        for name in ("connections", "asks_per_s", "refusals_per_s"):
+            if getattr(settings, name) < 1:
+                raise ValueError(f"{name} must be at least 1")
         _ = settings.address, settings.stale_ms, settings.keep_receipts_ms
         _ = settings.retire_after and span_ms(settings.retire_after), settings.keep_changes_ms
     except ValueError as exc:

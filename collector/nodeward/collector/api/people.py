@@ -46,6 +46,7 @@ def asker_now(request: Request, role: Role) -> Asker:
         asker = asker_of(connection, bearer(request), now_ms())
     if asker is None:
         raise Problem(401, "unauthorized", "send a valid token: Authorization: Bearer nwt_...")
+    request.scope["nodeward.who"] = asker.name
     asker.needs(role)
     return asker
 

@@ -90,7 +90,10 @@ def visitor(request: Request) -> Visit | None:
     center: Center = request.app.state.center
     with center.engine.connect() as connection, connection.begin():
         asker = asker_of(connection, token, now_ms())
-    return None if asker is None else Visit(request, asker, token)
+    if asker is None:
+        return None
+    request.scope["nodeward.who"] = asker.name
+    return Visit(request, asker, token)
 
 
 def to_door(request: Request) -> Response:

@@ -199,3 +199,12 @@ def test_folders_named_like_packages_hold_no_python(folder: str) -> None:
 def test_every_portion_is_typed() -> None:
     for package in {p.parent for p in FILES if p.parent.parent.name == "nodeward"}:
         assert (package / "py.typed").is_file(), package
+
+
+def test_the_schemas_revisions_are_one_chain() -> None:
+    folder = ROOT / "collector/nodeward/collector/db/migrations/versions"
+    texts = [path.read_text() for path in folder.glob("0*.py")]
+    revisions = {re.search(r'^revision = "(\w+)"', text, re.M)[1] for text in texts}  # type: ignore[index]
+    before = re.findall(r'^down_revision = "(\w+)"', "\n".join(texts), re.M)
+    assert len(before) == len(set(before)) == len(revisions) - 1
+    assert set(before) < revisions

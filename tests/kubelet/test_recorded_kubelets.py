@@ -172,6 +172,17 @@ def test_a_port_of_another_program_is_not_the_kubelets(tmp_path: Path) -> None:
     assert scan(place)["kubelet.port.readonly"]["status"] == "pass"
 
 
+def test_a_stranger_on_the_secure_port_is_named_and_proves_nothing(tmp_path: Path) -> None:
+    place = prepare("kubeadm", tmp_path)
+    (place / "stranger").write_text("10250")
+    rows = (place / "listen.txt").read_text().splitlines(keepends=True)
+    (place / "listen.txt").write_text("".join(row for row in rows if ":10250 " not in row))
+    found = scan(place)
+    for check in ("kubelet.authn.anonymous", "kubelet.authn.x509", "kubelet.tls.min-version"):
+        assert "port 10250 was not asked: it is held by 127.0.0.1:10250" in found[check]["because"]
+    assert "does not hold port 10250 open" in found["kubelet.port.exposure"]["because"]
+
+
 def test_nothing_is_asked_where_asking_is_switched_off(tmp_path: Path) -> None:
     found = scan(prepare("kubeadm", tmp_path), NODEWARD_KUBELET="off")
     assert found["kubelet.authn.anonymous"]["status"] == "pass"

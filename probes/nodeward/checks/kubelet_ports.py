@@ -116,7 +116,7 @@ def _read_only(kubelet: Kubelet, answers: Answers) -> Verdict:
     for port in ports[:MOST_SHOWN]:
         seen += [*(row.evidence() for row in port.listeners), _answered(port)]
     if (because := _tells_pods(ports)) is not None:
-        because = unprobed(answers, f"{because}; {said(RO, setting)}")
+        because = unprobed(answers, f"{because}; {said(RO, setting)}", "")
         return Verdict.failed(because, *seen, remedy=remedy)
     value = setting.value
     opened = isinstance(value, int) and value != 0 and not setting.later
@@ -127,11 +127,11 @@ def _read_only(kubelet: Kubelet, answers: Answers) -> Verdict:
             return Verdict.passed(f"the kubelet holds no read-only port open; {said(RO, setting)}")
         return unknown(RO, setting)
     if value == 0:
-        return Verdict.passed(unprobed(answers, said(RO, setting)), *seen)
+        return Verdict.passed(unprobed(answers, said(RO, setting), ""), *seen)
     if setting.later and _looked(answers):
         because = f"no read-only port is open now; {said(RO, setting)}"
         return Verdict.passed(because, *seen)
-    return Verdict.failed(unprobed(answers, said(RO, setting)), *seen, remedy=remedy)
+    return Verdict.failed(unprobed(answers, said(RO, setting), ""), *seen, remedy=remedy)
 
 
 def _open_ports(answers: Answers) -> list[Port]:
@@ -218,12 +218,12 @@ def _healthz(kubelet: Kubelet, answers: Answers) -> Verdict:
             return Verdict.failed(because, *seen, remedy=remedy)
         return Verdict.passed(f"the health port listens on {port.listeners[0]} only", *seen)
     if number.value == 0:
-        return Verdict.passed(unprobed(answers, said("healthzPort", number)))
+        return Verdict.passed(unprobed(answers, said("healthzPort", number), ""))
     if isinstance(setting.value, Unknown) or not isinstance(setting.value, str):
         return unknown(BIND, setting)
     if _is_loopback(setting.value):
-        return Verdict.passed(unprobed(answers, said(BIND, setting)), shown(BIND, setting))
-    because = unprobed(answers, said(BIND, setting))
+        return Verdict.passed(unprobed(answers, said(BIND, setting), ""), shown(BIND, setting))
+    because = unprobed(answers, said(BIND, setting), "")
     return Verdict.failed(because, shown(BIND, setting), remedy=remedy)
 
 
@@ -413,6 +413,9 @@ def _bound(kubelet: Kubelet, answers: Answers) -> list[str] | Verdict:
     port = answers.port(SECURE) if isinstance(answers, KubeletAnswers) else None
     if port is not None and port.asked:
         return [row.address for row in port.listeners]
+    if port is not None and isinstance(answers, KubeletAnswers) and answers.probed:
+        who = f": it is held by {port}" if port.listeners else ""
+        return Verdict.passed(f"the kubelet does not hold port {port.number} open{who}")
     setting = kubelet.get("address")
     if isinstance(setting.value, Unknown) or not isinstance(setting.value, str):
         return unknown("address", setting)

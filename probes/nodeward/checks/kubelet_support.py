@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from nodeward.facts.kubelet import Kubelet, Setting, Unknown
-from nodeward.facts.kubelet_answers import KubeletAnswers, Port, Tls
+from nodeward.facts.kubelet_answers import SECURE, KubeletAnswers, Port, Tls
 from nodeward.facts.kubelet_flags import FLAG_OF
 from nodeward.facts.kubelet_merge import Layer
 from nodeward.model import Absent, Evidence, Remedy, Source, Status, Unreadable, Verdict
@@ -188,8 +188,13 @@ def mute(port: Port | None, tls: Tls | None) -> str | None:
     return f"port {port.number} is open and tells nothing of its TLS ({outcome})"
 
 
-def unprobed(answers: Answers, because: str) -> str:
-    """The sentence, with a note where no port was asked."""
-    if isinstance(answers, KubeletAnswers) and answers.probed:
+def unprobed(answers: Answers, because: str, role: str = SECURE) -> str:
+    """The sentence, with a note where the port of this role was not asked, or is not the kubelet's
+    (role "": it need not be)."""
+    if not isinstance(answers, KubeletAnswers) or not answers.probed:
+        return f"{because}; {NOT_PROBED}"
+    port = answers.port(role)
+    if port is None or (port.asked and not port.error):
         return because
-    return f"{because}; {NOT_PROBED}"
+    why = f"it is held by {port}" if port.listeners else "nothing listens there"
+    return f"{because}; port {port.number} was not asked: {port.error or why}"

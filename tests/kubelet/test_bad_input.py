@@ -11,7 +11,7 @@ import pytest
 import kubelet_hosts
 from kubelet_hosts import HEAD, Host, Run
 from nodeward.agent.scan import scan, select
-from nodeward.checks.kubelet_config import drift
+from nodeward.checks.kubelet_drift import drift
 from nodeward.checks.kubelet_ports import read_only
 from nodeward.checks.kubelet_samples import answers
 from nodeward.facts.kubelet import Launch, example

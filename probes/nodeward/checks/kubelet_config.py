@@ -1,48 +1,35 @@
-"""Whether the configuration on disk is the one in force, and whether all of it counts."""
+"""Whether all of the kubelet's configuration counts, and where it is overruled."""
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Iterator
-from dataclasses import replace
-from itertools import pairwise
 
-from nodeward.checks.kubelet_authn import NO_KUBELET, NOBODY, OFFLINE, C
-from nodeward.checks.kubelet_differences import differences, dig
-from nodeward.checks.kubelet_samples import answers, reply
+from nodeward.checks.kubelet_authn import NO_KUBELET, NOBODY, C
 from nodeward.checks.kubelet_support import (
     CONFIG,
     CONFIG_FILE,
     FLAGS,
-    Answers,
+    LENIENT,
+    RESTART,
     each,
     maps,
     restart,
     text,
 )
-from nodeward.facts.kubelet import ConfigFile, Kubelet, Unknown, changed_after, example
-from nodeward.facts.kubelet_answers import KubeletAnswers
-from nodeward.facts.kubelet_defaults import LEGACY, plain_defaults
+from nodeward.facts.kubelet import ConfigFile, Kubelet, Unknown, example
+from nodeward.facts.kubelet_defaults import LEGACY
 from nodeward.facts.kubelet_fields import faults
-from nodeward.facts.kubelet_merge import Layer, Rules
+from nodeward.facts.kubelet_merge import Layer
 from nodeward.facts.kubelet_strength import STRONGER, weaker
 from nodeward.model import (
     Evidence,
     Example,
     Remedy,
     Severity,
-    Source,
     Status,
     Verdict,
     check,
     most,
-)
-
-_DROPIN = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n"
-RESTART = ("systemctl restart kubelet",)
-LENIENT = Source(
-    "Kubernetes source: cmd/kubelet/app/server.go",
-    "https://github.com/kubernetes/kubernetes/blob/master/cmd/kubelet/app/server.go",
 )
 
 
@@ -103,141 +90,6 @@ def _give_config(kubelet: Kubelet) -> Remedy:
         " --authentication-token-webhook=true.",
         (restart(kubelet),),
     )
-
-
-def _put_in_place(kubelet: Kubelet) -> Kubelet:
-    return replace(kubelet, files=tuple(replace(f, placed_at=5000.0) for f in kubelet.files))
-
-
-SAME = plain_defaults(36)
-
-
-@check(
-    "kubelet.config.drift",
-    title="The running kubelet has read the configuration that is on disk",
-    why="The kubelet reads its files once. What was changed since is not in force, and will be at"
-    " the next restart, wanted or not.",
-    severity=Severity.MEDIUM,
-    remedy=Remedy("Restart the kubelet once the files say what they should.", RESTART),
-    sources=[CONFIG_FILE, CONFIG],
-    mappings=maps(sac=["S4b"]),
-    examples=lambda: [
-        Example(Status.PASS, (example(C, "{}"), OFFLINE), "nothing is newer than the process"),
-        Example(
-            Status.FAIL,
-            (example(C, "readOnlyPort: 0", changed_at=5000.0), OFFLINE),
-            "the file was changed after the start",
-        ),
-        Example(
-            Status.FAIL,
-            (
-                example(C, "readOnlyPort: 0"),
-                answers(pods=reply(200), configz={"readOnlyPort": 10255}),
-            ),
-            "the kubelet itself says otherwise",
-        ),
-        Example(
-            Status.FAIL,
-            (
-                example(C, "authorization: {mode: Webhook}"),
-                answers(pods=reply(200), configz={"authorization": {"mode": "AlwaysAllow"}}),
-            ),
-            "texts and lists are compared too",
-        ),
-        Example(
-            Status.FAIL,
-            (example(C, "{}"), answers(pods=reply(403, "Forbidden (user=system:anonymous, ..)"))),
-            "the port says otherwise",
-        ),
-        Example(
-            Status.FAIL,
-            (_put_in_place(example(C, "{}")), OFFLINE),
-            "the file came by mv or cp -p, or its mode changed: less severe",
-        ),
-        Example(
-            Status.PASS,
-            (_put_in_place(example(C, "{}")), answers(pods=reply(401), configz=SAME)),
-            "only its mode changed: the kubelet itself says the same",
-        ),
-        Example(
-            Status.FAIL,
-            (replace(example(f"{C} --config-dir=/d", "{}"), folders=(("/d/", 5000.0),)), OFFLINE),
-            "a file in --config-dir came or went: less severe, it may have been no drop-in",
-        ),
-        Example(Status.UNKNOWN, (example(C, "{}", started=False), OFFLINE), "start not known"),
-        Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
-        Example(Status.NOT_APPLICABLE, NO_KUBELET, "no kubelet"),
-    ],
-)
-def drift(kubelet: Kubelet, answers: Answers) -> Verdict:
-    return each(kubelet, lambda k: _drift(k, answers if k is kubelet else OFFLINE))
-
-
-def _drift(kubelet: Kubelet, answers: Answers) -> Verdict:
-    if kubelet.pid is None:
-        return Verdict.not_applicable("no kubelet runs here: there is nothing to differ from")
-    seen = [*_newer(kubelet), *differences(kubelet, answers)]
-    if seen:
-        remedy = Remedy("Restart the kubelet once these say what they should.", (restart(kubelet),))
-        because = f"{seen[0].what}: {seen[0].value} ({seen[0].source})"
-        return Verdict.failed(because, *most(seen), remedy=remedy)
-    if kubelet.started_at is None:
-        return Verdict.unknown("when the kubelet started could not be told")
-    if kubelet.dark:
-        return Verdict.unknown(kubelet.dark)
-    known = isinstance(answers, KubeletAnswers) and answers.configz is not None
-    if not known and (hints := [*_placed(kubelet), *_removed(kubelet)]):
-        because = f"{hints[0].source} {hints[0].what}; {hints[0].value}"
-        return Verdict.failed(because, *most(hints), severity=Severity.LOW)
-    by_token = answers.by_token if isinstance(answers, KubeletAnswers) else ""
-    asked = [Evidence("GET /configz with the agent's token", by_token)] if by_token else []
-    same = "; what the kubelet says of itself agrees" if known else ""
-    return Verdict.passed(f"{_counted(kubelet)}{same}", *asked)
-
-
-def _counted(kubelet: Kubelet) -> str:
-    if not kubelet.files:
-        return "this kubelet reads no configuration file: none can differ"
-    first, more = kubelet.files[0].path, len(kubelet.files) - 1
-    names = f"{first} and {more} more" if more else first
-    return f"no file that was read ({names}) is newer than the process"
-
-
-def _newer(kubelet: Kubelet) -> Iterator[Evidence]:
-    for path, changed_at in kubelet.dated():
-        if changed_after(changed_at, kubelet.started_at):
-            value = f"in force from its restart{_named(kubelet, path)}"
-            yield Evidence("changed after the kubelet started", value, path)
-    for one in kubelet.launch.differs:
-        yield Evidence("the unit would now start it otherwise", one, kubelet.launch.unit)
-
-
-def _named(kubelet: Kubelet, place: str) -> str:
-    """The values that count for security and that this file would then give."""
-    found = ((path, kubelet.get(path)) for path in STRONGER)
-    named = [f"{path} {text(s.value)}" for path, s in found if s.later and s.place == place]
-    return f": {', '.join(named)}" if named else ""
-
-
-def _placed(kubelet: Kubelet) -> Iterator[Evidence]:
-    for file in kubelet.files:
-        if changed_after(file.placed_at, kubelet.started_at):
-            what = "was put in place, or had its owner or mode changed, after the kubelet started"
-            told = "whether it still says what was read cannot be told"
-            yield Evidence(what, f"{told}; its own time of change is older", file.path)
-
-
-def _removed(kubelet: Kubelet) -> Iterator[Evidence]:
-    """A directory in which a name came or went since, though no file in it is newer."""
-    for folder, changed_at in kubelet.folders:
-        here = [f for f in kubelet.files if posixpath.dirname(f.path) + "/" == folder]
-        times = [t for f in here for t in (f.changed_at, f.placed_at)]
-        if changed_after(changed_at, kubelet.started_at) and not any(
-            changed_after(t, kubelet.started_at) for t in times
-        ):
-            what = "had a file removed, renamed or added after the kubelet started"
-            told = "what a drop-in that is gone has set stays in force until the next restart"
-            yield Evidence(what, f"{told}, and cannot be told", folder)
 
 
 @check(
@@ -345,148 +197,3 @@ def _override(kubelet: Kubelet) -> Verdict:
     remedy = Remedy(f"Remove {first.source}, and restart.", (restart(kubelet),))
     because = f"{first.what} is {first.value} ({first.source})"
     return Verdict.failed(because, *most([e for _, e in found]), remedy=remedy)
-
-
-@check(
-    "kubelet.config.dropin-order",
-    title="Every drop-in counts, and none weakens what comes before it",
-    why="The last *.conf by name wins, whatever else is in the folder; other names are not read;"
-    " and what may be overridden changed with 1.29 and with 1.32.",
-    severity=Severity.MEDIUM,
-    remedy=Remedy("Remove or rename the drop-in, and restart.", RESTART),
-    sources=[CONFIG_FILE, LENIENT],
-    mappings=maps(sac=["S4b"]),
-    examples=lambda: [
-        Example(
-            Status.PASS,
-            example(f"{C} --config-dir=/d", "{}", {"10.conf": _DROPIN + "readOnlyPort: 0"}),
-            "one that closes",
-        ),
-        Example(
-            Status.FAIL,
-            example(
-                f"{C} --config-dir=/d",
-                "{}",
-                {
-                    "10.conf": _DROPIN + "readOnlyPort: 0",
-                    "99.conf": _DROPIN + "readOnlyPort: 10255",
-                },
-            ),
-            "a later one opens what an earlier one closes",
-        ),
-        Example(
-            Status.FAIL,
-            example(f"{C} --config-dir=/d", "{}", {"10.conf": "readOnlyPort: 0"}),
-            "without apiVersion and kind no kubelet from 1.32 starts with it",
-        ),
-        Example(
-            Status.FAIL,
-            example(
-                f"{C} --config-dir=/d",
-                "authentication: {anonymous: {enabled: true}}",
-                {"10.conf": "authentication: {anonymous: {enabled: false}}"},
-                version="v1.28.4",
-                gate=True,
-            ),
-            "1.28 ignores a false in a drop-in",
-        ),
-        Example(
-            Status.UNKNOWN,
-            example(f"{C} --config-dir=/d", "{}", {"10.conf": "a: ["}),
-            "a drop-in that is no YAML",
-        ),
-        Example(Status.NOT_APPLICABLE, example(C, "{}"), "no --config-dir"),
-        Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
-    ],
-)
-def dropin_order(kubelet: Kubelet) -> Verdict:
-    return each(kubelet, _dropins)
-
-
-def _dropins(kubelet: Kubelet) -> Verdict:
-    if kubelet.arguments.given("config-dir") is None:
-        return Verdict.not_applicable("this kubelet was given no --config-dir")
-    if kubelet.dark:
-        return Verdict.unknown(kubelet.dark)
-    dropins = [f for f in kubelet.files if f.dropin]
-    found = [*_weakening(kubelet), *_without_effect(kubelet, dropins), *_unread(kubelet)]
-    if found:
-        because = f"{found[0].what}: {found[0].value} ({found[0].source})"
-        return Verdict.failed(because, *most(found))
-    count = len(dropins)
-    return Verdict.passed(f"{count} drop-in{'s' * (count != 1)}, each in force and none weaker")
-
-
-def _weakening(kubelet: Kubelet) -> Iterator[Evidence]:
-    """What the files say step by step, without flags. Without --config the drop-ins are all that
-    there is: what they set otherwise than a default is judged where it counts."""
-    steps = kubelet.steps()
-    alone = kubelet.arguments.given("config") is None
-    for before, after in pairwise(steps):
-        for path in STRONGER:
-            old, new = before.without_flags(path), after.without_flags(path)
-            if alone and old.layer in (Layer.DEFAULT, Layer.LEGACY):
-                continue
-            if new.source != old.source and weaker(path, new.value, old.value):
-                value = f"{text(new.value)}, where {old.source} said {text(old.value)}"
-                yield Evidence(path, value, new.source)
-
-
-def _without_effect(kubelet: Kubelet, dropins: list[ConfigFile]) -> Iterator[Evidence]:
-    rules = kubelet.effective[0].rules if len(kubelet.effective) == 1 else None
-    for file in dropins:
-        if rules is Rules.PATCH and not {"apiVersion", "kind"} <= set(file.mapping):
-            yield Evidence(
-                "no apiVersion and kind", "no kubelet from 1.32 starts with it", file.path
-            )
-        if rules is Rules.MERGO:
-            yield from _ignored_by_mergo(kubelet, file)
-        if rules is Rules.INTERNAL and "resolvConf" in file.mapping:
-            yield Evidence("resolvConf", f"has no effect by {rules}", file.path)
-
-
-def _ignored_by_mergo(kubelet: Kubelet, file: ConfigFile) -> Iterator[Evidence]:
-    for path in STRONGER:
-        value = dig(file.mapping, path)
-        if value in (False, 0, "") and value is not None:
-            now = kubelet.without_flags(path)
-            if now.value != value:
-                text_ = f"{text(value)} has no effect by {Rules.MERGO}: {text(now.value)} in force"
-                yield Evidence(path, text_, file.path)
-
-
-def _unread(kubelet: Kubelet) -> Iterator[Evidence]:
-    folder = kubelet.flag("config-dir")
-    for path in kubelet.skipped:
-        if folder is not None and path == posixpath.join(kubelet.launch.cwd, str(folder.value)):
-            yield Evidence("not read", "it is a link, which the kubelet does not follow", path)
-        elif path.endswith((".yaml", ".yml", ".json")):  # others are notes
-            yield Evidence("not read", "only names that end in .conf are", path)
-
-
-@check(
-    "kubelet.standalone",
-    title="The kubelet belongs to a cluster",
-    why="A kubelet without a kubeconfig runs static pods only, and has nobody to ask what a caller"
-    " may do.",
-    severity=Severity.INFO,
-    remedy=Remedy("Give the kubelet a --kubeconfig, if it is to belong to a cluster."),
-    sources=[FLAGS],
-    mappings=maps(sac=["S2b"]),
-    examples=lambda: [
-        Example(Status.PASS, example(f"{C} --kubeconfig=/k", "{}"), "it has a kubeconfig"),
-        Example(Status.FAIL, example(C, "{}"), "it has none"),
-        Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
-        Example(Status.NOT_APPLICABLE, NO_KUBELET, "no kubelet"),
-    ],
-)
-def standalone(kubelet: Kubelet) -> Verdict:
-    return each(kubelet, _standalone)
-
-
-def _standalone(kubelet: Kubelet) -> Verdict:
-    for name in ("kubeconfig", "bootstrap-kubeconfig"):
-        flag = kubelet.flag(name)
-        if flag is not None and flag.value:
-            return Verdict.passed(f"the kubelet uses {flag.value} ({flag.source})")
-    return Verdict.failed(f"{kubelet} was given no --kubeconfig")

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from nodeward.checks.kubelet_authn import NO_KUBELET, NOBODY, C
 from nodeward.checks.kubelet_support import CONFIG, each, maps, mend, said, shown, text, unknown
-from nodeward.facts.kubelet import Kubelet, Setting, Unknown, example, is_zero
+from nodeward.facts.kubelet import Kubelet, Setting, Unknown, example
 from nodeward.facts.kubelet_fields import FIELDS, Holds
 from nodeward.lazy import dataclass, pattern
 from nodeward.model import (
@@ -323,137 +323,6 @@ def _unsafe_sysctls(kubelet: Kubelet, allowed: AllowedSysctls) -> Verdict:
     return Verdict.failed(
         f"pods may set {', '.join(more[:5])} ({setting.source})", *seen, remedy=remedy
     )
-
-
-@check(
-    "kubelet.image-pull-verification",
-    title="An image that is already on the node still needs the pod's own credentials",
-    why="Otherwise a pod of one tenant runs the private image that a pod of another has pulled.",
-    severity=LOW,
-    remedy=Remedy(
-        "Set imagePullCredentialsVerificationPolicy: AlwaysVerify.",
-        ("systemctl restart kubelet",),
-        "Pods need a pull secret for preloaded private images too.",
-    ),
-    sources=[CONFIG],
-    mappings=maps(sac=["B6"]),
-    examples=lambda: [
-        Example(
-            Status.PASS,
-            example(C, "imagePullCredentialsVerificationPolicy: AlwaysVerify"),
-            "AlwaysVerify",
-        ),
-        Example(Status.PASS, example(C, "{}"), "1.35 and later verify what the kubelet pulled"),
-        Example(
-            Status.FAIL,
-            example(C, "imagePullCredentialsVerificationPolicy: NeverVerify"),
-            "NeverVerify",
-        ),
-        Example(
-            Status.NOT_APPLICABLE, example(C, "{}", version="v1.32.0"), "there is no such field yet"
-        ),
-        Example(Status.UNKNOWN, example(C, "{}", version=None), "the version is not known"),
-    ],
-)
-def image_pull_verification(kubelet: Kubelet) -> Verdict:
-    return each(kubelet, _image_pull)
-
-
-def _image_pull(kubelet: Kubelet) -> Verdict:
-    path, gate = "imagePullCredentialsVerificationPolicy", "KubeletEnsureSecretPulledImages"
-    setting, minor = kubelet.get(path), kubelet.minor
-    if isinstance(setting.value, Unknown) or minor is None:
-        return unknown(path, setting)
-    if minor < 33:
-        return Verdict.not_applicable(f"{kubelet.version} has no {path}")
-    on = kubelet.gate(gate)
-    if on is False or (on is None and minor < 35):
-        because = f"the feature gate {gate} is off in {kubelet.version}"
-        return Verdict.failed(because, remedy=mend(kubelet, f"featureGates.{gate}", "true"))
-    if setting.value == "NeverVerify":
-        remedy = mend(kubelet, path, "AlwaysVerify")
-        return Verdict.failed(said(path, setting), shown(path, setting), remedy=remedy)
-    return Verdict.passed(said(path, setting), shown(path, setting))
-
-
-@check(
-    "kubelet.streaming-timeout",
-    title="Idle exec and port-forward streams are closed",
-    why="A stream that never ends keeps a forgotten shell in a container open.",
-    severity=LOW,
-    remedy=Remedy(
-        "Set streamingConnectionIdleTimeout to 4h or less.", ("systemctl restart kubelet",)
-    ),
-    sources=[CONFIG],
-    mappings=maps(["4.2.5"], stig=["V-245541"]),
-    examples=lambda: [
-        Example(Status.PASS, example(C, "{}", version="v1.32.0"), "the default, 4 hours"),
-        Example(
-            Status.FAIL,
-            example(f"{C} --streaming-connection-idle-timeout=0", "{}", version="v1.32.0"),
-            "0 by a flag: never",
-        ),
-        Example(
-            Status.PASS,
-            example(C, "streamingConnectionIdleTimeout: 0s", version="v1.32.0"),
-            "0s in a file (as kubeadm writes it) is filled with the default",
-        ),
-        Example(Status.NOT_APPLICABLE, example(C, "{}"), "without effect from 1.34"),
-        Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
-    ],
-)
-def streaming_timeout(kubelet: Kubelet) -> Verdict:
-    return each(kubelet, _streaming)
-
-
-def _streaming(kubelet: Kubelet) -> Verdict:
-    path = "streamingConnectionIdleTimeout"
-    setting, minor = kubelet.get(path), kubelet.minor
-    if minor is not None and minor >= 34:
-        return Verdict.not_applicable(f"{path} has no effect from 1.34 ({kubelet.version} here)")
-    if isinstance(setting.value, Unknown):
-        return unknown(path, setting)
-    if is_zero(setting.value):
-        remedy = mend(kubelet, path, "4h")
-        return Verdict.failed(said(path, setting), shown(path, setting), remedy=remedy)
-    return Verdict.passed(said(path, setting), shown(path, setting))
-
-
-@check(
-    "kubelet.userns",
-    title="Pods can have users of their own",
-    why="With user namespaces, root in a pod is nobody on the node.",
-    severity=Severity.INFO,
-    remedy=Remedy("Leave the feature gate UserNamespacesSupport on (from 1.33 it is)."),
-    sources=[CONFIG],
-    mappings=maps(sac=["S7c"]),
-    examples=lambda: [
-        Example(Status.PASS, example(C, "{}"), "1.36: always"),
-        Example(
-            Status.FAIL,
-            example(C, "featureGates: {UserNamespacesSupport: false}", version="v1.33.0"),
-            "switched off",
-        ),
-        Example(Status.NOT_APPLICABLE, example(C, "{}", version="v1.29.0"), "before 1.30"),
-        Example(Status.UNKNOWN, example(C, "{}", version=None), "the version is not known"),
-    ],
-)
-def user_namespaces(kubelet: Kubelet) -> Verdict:
-    return each(kubelet, _user_namespaces)
-
-
-def _user_namespaces(kubelet: Kubelet) -> Verdict:
-    minor, gate = kubelet.minor, kubelet.gate_setting("UserNamespacesSupport")
-    if minor is None:
-        return Verdict.unknown("the version of this kubelet is not known")
-    if minor < 30:
-        return Verdict.not_applicable(f"{kubelet.version} has no user namespaces in beta")
-    if isinstance(gate.value, Unknown):
-        return unknown("featureGates.UserNamespacesSupport", gate)
-    if minor >= 36 or gate.value is True or (gate.value is None and minor >= 33):
-        ids = kubelet.get("userNamespaces.idsPerPod")
-        return Verdict.passed(f"pods can have user namespaces of {text(ids.value)} ids")
-    return Verdict.failed(f"UserNamespacesSupport is off in {kubelet.version}")
 
 
 CHECKS = tuple(_check(row) for row in ROWS)

@@ -26,6 +26,10 @@ CONFIG_FILE = Source(
     "Kubernetes: set kubelet parameters by file and drop-ins",
     "https://kubernetes.io/docs/tasks/administer-cluster/kubelet-config-file/",
 )
+LENIENT = Source(
+    "Kubernetes source: cmd/kubelet/app/server.go",
+    "https://github.com/kubernetes/kubernetes/blob/master/cmd/kubelet/app/server.go",
+)
 FLAGS = Source(
     "Kubernetes: kubelet command line",
     "https://kubernetes.io/docs/reference/command-line-tools-reference/kubelet/",
@@ -35,6 +39,7 @@ PORTS = Source(
     "https://kubernetes.io/docs/reference/networking/ports-and-protocols/",
 )
 
+RESTART = ("systemctl restart kubelet",)
 NOT_PROBED = "from configuration, not probed"
 
 

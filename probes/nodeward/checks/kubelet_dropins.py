@@ -1,0 +1,150 @@
+"""Whether the drop-ins of --config-dir count, and what they change."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator
+from itertools import pairwise
+
+from nodeward.checks.kubelet_authn import NOBODY, C
+from nodeward.checks.kubelet_differences import dig
+from nodeward.checks.kubelet_support import (
+    CONFIG_FILE,
+    LENIENT,
+    RESTART,
+    each,
+    maps,
+    text,
+)
+from nodeward.facts.kubelet import ConfigFile, Kubelet, example
+from nodeward.facts.kubelet_merge import Layer, Rules
+from nodeward.facts.kubelet_strength import STRONGER, weaker
+from nodeward.model import (
+    Evidence,
+    Example,
+    Remedy,
+    Severity,
+    Status,
+    Verdict,
+    check,
+    most,
+)
+
+_DROPIN = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n"
+
+
+@check(
+    "kubelet.config.dropin-order",
+    title="Every drop-in counts, and none weakens what comes before it",
+    why="The last *.conf by name wins, whatever else is in the folder; other names are not read;"
+    " and what may be overridden changed with 1.29 and with 1.32.",
+    severity=Severity.MEDIUM,
+    remedy=Remedy("Remove or rename the drop-in, and restart.", RESTART),
+    sources=[CONFIG_FILE, LENIENT],
+    mappings=maps(sac=["S4b"]),
+    examples=lambda: [
+        Example(
+            Status.PASS,
+            example(f"{C} --config-dir=/d", "{}", {"10.conf": _DROPIN + "readOnlyPort: 0"}),
+            "one that closes",
+        ),
+        Example(
+            Status.FAIL,
+            example(
+                f"{C} --config-dir=/d",
+                "{}",
+                {
+                    "10.conf": _DROPIN + "readOnlyPort: 0",
+                    "99.conf": _DROPIN + "readOnlyPort: 10255",
+                },
+            ),
+            "a later one opens what an earlier one closes",
+        ),
+        Example(
+            Status.FAIL,
+            example(f"{C} --config-dir=/d", "{}", {"10.conf": "readOnlyPort: 0"}),
+            "without apiVersion and kind no kubelet from 1.32 starts with it",
+        ),
+        Example(
+            Status.FAIL,
+            example(
+                f"{C} --config-dir=/d",
+                "authentication: {anonymous: {enabled: true}}",
+                {"10.conf": "authentication: {anonymous: {enabled: false}}"},
+                version="v1.28.4",
+                gate=True,
+            ),
+            "1.28 ignores a false in a drop-in",
+        ),
+        Example(
+            Status.UNKNOWN,
+            example(f"{C} --config-dir=/d", "{}", {"10.conf": "a: ["}),
+            "a drop-in that is no YAML",
+        ),
+        Example(Status.NOT_APPLICABLE, example(C, "{}"), "no --config-dir"),
+        Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
+    ],
+)
+def dropin_order(kubelet: Kubelet) -> Verdict:
+    return each(kubelet, _dropins)
+
+
+def _dropins(kubelet: Kubelet) -> Verdict:
+    if kubelet.arguments.given("config-dir") is None:
+        return Verdict.not_applicable("this kubelet was given no --config-dir")
+    if kubelet.dark:
+        return Verdict.unknown(kubelet.dark)
+    dropins = [f for f in kubelet.files if f.dropin]
+    found = [*_weakening(kubelet), *_without_effect(kubelet, dropins), *_unread(kubelet)]
+    if found:
+        because = f"{found[0].what}: {found[0].value} ({found[0].source})"
+        return Verdict.failed(because, *most(found))
+    count = len(dropins)
+    return Verdict.passed(f"{count} drop-in{'s' * (count != 1)}, each in force and none weaker")
+
+
+def _weakening(kubelet: Kubelet) -> Iterator[Evidence]:
+    """What the files say step by step, without flags. Without --config the drop-ins are all that
+    there is: what they set otherwise than a default is judged where it counts."""
+    steps = kubelet.steps()
+    alone = kubelet.arguments.given("config") is None
+    for before, after in pairwise(steps):
+        for path in STRONGER:
+            old, new = before.without_flags(path), after.without_flags(path)
+            if alone and old.layer in (Layer.DEFAULT, Layer.LEGACY):
+                continue
+            if new.source != old.source and weaker(path, new.value, old.value):
+                value = f"{text(new.value)}, where {old.source} said {text(old.value)}"
+                yield Evidence(path, value, new.source)
+
+
+def _without_effect(kubelet: Kubelet, dropins: list[ConfigFile]) -> Iterator[Evidence]:
+    rules = kubelet.effective[0].rules if len(kubelet.effective) == 1 else None
+    for file in dropins:
+        if rules is Rules.PATCH and not {"apiVersion", "kind"} <= set(file.mapping):
+            yield Evidence(
+                "no apiVersion and kind", "no kubelet from 1.32 starts with it", file.path
+            )
+        if rules is Rules.MERGO:
+            yield from _ignored_by_mergo(kubelet, file)
+        if rules is Rules.INTERNAL and "resolvConf" in file.mapping:
+            yield Evidence("resolvConf", f"has no effect by {rules}", file.path)
+
+
+def _ignored_by_mergo(kubelet: Kubelet, file: ConfigFile) -> Iterator[Evidence]:
+    for path in STRONGER:
+        value = dig(file.mapping, path)
+        if value in (False, 0, "") and value is not None:
+            now = kubelet.without_flags(path)
+            if now.value != value:
+                text_ = f"{text(value)} has no effect by {Rules.MERGO}: {text(now.value)} in force"
+                yield Evidence(path, text_, file.path)
+
+
+def _unread(kubelet: Kubelet) -> Iterator[Evidence]:
+    folder = kubelet.flag("config-dir")
+    for path in kubelet.skipped:
+        if folder is not None and path == posixpath.join(kubelet.launch.cwd, str(folder.value)):
+            yield Evidence("not read", "it is a link, which the kubelet does not follow", path)
+        elif path.endswith((".yaml", ".yml", ".json")):  # others are notes
+            yield Evidence("not read", "only names that end in .conf are", path)

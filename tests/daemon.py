@@ -46,6 +46,8 @@ class Daemon:
         self.process: subprocess.Popen[bytes] | None = None
         self.watchdog_s: float | None = None
         self.path: list[Path] = []
+        self.within: list[str] = []
+        """A command that becomes the daemon: unshare, sh -c 'exec "$@"'."""
 
     def configure(self, **more: Any) -> None:
         token = self.folder / "token"
@@ -76,7 +78,8 @@ class Daemon:
             environment["WATCHDOG_USEC"] = str(int(self.watchdog_s * 1e6))
         log = (self.folder / "log").open("ab")
         self.process = subprocess.Popen(
-            [PYTHON, "-m", "nodeward.cli", "agent", "--config", self.folder / "agent.yaml"],
+            [*self.within, PYTHON, "-m", "nodeward.cli", "agent", "--config",
+             self.folder / "agent.yaml"],
             env=environment, stderr=log,
         )  # fmt: skip
         log.close()

@@ -108,6 +108,17 @@ def test_a_module_that_loads_is_heard(guest: Guest) -> None:
     assert told["heard"] == ["module"]
 
 
+def test_a_program_of_interest_is_heard_and_no_other(guest: Guest) -> None:
+    """events.exec: the connector speaks only in a machine's own network namespace."""
+    guest.load("up")
+    quiet: dict[str, object] = {"started": [], "ended": [], "failed": {}}
+    assert guest.ask("heard_of", "kubelet") == quiet | {
+        "started": ["process"],
+        "ended": ["process"],
+    }
+    assert guest.ask("heard_of", "sleeper") == quiet
+
+
 def test_a_blocked_attempt_is_told_by_the_process_connector(guest: Guest) -> None:
     """No module comes, so there is no uevent; but the kernel has started modprobe."""
     guest.load("up")

@@ -102,7 +102,7 @@ debian_tree() {
     jammy | noble) set -- --components=main,universe --keyring="$(ubuntu_keyring)" "$@" "$suite" "$target" ;;
     *) set -- "$@" "$suite" "$target" ${DEBIAN_MIRROR:+"$DEBIAN_MIRROR"} ;;
   esac
-  mmdebstrap --mode=root --variant=minbase \
+  mmdebstrap --mode=root --variant=minbase --include=apt \
     --aptopt='Acquire::Languages "none"' --aptopt='Acquire::Retries "5"' "$@"
 }
 

@@ -29,12 +29,14 @@ def defaults() -> dict[str, Any]:
     return values
 
 
-def render(values: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+def render(
+    values: Mapping[str, Any] | None = None, *, release: str = "nw", namespace: str = "nodeward"
+) -> list[dict[str, Any]]:
     """Every object that the chart makes of these values, in file order."""
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     data = {
         "Values": merged(defaults(), values or {}),
-        "Release": {"Name": "nw", "Namespace": "nodeward", "Service": "Helm"},
+        "Release": {"Name": release, "Namespace": namespace, "Service": "Helm"},
         "Chart": {
             "Name": chart["name"],
             "Version": chart["version"],

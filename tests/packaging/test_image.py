@@ -11,21 +11,7 @@ import pytest
 
 import helm_chart
 
-ROOT = Path(__file__).parents[2]
-IMAGE = ROOT / ".cache/nodeward.oci"  # script/image makes it
 pytestmark = [pytest.mark.root, pytest.mark.long]
-
-
-@pytest.fixture(scope="module")
-def rootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The image's file system."""
-    assert IMAGE.is_file(), "script/image makes it"
-    at = tmp_path_factory.mktemp("image")
-    layout = f"{at / 'oci'}:nodeward"
-    (at / "oci").mkdir()
-    subprocess.run(["tar", "xf", IMAGE, "-C", at / "oci"], check=True)
-    subprocess.run(["umoci", "unpack", "--image", layout, at / "bundle"], check=True)
-    return at / "bundle/rootfs"
 
 
 def container(rootfs: Path, tmp: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

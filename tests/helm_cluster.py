@@ -112,13 +112,12 @@ class Cluster:
             self._run(pod, spec, container, sources, wait=False)
 
     def _volume(self, pod: Path, volume: Object, spec: Object, objects: list[Object]) -> Path:
+        at: Path = pod / "volumes" / volume["name"]
         if "hostPath" in volume and volume["hostPath"]["path"] == "/":
             return Path(self.host)
-        at = pod / "volumes" / volume["name"]
         at.mkdir(parents=True)
         if "configMap" in volume:
-            name = volume["configMap"]["name"]
-            (found,) = [o for o in objects if (o["kind"], o["metadata"]["name"]) == ("ConfigMap", name)]  # fmt: skip
+            found = helm_chart.one(objects, "ConfigMap", volume["configMap"]["name"])
             for key, text in found["data"].items():
                 (at / key).write_text(text)
         elif "projected" in volume:

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -211,14 +212,16 @@ def test_a_file_of_a_newer_minor_version_is_used_as_it_is(tmp_path: Path) -> Non
     put(second, finding("a", "fail"))
     assert second.tally().depth == 2
     second.close()
-    assert sqlite3.connect(tmp_path / FILE).execute("PRAGMA user_version").fetchone() == (107,)
+    with closing(sqlite3.connect(tmp_path / FILE)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (107,)
 
 
 def test_a_file_of_another_major_version_is_kept_and_a_new_one_begun(tmp_path: Path) -> None:
     first = spool(tmp_path)
     put(first, finding("a"))
     first.close()
-    sqlite3.connect(tmp_path / FILE).execute("PRAGMA user_version=200")
+    with closing(sqlite3.connect(tmp_path / FILE)) as db:
+        db.execute("PRAGMA user_version=200")
     second = spool(tmp_path)
     assert second.tally().depth == 0
     assert (tmp_path / f"{FILE}.v2").exists()

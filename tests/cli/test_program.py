@@ -173,7 +173,7 @@ def test_a_defect_is_exit_code_70_and_names_a_file_without_values(tmp_path: Path
     """A verb that breaks with a secret in its error."""
     code = (
         "import sys, nodeward.cli.main as m, nodeward.cli.version as v\n"
-        "def broken(): raise KeyError('hunter2-canary')\n"
+        "def broken(): raise KeyError('-'.join(('hunter2', 'canary')))\n"
         "v.command.callback = broken\n"
         "sys.argv = ['nodeward', 'version']\n"
         "m.main()\n"
@@ -188,7 +188,7 @@ def test_a_defect_is_exit_code_70_and_names_a_file_without_values(tmp_path: Path
     assert str(file) in done.stderr
     assert "KeyError" in file.read_text()
     assert "broken" in file.read_text()
-    assert "hunter2-canary" not in file.read_text().replace(code, "") + done.stderr
+    assert "hunter2-canary" not in file.read_text() + done.stderr
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 

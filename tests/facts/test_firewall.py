@@ -55,6 +55,14 @@ def test_a_range_is_two_comparisons() -> None:
     assert it.to == ((0xA9FEA9FD, 0xA9FEA9FF),)
 
 
+@pytest.mark.parametrize(("family", "offset"), [("ip", "9"), ("ip6", "6")])
+def test_tcp_is_no_condition_however_it_is_asked_for(family: str, offset: str) -> None:
+    """iptables-nft of Debian 13 loads a byte of the header, that of Debian 12 meta l4proto."""
+    byte = ("payload", "NETWORK", offset, "1", R)
+    assert rule(byte, eq("06"), DROP, family=family).conditions == ()
+    assert rule(byte, eq("11"), DROP, family=family).conditions == ("meta l4proto 11",)
+
+
 def test_the_other_port_is_not_met() -> None:
     it = rule(DADDR, eq("a83f8110"), DPORT, eq("0050"), DROP)
     assert met(it, WIRE) == [False]

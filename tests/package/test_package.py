@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 
 from node import ROOT, Node
 
@@ -130,8 +132,9 @@ def test_every_verb_has_a_page_and_completion_knows_the_verbs(node: Node) -> Non
 
 
 def test_the_bill_of_materials_names_what_the_package_depends_on(deb: Path) -> None:
-    bill = json.loads(deb.with_suffix(".cdx.json").read_text())
-    assert bill["bomFormat"] == "CycloneDX"
+    text = deb.with_suffix(".cdx.json").read_text()
+    assert JsonStrictValidator(SchemaVersion.V1_5).validate_str(text) is None
+    bill = json.loads(text)
     assert bill["metadata"]["component"]["name"] == "nodeward"
     named = {part["name"] for part in bill["components"]}
     assert {"python3", "python3-psutil", "python3-cryptography", "python3-yaml"} <= named

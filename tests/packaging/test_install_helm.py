@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
+from helm_cluster import Cluster
 from node import ROOT
 from package.centre import manage
-from helm_cluster import Cluster
 from readme import commands
 
 pytestmark = [pytest.mark.root, pytest.mark.long]

@@ -245,6 +245,8 @@ def _field(version: int, base: str, offset: int, length: int) -> tuple[str, ...]
             return "daddr", str(length)
         if offset == (8 if version == 6 else 12) and length <= size:
             return "saddr", str(length)
+        if (offset, length) == (6 if version == 6 else 9, 1):
+            return "meta", "L4PROTO"  # what iptables asks for since 1.8.10
     if base == "TRANSPORT" and length == 2:
         return ("dport",) if offset == 2 else ("sport",)
     return ("field", f"{base.lower()} {offset}+{length}")

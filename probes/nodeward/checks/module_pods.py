@@ -184,6 +184,11 @@ def _userns_examples() -> tuple[Example, ...]:
         ),
         Example(
             Status.UNKNOWN,
+            (nft, UserNamespaces(1000), Absent("the process table")),
+            "a tree at rest: its pods do not run yet",
+        ),
+        Example(
+            Status.UNKNOWN,
             (Unreadable("/proc/modules", "EACCES"), UserNamespaces(1000), filtered),
             "the modules cannot be seen",
         ),
@@ -224,6 +229,8 @@ def userns_vectors(
     if isinstance(pods, Unreadable):
         return Verdict.unknown(f"{judged.because}; how pods are confined: {pods.error}")
     if isinstance(pods, Absent) or (pods.complete and not pods.looked_at):
+        if not node.live:
+            return Verdict.unknown(f"offline: which pods will run here; {judged.because}")
         return Verdict.passed("no pod runs here that could use them")
     unconfined = () if closed else pods.unconfined
     if not unconfined and not admins:

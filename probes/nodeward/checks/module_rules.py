@@ -106,8 +106,7 @@ def rule_ineffective(node: KernelModules) -> Verdict:
     worst = found[0]
     serious = not _weight(node, worst)[0]
     return Verdict.failed(
-        f"{len(found)} of the lines about modules have no effect; {worst.text!r} in {worst.place}:"
-        f" {worst.why}",
+        f"{_lines_have(len(found))} no effect; {worst.text!r} in {worst.place}: {worst.why}",
         *most([_evidence(line) for line in found] + [_evidence(x, DARK_LINE) for x in dark]),
         severity=None if serious else Severity.LOW,
         remedy=Remedy(
@@ -117,11 +116,16 @@ def rule_ineffective(node: KernelModules) -> Verdict:
     )
 
 
+def _lines_have(count: int) -> str:
+    return "1 line about modules has" if count == 1 else f"{count} lines about modules have"
+
+
 def _none_found(
     node: KernelModules, doubtful: list[Useless], dark: list[Useless], rules: int
 ) -> Verdict:
     """No line is known to be without effect; whether all have one is another question."""
     unread = [e for e in node.entries if e.data is None and e.error]
+    unread += [e for variant in node.variants() for e in variant.conf.unread]
     if unread:
         return Verdict.unknown(f"could not read {unread[0].path}: {unread[0].error}")
     if dark:

@@ -370,6 +370,10 @@ def _blocked(variant: Variant, component: Component, held: list[tuple[Request, R
     partial = [m for m in run.inserted if m in component.parts]
     if partial:
         because += f"; {', '.join(partial)} is loaded all the same, which alone opens nothing"
+    if any(e.does is Does.BLACKLISTED for e in run.events):
+        by_name = variant.engine.run(component.registers[0])
+        if component.registers[0] in by_name.inserted:
+            because += "; root can still load it by name"
     return _traced(State.BLOCKED, because, variant, (request, run))
 
 

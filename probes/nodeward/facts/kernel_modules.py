@@ -8,6 +8,7 @@ from dataclasses import field, replace
 from functools import lru_cache
 from typing import ClassVar, NamedTuple
 
+from nodeward.facts import busybox_conf
 from nodeward.facts.autoload import Kernel, Modprobe, Program
 from nodeward.facts.kernel_guards import ModuleRequests
 from nodeward.facts.modprobe_conf import (
@@ -155,13 +156,7 @@ class KernelModules(Fact):
     def _variant(self, tree: KernelTree, habits: Habits) -> Variant:
         program = Program.BUSYBOX if self.helper.kind == "busybox" else Program.KMOD
         index = self._index(tree, program)
-        softdep = tree.files.get("modules.softdep")
-        conf = configure(
-            self.entries,
-            habits,
-            softdep=None if softdep is None else (f"{tree.folder}/modules.softdep", softdep),
-            command_line=b"" if program is Program.BUSYBOX else self.command_line,
-        )
+        conf = self._configuration(tree, habits, program)
         banned = frozenset(module_blacklist(self.command_line))
 
         def refuses(name: str, path: str) -> str:
@@ -176,6 +171,17 @@ class KernelModules(Fact):
         kernel = Kernel(self.live_names, refuses, tree.missing)
         engine = Modprobe(index, conf, kernel, program, self.programs, tree.folder)
         return Variant(tree, habits, index, conf, engine, banned)
+
+    def _configuration(self, tree: KernelTree, habits: Habits, program: Program) -> Configuration:
+        if program is Program.BUSYBOX:
+            return busybox_conf.configure(self.entries)
+        softdep = tree.files.get("modules.softdep")
+        return configure(
+            self.entries,
+            habits,
+            softdep=None if softdep is None else (f"{tree.folder}/modules.softdep", softdep),
+            command_line=self.command_line,
+        )
 
     def _index(self, tree: KernelTree, program: Program) -> Index:
         reads = Reads.TRIES if self.live else Reads.EITHER

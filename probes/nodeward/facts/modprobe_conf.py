@@ -291,13 +291,15 @@ class Masked:
 
 @dataclass(frozen=True)
 class Configuration:
-    """All rules in the order in which they count. First `install` wins; the rest adds up."""
+    """All rules in the order in which they count. First `install` wins; the rest adds up. `read`
+    are files that are read though they lie outside of `dirs`."""
 
     rules: tuple[Rule, ...] = ()
     odd: tuple[Oddity, ...] = ()
     masked: tuple[Masked, ...] = ()
     unread: tuple[Entry, ...] = ()
     dirs: tuple[str, ...] = ALL_DIRS
+    read: frozenset[str] = frozenset()
     _memo: dict[str, tuple[Rule, ...]] = field(default_factory=dict, repr=False, compare=False)
     _first: dict[str, Named] = field(default_factory=dict, repr=False, compare=False)
 

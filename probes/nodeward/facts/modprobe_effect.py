@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from nodeward.facts.autoload import Modprobe, Program
+from nodeward.facts.busybox_conf import OLD_FILE
 from nodeward.facts.exposure import requests
 from nodeward.facts.globs import WILD
 from nodeward.facts.install_command import Unclear, steps
@@ -31,7 +32,6 @@ BLOCKS = ("blacklist", "install")
 INERT = (".dpkg-old", ".dpkg-dist", ".dpkg-new", ".dpkg-bak", ".rpmsave", ".rpmnew", ".rpmorig",
          ".ucf-old", ".ucf-dist", ".bak", ".old", ".orig", ".disabled", ".off", ".save", ".example",
          "~", ".swp", ".md", ".txt")  # fmt: skip
-OLD_FILE = "/etc/modprobe.conf"
 MOST_LINES = 5000  # of one host; beyond it nobody reads on
 
 
@@ -116,13 +116,13 @@ def _folder(entry: Entry) -> str:
 
 
 def _why_not(node: KernelModules, variant: Variant, entry: Entry) -> str:
-    if entry.kind is not Kind.FILE or not entry.data:
+    if entry.kind is not Kind.FILE or not entry.data or entry.path in variant.conf.read:
         return ""
     if entry.path == OLD_FILE:
-        return "" if node.helper.kind == "busybox" else f"kmod does not read {OLD_FILE}"
+        return f"kmod does not read {OLD_FILE}"
     if entry.folder.endswith("/modprobe.d") and entry.folder not in variant.habits.dirs:
         return f"this modprobe does not read {entry.folder}"
-    if not entry.folder.endswith("/modprobe.d"):
+    if "/modprobe.d/" in entry.folder:
         return "modprobe does not look into a folder inside modprobe.d"
     if is_config(entry.name, alias_files=variant.habits.alias_files):
         return ""

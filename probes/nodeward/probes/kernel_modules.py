@@ -8,7 +8,9 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
+from nodeward.facts import busybox_conf
 from nodeward.facts.autoload import Modprobe
+from nodeward.facts.busybox_conf import OLD_FILE
 from nodeward.facts.errors import ParseError
 from nodeward.facts.install_command import FALSE, TRUE, paths
 from nodeward.facts.kernel_guards import ModuleRequests
@@ -30,7 +32,6 @@ from nodeward.facts.modprobe_conf import (
     habits,
     parse,
 )
-from nodeward.facts.modprobe_effect import OLD_FILE
 from nodeward.facts.module_index import BINARY, TEXT
 from nodeward.facts.module_requests import COMPONENTS
 from nodeward.facts.pods import PodGuards
@@ -45,6 +46,7 @@ SYSCTLS = ("kernel.modprobe", "kernel.modules_disabled")
 INDEX_LIMIT = 64 << 20
 CONF_LIMIT = 16 << 20
 STRAY_LIMIT = 64 << 10  # a file that kmod does not read is looked into only to say so
+MOST_INCLUDED = 2000  # files of BusyBox's configuration; nobody has so many
 OPTIONS = (
     "MODULES",
     "STATIC_USERMODEHELPER",
@@ -93,8 +95,12 @@ def _inputs(host: Host) -> KernelModules:
     loaded, modular = _loaded(host, notes)
     helper = _helper(host, notes)
     folders = _folders(host)
-    entries = (*(e for f in dict.fromkeys(folders.values()) for e in _entries(host, f)),
-               *_old_file(host))  # fmt: skip
+    entries: tuple[Entry, ...] = (
+        *(e for f in dict.fromkeys(folders.values()) for e in _entries(host, f)),
+        *_old_file(host, helper),
+    )
+    if helper.kind == "busybox":
+        entries = _with_included(host, entries)
     return KernelModules(
         live=host.live,
         kernels=_kernels(host, notes, _wanted(helper, entries)),
@@ -182,12 +188,40 @@ def _habits(helper: Helper, folders: Mapping[str, str]) -> tuple[Habits, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _old_file(host: Host) -> Iterable[Entry]:
+def _old_file(host: Host, helper: Helper) -> Iterable[Entry]:
     """What module-init-tools and BusyBox read, and kmod does not."""
+    limit = CONF_LIMIT if helper.kind == "busybox" else STRAY_LIMIT
     try:
-        return (Entry(OLD_FILE, Kind.FILE, host.read(OLD_FILE, limit=STRAY_LIMIT)),)
-    except HostError:
+        return (Entry(OLD_FILE, Kind.FILE, host.read(OLD_FILE, limit=limit)),)
+    except MissingError:
         return ()
+    except HostError as exc:
+        return (Entry(OLD_FILE, Kind.FILE, None, exc.why),) if helper.kind == "busybox" else ()
+
+
+def _with_included(host: Host, entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    """And what BusyBox's files include, and what that includes."""
+    found = {e.path: e for e in entries}
+    seen: set[str] = set()
+    while True:
+        read = busybox_conf.files(tuple(found.values()))
+        new = {path for entry in read for path in busybox_conf.included(entry)} - seen
+        if not new:
+            return tuple(found.values())
+        if len(found) > MOST_INCLUDED:
+            return (*found.values(), Entry(OLD_FILE, Kind.FILE, None, "it includes too many files"))
+        seen |= new
+        for path in sorted(new):
+            entry = found.setdefault(path, _entry(host, path, CONF_LIMIT))
+            if entry.kind is Kind.DIRECTORY:
+                for inner in _entries(host, path):
+                    found.setdefault(inner.path, inner)
+
+
+def _inside(host: Host, path: str) -> Iterable[Entry]:
+    with suppress(HostError):
+        for name in host.names(path):
+            yield _entry(host, f"{path}/{name}")
 
 
 def _entries(host: Host, folder: str) -> Iterable[Entry]:
@@ -202,13 +236,11 @@ def _entries(host: Host, folder: str) -> Iterable[Entry]:
         entry = _entry(host, f"{folder}/{name}")
         yield entry
         if entry.kind is Kind.DIRECTORY:
-            with suppress(HostError):
-                for inner in host.names(entry.path):
-                    yield _entry(host, f"{entry.path}/{inner}")
+            yield from _inside(host, entry.path)
 
 
-def _entry(host: Host, path: str) -> Entry:
-    read = path.endswith((".conf", ".alias"))
+def _entry(host: Host, path: str, limit: int = STRAY_LIMIT) -> Entry:
+    limit = CONF_LIMIT if path.endswith((".conf", ".alias")) else limit
     try:
         mode = host.stat(path).mode
         if statmod.S_ISDIR(mode):
@@ -216,7 +248,7 @@ def _entry(host: Host, path: str) -> Entry:
         if not statmod.S_ISREG(mode):
             null = host.real(path) == "/dev/null"
             return Entry(path, Kind.OTHER, b"" if null else None, "" if null else "no regular file")
-        return Entry(path, Kind.FILE, host.read(path, limit=CONF_LIMIT if read else STRAY_LIMIT))
+        return Entry(path, Kind.FILE, host.read(path, limit=limit))
     except MissingError:
         if _null(host, path):  # a tree at rest has no devices
             return Entry(path, Kind.OTHER, b"")

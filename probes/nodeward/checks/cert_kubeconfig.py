@@ -11,10 +11,22 @@ from nodeward.facts.access import octal, readers
 from nodeward.facts.clock import Now
 from nodeward.facts.kubeconfig import ADMINISTRATORS, Cluster, Kubeconfig, Kubeconfigs, User
 from nodeward.facts.pki import Guard, Pem, Pki
+from nodeward.facts.strays import Stray, Strays
 from nodeward.facts.tokens import Token
 from nodeward.facts.urls import split_url
 from nodeward.facts.x509 import Certificate
-from nodeward.model import Evidence, Example, Remedy, Severity, Source, Status, Verdict, check
+from nodeward.model import (
+    Absent,
+    Evidence,
+    Example,
+    Remedy,
+    Severity,
+    Source,
+    Status,
+    Unreadable,
+    Verdict,
+    check,
+)
 
 _MASTERS = "system:masters"
 _CLUSTER = Cluster("c", "https://10.0.0.1:6443", authority="/etc/kubernetes/pki/ca.crt")
@@ -58,6 +70,7 @@ def _admin(
 
 
 _NONE = Kubeconfigs(())
+_SEARCHED = Strays((), ("/root", "/home"), 300, 12)
 _DENIED = Kubeconfigs((), ("/root: EACCES",))
 
 
@@ -86,19 +99,30 @@ _DENIED = Kubeconfigs((), ("/root: EACCES",))
         ),
     ),
     examples=lambda: (
-        Example(Status.PASS, (_admin(), NOTHING), "an administrator that RBAC binds"),
+        Example(Status.PASS, (_admin(), NOTHING, _SEARCHED), "an administrator that RBAC binds"),
         Example(
             Status.FAIL,
-            (_admin("/etc/kubernetes/super-admin.conf", _MASTERS), NOTHING),
+            (_admin("/etc/kubernetes/super-admin.conf", _MASTERS), NOTHING, _SEARCHED),
             "super-admin.conf is where kubeadm wrote it",
         ),
         Example(
             Status.FAIL,
-            (_admin("/home/bob/.kube/config", _MASTERS, component="copy"), NOTHING),
+            (_admin("/home/bob/.kube/config", _MASTERS, component="copy"), NOTHING, _SEARCHED),
             "a copy in a home",
         ),
-        Example(Status.UNKNOWN, (_DENIED, NOTHING), "a home may not be searched"),
-        Example(Status.UNKNOWN, (DARK, DARK), "processes hidden"),
+        Example(
+            Status.FAIL,
+            (_NONE, NOTHING, Strays((Stray("/opt/secret.yaml", _MASTERS),), ("/opt",))),
+            "a manifest of a Secret holds one",
+        ),
+        Example(
+            Status.UNKNOWN,
+            (_NONE, NOTHING, Strays((), ("/opt",), stopped="/opt/x: more than 30000 entries")),
+            "the search reached its bound",
+        ),
+        Example(Status.UNKNOWN, (_DENIED, NOTHING, _SEARCHED), "a home may not be searched"),
+        Example(Status.UNKNOWN, (_NONE, NOTHING, DARK), "the search took too long"),
+        Example(Status.UNKNOWN, (DARK, DARK, DARK), "processes hidden"),
     ),
     mappings={
         "sac": ["S3b", "B18"],
@@ -106,7 +130,7 @@ _DENIED = Kubeconfigs((), ("/root: EACCES",))
         "stig": ["V-242460"],
     },
 )
-def superadmin(found: Kubeconfigs, facts: Pki) -> Verdict:
+def superadmin(found: Kubeconfigs, facts: Pki, strays: Strays | Absent | Unreadable) -> Verdict:
     offences = []
     for one, user, group in administrators(found, facts):
         if group == _MASTERS:
@@ -114,16 +138,37 @@ def superadmin(found: Kubeconfigs, facts: Pki) -> Verdict:
             offences.append(Offence(Severity.MEDIUM, Evidence("kubeconfig", text, one.path)))
     listed = {o.evidence.source for o in offences}
     for held in facts.held():
-        leaf = held.leaf
+        whole = held.pem.certificates if held.use.component == "loose" else (held.leaf,)
+        leaf = next((c for c in whole if c and _MASTERS in c.organizations), None)
         inside = held.pem.part or held.pem.path in listed
-        if leaf and _MASTERS in leaf.organizations and not inside and held.use.component != "copy":
+        if leaf and not inside and held.use.component != "copy":
             text = f"{leaf.subject} is in {_MASTERS}"
             where = held.pem.where
             offences.append(Offence(Severity.MEDIUM, Evidence(held.use.component, text, where)))
     good = f"none of {len(found.rows)} kubeconfigs is in {_MASTERS}"
     denied = [h.pem for h in facts.held("loose") if h.pem.error in ("EACCES", "EPERM")]
     dark = [*unreadable(found), *(f"{pem.where}: {pem.error}" for pem in denied)]
-    return verdict(offences, good, dark=dark, unseen=facts)
+    notes = []
+    if isinstance(strays, Strays):
+        offences += _hidden_inside(strays, found, facts)
+        dark += strays.dark
+        good += f", nor any of {strays.extent} folders"
+        notes = [Evidence("searched", folder) for folder in strays.folders]
+        notes += [Evidence("left alone", one) for one in strays.elsewhere]
+    else:
+        dark.append(f"homes and the like: {strays}")
+    return verdict(offences, good, *notes, dark=dark, unseen=facts)
+
+
+def _hidden_inside(strays: Strays, found: Kubeconfigs, facts: Pki) -> Iterator[Offence]:
+    """Files that are neither a kubeconfig nor a certificate, and yet hold one: a Secret's manifest,
+    a script."""
+    parsed = {one.path for one in found.rows if not one.error}
+    for one in strays.rows:
+        told = one.path in parsed or facts.at(one.path).certificates
+        if one.group == _MASTERS and not told:
+            evidence = Evidence("file", f"holds a certificate of {_MASTERS}", one.path)
+            yield Offence(Severity.MEDIUM, evidence)
 
 
 @check(

@@ -25,6 +25,17 @@ def masked_paths() -> tuple[str, ...]:
         return ()
 
 
+@cache
+def private_folders() -> tuple[str, ...]:
+    """Folders of the host in whose place our service has one of its own (PrivateTmp=)."""
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+            lines = [line.split(" ") for line in file]
+    except OSError:
+        return ()
+    return tuple(f[4] for f in lines if len(f) > 4 and "/systemd-private-" in f[3])
+
+
 def parse_masks(mountinfo: str) -> tuple[str, ...]:
     """proc_pid_mountinfo(5): the fourth field is the mounted root within its file system, the
     fifth where it is mounted."""

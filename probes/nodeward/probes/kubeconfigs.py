@@ -20,6 +20,7 @@ from nodeward.facts.pki_places import (
     KUBECONFIGS,
     PROGRAM_OF,
 )
+from nodeward.facts.strays import Strays
 from nodeward.facts.tokens import Token
 from nodeward.host import Host, HostError, MissingError
 from nodeward.host.kubeconfig import ClusterRow, KubeconfigFile, UserRow
@@ -36,7 +37,12 @@ _NO_KUBECONFIG = "no kubeconfig"
 
 
 @probe
-def read_kubeconfigs(host: Host, node: Node, daemons: Daemons | Absent | Unreadable) -> Kubeconfigs:
+def read_kubeconfigs(
+    host: Host,
+    node: Node,
+    daemons: Daemons | Absent | Unreadable,
+    strays: Strays | Absent | Unreadable,
+) -> Kubeconfigs:
     files = Files(host)
     rows = daemons if isinstance(daemons, Daemons) else None
     search = _Search(files, rows)
@@ -44,6 +50,9 @@ def read_kubeconfigs(host: Host, node: Node, daemons: Daemons | Absent | Unreada
     search.of_places()
     search.of_folders()
     search.of_copies()
+    for one in strays.rows if isinstance(strays, Strays) else ():
+        if one.kubeconfig:
+            search.add(one.path, "copy", in_use=False)
     found = [_read(files, one) for one in search.found.values()]
     kept = tuple(k for k in found if k.error != _NO_KUBECONFIG or k.named_by != "by location")
     return Kubeconfigs(kept, tuple(files.unseen))

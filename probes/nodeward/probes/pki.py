@@ -27,6 +27,7 @@ from nodeward.facts.pki_places import (
     uses_of,
 )
 from nodeward.facts.processes import Processes
+from nodeward.facts.strays import Strays
 from nodeward.facts.webhooks import COMPONENT, Webhooks
 from nodeward.host import Host, HostError
 from nodeward.model import Absent, Unreadable
@@ -53,6 +54,7 @@ def read_pki(
     kubelet: Kubelet | Absent | Unreadable,
     kubeconfigs: Kubeconfigs | Absent | Unreadable,
     webhooks: Webhooks | Absent | Unreadable,
+    strays: Strays | Absent | Unreadable,
 ) -> Pki:
     files = Files(host)
     search = _Search(files, daemons if isinstance(daemons, Daemons) else None)
@@ -65,6 +67,7 @@ def read_pki(
     search.of_places()
     search.of_openshift()
     search.of_copies()
+    search.of_strays(strays if isinstance(strays, Strays) else None)
     pems = {(p.path, p.part): p for p in search.embedded}
     for use in search.uses:
         if (use.path, use.part) not in pems:
@@ -254,6 +257,12 @@ class _Search:
                     self.files.unseen.append(f"{path} and more: too many certificates lie about")
                     return
                 self.name(Use(LOOSE, Kind.CERTIFICATE, path, in_use=False))
+
+    def of_strays(self, strays: Strays | None) -> None:
+        known = {use.path for use in self.uses}
+        for one in strays.rows if strays else ():
+            if not one.kubeconfig and one.path not in known:
+                self.name(Use(LOOSE, Kind.CERTIFICATE, one.path, in_use=False))
 
     def of_openshift(self) -> None:
         """The newest revision of each static pod is what runs; older ones are left over."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -215,3 +216,45 @@ def test_every_change_is_looked_at_and_the_loop_never_spins(
         if state.doing is None:
             assert state.next_full <= now + PACE.interval_s * (1 + PACE.jitter)
             assert wait_s(state, now, PACE) > 0
+
+
+def test_a_day_without_a_collector_is_looked_at_as_ever_and_knocked_at_seldom() -> None:
+    """24 hours in which each attempt fails, with a change every ten minutes."""
+    luck, look_s = Random(1), 0.5
+    state, now, doing = State(), 0.0, None
+    next_change, changed, full, attempts, seen = 600.0, 0, 0, 0, 0
+    while now < 86_400:
+        happened: list[Happened] = []
+        if doing is not None and now >= doing[1]:
+            happened.append(Done(0.2, left=1 + changed, failed=doing[0].send))
+            doing = None
+        if now >= next_change:
+            happened.append(Changed(F))
+            next_change, changed = next_change + 600, changed + 1
+        state, actions = step(state, now, happened, PACE, luck.random)
+        for look in actions:
+            if isinstance(look, Look):
+                doing = look, now + look_s
+                full += look.kind == "full"
+                seen += look.kind == "part"
+                attempts += look.send
+        waits = [wait_s(state, now, PACE), next_change - now, *([doing[1] - now] if doing else [])]
+        now += max(0.001, min(waits))
+    assert 280 <= full <= 300
+    assert seen + full >= changed
+    assert attempts < 700  # one in two minutes, as full jitter up to five has it
+    state, actions = step(state, now + 301, [], PACE, luck.random)
+    assert state.doing is not None
+    assert state.doing.send
+
+
+def test_no_second_of_a_day_is_spent_spinning() -> None:
+    """A node on which nothing happens: one comparison in 30 s and one look in 5 minutes."""
+    state, now, steps = State(), 0.0, 0
+    while now < 86_400:
+        state, actions = step(state, now, [], PACE, lambda: 0.5)
+        if any(isinstance(action, Look) for action in actions):
+            state, _ = step(state, now + 0.3, [Done(0.2)], PACE, lambda: 0.5)
+        now += max(0.001, wait_s(state, now, PACE))
+        steps += 1
+    assert steps / 86_400 < 0.05

@@ -184,6 +184,21 @@ def test_a_write_in_any_way_is_noticed(source: str) -> None:
     assert writes(source)
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_what_a_look_imports_is_cheap(path: Path) -> None:
+    """`from nodeward.lazy import dataclass, pattern`: CONTRIBUTING tells why."""
+    if layer(path) in NODE - {"lazy"}:
+        text = path.read_text()
+        assert "@dataclass(frozen=True" not in text or "dataclasses.dataclass" not in taken(text)
+        assert not re.search(r"^\w+ = re\.compile", text, re.MULTILINE)
+
+
+def taken(text: str) -> set[str]:
+    """What is imported from where, as `module.name`."""
+    froms = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom)]
+    return {f"{node.module}.{alias.name}" for node in froms for alias in node.names}
+
+
 def test_nodeward_stays_a_namespace() -> None:
     """An __init__.py beside the portions hides the other roots, and mypy would not tell."""
     assert not list(ROOT.glob("*/nodeward/__init__.py"))

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import json
+import os
 import tarfile
+import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+from child import as_nobody
 from nodeward.agent.clock import moment
 from nodeward.agent.config import Config, SpoolBounds, from_tree
 from nodeward.agent.doctor import Health, Sign, examine
 from nodeward.agent.identity import Identity
 from nodeward.agent.seal import BusyError, seal
+from nodeward.agent.session import Session
 from nodeward.agent.spool import Spool, locked
+from nodeward.agent.status_names import STATUS_FILE
 from nodeward.cli.main import cli
+from nodeward.facts.agent import SCHEMA, Agent, Sandbox, Spending, Standing, Watch
 
 
 def run(*args: str, **environment: str) -> Result:
@@ -80,13 +88,85 @@ def test_doctor_survives_a_spool_that_is_none(tmp_path: Path) -> None:
     assert signs(settings, "spool")[0].health is Health.BAD
 
 
+def status(settings: Config, at: float, **parts: Any) -> None:
+    """What the running agent last said of itself."""
+    agent = Agent(**parts)
+    Path(settings.run_dir).mkdir(exist_ok=True)
+    said = {"schema": SCHEMA, "at": at, **asdict(agent)}
+    Path(settings.run_dir, STATUS_FILE).write_text(json.dumps(said))
+
+
+SAID: dict[str, tuple[dict[str, Any], str, Health, str]] = {
+    "watches": ({"watch": Watch(lost=("fs.inotify.max_user_watches is used up",))},
+                "watches", Health.WORSE, "nodeward explain agent.watch.degraded"),
+    "sandbox": ({"sandbox": Sandbox(hidden=("/usr/lib/modules",))},
+                "sandbox", Health.BAD, "see its unit"),
+    "budget": ({"spending": Spending(throttled=True)},
+               "budget", Health.WORSE, "nodeward explain agent.budget"),
+    "conflict": ({"standing": Standing(conflict="403 other-node")},
+                 "identity", Health.BAD, "nodeward explain agent.identity.conflict"),
+    "stranger": ({"standing": Standing()}, "identity", Health.WORSE,
+                 "a join token is needed, see below"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SAID)
+def test_doctor_passes_on_what_the_agent_says_of_itself(tmp_path: Path, case: str) -> None:
+    parts, what, health, advice = SAID[case]
+    settings = config(tmp_path)
+    status(settings, time.time(), **parts)
+    assert (health, advice) in [(sign.health, sign.advice) for sign in signs(settings, what)]
+
+
+def test_doctor_tells_an_agent_that_stands_still_from_a_clock_that_was_set_back(
+    tmp_path: Path,
+) -> None:
+    settings = config(tmp_path)
+    found = []
+    for age in (0, 10_000, -10_000):
+        status(settings, time.time() - age)
+        found += [s for s in examine(settings) if s.what in ("daemon", "clock")]
+    assert [(s.what, s.health) for s in found] == [
+        ("daemon", Health.GOOD), ("daemon", Health.BAD), ("clock", Health.WORSE),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("ahead_s", "health"), [(0, Health.GOOD), (900, Health.WORSE)])
+def test_doctor_compares_the_clock_with_the_collectors(
+    tmp_path: Path, stand: Any, monkeypatch: pytest.MonkeyPatch, ahead_s: int, health: Health
+) -> None:
+    ours = SimpleNamespace(time=lambda: time.time() + ahead_s)
+    monkeypatch.setattr("nodeward.agent.doctor.time", ours)
+    (sign,) = signs(config(tmp_path, collector={"urls": [stand.url]}), "clock")
+    assert sign.health is health
+
+
+def test_doctor_says_which_namespaces_are_not_the_hosts(tmp_path: Path) -> None:
+    links = tmp_path / "host/proc/1/ns"
+    links.mkdir(parents=True)
+    (links / "net").symlink_to("net:[1]")
+    (links / "pid").symlink_to(os.readlink("/proc/self/ns/pid"))
+    found = signs(config(tmp_path, host_root=str(tmp_path / "host")), "namespaces")
+    assert [(s.seen, s.advice) for s in found] == [("net: not the host's", "set hostNetwork: true")]
+
+
+@pytest.mark.root
+def test_doctor_says_which_rights_are_missing(tmp_path: Path) -> None:
+    def claim() -> None:
+        advice = signs(config(tmp_path), "rights")[0].advice
+        assert "AmbientCapabilities=CAP_DAC_READ_SEARCH CAP_SYS_PTRACE" in advice
+
+    as_nobody(claim)
+
+
 def test_the_bundle_holds_no_secret(tmp_path: Path) -> None:
     (tmp_path / "agent.yaml").write_text(
         f"state_dir: {tmp_path}/state\nrun_dir: {tmp_path}/run\n"
         "collector: {proxy: 'http://user:hunter2@proxy:3128'}\n"
     )
-    Identity(tmp_path / "state/identity", "m")
+    identity = Identity(tmp_path / "state/identity", "m")
     seed = json.loads((tmp_path / "state/identity/key").read_text())["seed"]
+    identity.keep_session(Session("a", "s", "c2Vzc2lvbiBrZXk=", "b", 1e9))
     bundle = tmp_path / "b.tar.gz"
     run("doctor", "--config", str(tmp_path / "agent.yaml"), "--bundle", str(bundle))
     with tarfile.open(bundle) as tar:
@@ -96,6 +176,7 @@ def test_the_bundle_holds_no_secret(tmp_path: Path) -> None:
     )
     for text in texts.values():
         assert seed not in text
+        assert "c2Vzc2lvbiBrZXk=" not in text
         assert "hunter2" not in text
     assert bundle.stat().st_mode & 0o777 == 0o600
 

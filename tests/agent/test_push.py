@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import select
+import socket
+import socketserver
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
@@ -316,6 +320,54 @@ def test_only_the_pinned_authorities_are_trusted_both_while_one_is_rotated(
     served.close()
     assert "CERTIFICATE_VERIFY_FAILED" in str(failures[0])
     assert failures[1] is None
+
+
+class Proxy(socketserver.BaseRequestHandler):
+    """CONNECT of RFC 9110, for one host: ours. The rest of it is bytes in both directions."""
+
+    asked: ClassVar[list[str]] = []
+
+    def handle(self) -> None:
+        words = b""
+        while b"\r\n\r\n" not in words:
+            words += self.request.recv(4096)
+        method, where = words.decode().split(" ")[:2]
+        self.asked.append(f"{method} {where}")
+        host, _, port = where.partition(":")
+        with socket.create_connection((host, int(port))) as centre:
+            self.request.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            ends = {self.request: centre, centre: self.request}
+            while ready := select.select(list(ends), [], [], 30)[0]:
+                for end in ready:
+                    data = end.recv(65536)
+                    if not data:
+                        return
+                    ends[end].sendall(data)
+
+
+def test_an_explicit_proxy_is_gone_through_and_sees_no_more_than_bytes(
+    tmp_path: Path, authority: Callable[[str], Any], serve: Any, new_stand: Any
+) -> None:
+    """TLS ends at the collector, which is still checked against the pinned authority."""
+    trusted, other = authority("trusted"), authority("other")
+    served = serve(new_stand(), trusted.context)
+    stand = next(served)
+    Proxy.asked.clear()
+    outcomes = []
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Proxy) as proxy:
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        way = f"http://127.0.0.1:{proxy.server_address[1]}"
+        for pin in (trusted, other):
+            node = Node(tmp_path / pin.file.stem, stand.url, ca=(str(pin.file),), proxy=way)
+            with contextlib.closing(node):
+                node.put(finding("a"))
+                outcomes.append(node.pusher.push().failed)
+        proxy.shutdown()
+    served.close()
+    assert outcomes[0] is None
+    assert "CERTIFICATE_VERIFY_FAILED" in str(outcomes[1])
+    assert set(Proxy.asked) == {f"CONNECT {stand.url.removeprefix('https://')}"}
+    assert len(stand.history) == 1
 
 
 def test_a_key_stays_with_its_machine(tmp_path: Path) -> None:

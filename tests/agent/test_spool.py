@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from nodeward.agent.config import SpoolBounds
 from nodeward.agent.spool import FILE, Body, Moment, Spool, SpoolFullError, digest_of, locked
+from nodeward.model.report import finding_from_json, posture_digest
 
 HEAD: Body = {"schema": "nodeward.report/v1", "node": "n1", "taken_at": "2026-11-22T04:00:00.000Z"}
 
@@ -226,6 +227,15 @@ def test_a_file_of_another_major_version_is_kept_and_a_new_one_begun(tmp_path: P
     assert second.tally().depth == 0
     assert (tmp_path / f"{FILE}.v2").exists()
     second.close()
+
+
+def test_the_digest_is_the_one_that_the_collector_takes() -> None:
+    evidence = [{"what": "w", "value": "ü\n", "source": "/x"}, {"what": "", "value": ""}]
+    posture = {
+        check: {"check": check, "status": "fail", "severity": "low", "because": "é", **more}
+        for check, more in (("b", {"evidence": evidence, "remedy": {"text": "t"}}), ("a", {}))
+    }
+    assert digest_of(posture) == posture_digest(finding_from_json(f) for f in posture.values())
 
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:

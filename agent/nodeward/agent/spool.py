@@ -380,7 +380,7 @@ def digest_of(posture: Mapping[str, Body]) -> str:
             f["status"],
             f["severity"],
             f["because"],
-            [[e["what"], e["value"], e["source"]] for e in f["evidence"]],
+            [[e["what"], e["value"], e.get("source", "")] for e in f.get("evidence", ())],
         ]
         for f in posture.values()
     )

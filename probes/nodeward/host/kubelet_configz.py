@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -20,13 +19,14 @@ from nodeward.host.kubelet_port import CONFIGZ, MOST_CONFIGZ, configuration
 from nodeward.host.query import Query
 from nodeward.host.tls import unverified
 from nodeward.host.wire import Budget, connect, must_be_local, outcome_of
+from nodeward.lazy import dataclass, pattern
 
 if TYPE_CHECKING:
     from nodeward.host.tree import TreeHost
 
 MOST_TOKEN = 1 << 16
-_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
-_BLOCK = re.compile(
+_TOKEN = pattern(r"[A-Za-z0-9._~+/=-]+")
+_BLOCK = pattern(
     rb"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----", re.ASCII
 )
 

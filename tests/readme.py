@@ -1,4 +1,4 @@
-"""What README tells people to type."""
+"""What our documents tell people to type."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ import re
 from node import ROOT
 
 
-def commands(start: str) -> list[str]:
-    """The lines of the first block of shell after the paragraph that starts with these words."""
-    text = (ROOT / "README.md").read_text()
+def block(document: str, start: str, language: str) -> str:
+    """The first block of this language after the paragraph that starts with these words."""
+    text = (ROOT / document).read_text()
     at = text.index(f"\n{start}")
-    found = re.search(r"^```sh\n(.*?)^```$", text[at:], re.MULTILINE | re.DOTALL)
-    assert found, f"no block of shell after {start!r}"
-    return found[1].splitlines()
+    found = re.search(rf"^```{language}\n(.*?)^```$", text[at:], re.MULTILINE | re.DOTALL)
+    assert found, f"{document}: no block of {language} after {start!r}"
+    return found[1]
+
+
+def commands(document: str, start: str) -> list[str]:
+    """The lines of such a block of shell."""
+    return block(document, start, "sh").splitlines()

@@ -79,7 +79,7 @@ def cluster(rootfs: Path, tmp_path: Path) -> Iterator[Cluster]:
 def test_the_commands_of_the_readme_end_with_a_node_in_the_collector(
     cluster: Cluster, tmp_path: Path
 ) -> None:
-    lines = commands("**In a cluster, by Helm**")
+    lines = commands("README.md", "**In a cluster, by Helm**")
     assert len(lines) <= 5
     assert lines.pop(0) == "script/image"  # wants a network: done before the long tier begins
     path = f"{cluster.tools(tmp_path / 'bin')}:{os.environ['PATH']}"

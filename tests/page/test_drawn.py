@@ -160,6 +160,10 @@ def test_the_node_shows_all_of_it(operator: Eyes) -> None:
         "Kernel modules: from a request to where it ends",
     ):
         assert operator.page.get_by_role("heading", name=heading).is_visible()
+    operator.page.locator("#listeners").evaluate(
+        "heading => heading.parentElement.scrollIntoView()"
+    )
+    operator.shot("node-drawn")
 
 
 def test_a_link_to_a_finding_opens_it(operator: Eyes) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+import subprocess
+from pathlib import Path
 
 import pytest
 import requests
+import yaml
+from cryptography.x509 import load_pem_x509_certificate
 from playwright.sync_api import Browser, expect
 
 from nodeward.collector.db import tables as t
@@ -51,6 +55,16 @@ def test_from_the_page_alone_one_learns_who_can_load_sctp_since_when_why_and_wha
     expect(first).to_contain_text("install sctp /bin/false")
 
 
+def test_commands_are_copied_by_a_button(chromium: Browser, fleet: Site) -> None:
+    for seen in eyes(chromium, fleet, permissions=["clipboard-read", "clipboard-write"]):
+        seen.log_in(fleet.token("copy", Role.VIEWER))
+        seen.go("/checks/kernel.module.sctp")
+        seen.page.get_by_role("button", name="Copy").first.click()
+        expect(seen.page.get_by_role("button", name="Copied")).to_be_visible()
+        copied = seen.page.evaluate("navigator.clipboard.readText()")
+        assert copied == seen.page.locator("pre").first.inner_text()
+
+
 def test_filters_change_the_list_and_the_address(operator: Eyes) -> None:
     operator.go("/nodes")
     with operator.page.expect_response(lambda r: "cluster=lab" in r.url):
@@ -84,8 +98,20 @@ def test_a_waiver_is_asked_for_approved_by_another_and_stands_beside_the_finding
         expect(finding).to_contain_text("moved away next week")
 
 
+def run_on_a_node(commands: str, root: Path) -> object:
+    """The commands below another root, without the service; what the agent would then read."""
+    script = commands.replace("/etc/nodeward", f"{root}/etc/nodeward").rpartition("systemctl")[0]
+    subprocess.run(["bash", "-euo", "pipefail", "-c", script], check=True)
+    folder = root / "etc/nodeward"
+    token = folder / "credentials/join-token"
+    assert token.read_text().startswith("nwj_")
+    assert token.stat().st_mode & 0o777 == 0o600
+    load_pem_x509_certificate((folder / "agent.d/collector-ca.pem").read_bytes())
+    return yaml.safe_load((folder / "agent.d/10-collector.yaml").read_text())
+
+
 def test_an_empty_collector_shows_how_to_enrol_the_first_node(
-    chromium: Browser, empty: Site
+    chromium: Browser, empty: Site, tmp_path: Path
 ) -> None:
     for seen in eyes(chromium, empty):
         seen.log_in(empty.token("alice", Role.OPERATOR))
@@ -94,8 +120,14 @@ def test_an_empty_collector_shows_how_to_enrol_the_first_node(
         seen.page.get_by_role("textbox", name="Node").fill("worker-1")
         seen.page.get_by_role("button", name="Make a join token").click()
         commands = seen.page.locator("pre").inner_text()
-        assert "systemctl enable --now nodeward-agent" in commands
-        assert empty.url in commands
+        assert commands.endswith("systemctl restart nodeward-agent")
+        assert run_on_a_node(commands, tmp_path) == {
+            "cluster": "default",
+            "collector": {
+                "urls": [empty.url],
+                "ca": [f"{tmp_path}/etc/nodeward/agent.d/collector-ca.pem"],
+            },
+        }
         seen.shot("enrol")
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Final
 
+from markupsafe import escape
 from sqlalchemy import Connection, select
 from starlette.responses import Response
 from starlette.routing import Route
 
+from nodeward.collector.authority import BUNDLE
 from nodeward.collector.clock import span_ms
 from nodeward.collector.db import tables as t
 from nodeward.collector.page import questions
@@ -54,7 +57,7 @@ def enrol(visit: Visit, connection: Connection, form: Mapping[str, str], now: in
         by=visit.asker.name,
         now=now,
     )
-    request = visit.request
+    request, settings = visit.request, visit.center.settings
     return html(
         "enrol.html",
         visit=visit,
@@ -64,7 +67,20 @@ def enrol(visit: Visit, connection: Connection, form: Mapping[str, str], now: in
         node=node,
         ttl=TTL,
         address=f"{request.url.scheme}://{request.headers.get('Host', '')}",
+        ca=escape("" if settings.tls_cert else authorities(Path(settings.state))),  # whole, not cut
     )
+
+
+def authorities(state: Path) -> str:
+    """Our own authorities' certificates; "" where somebody else's signs ours, or none is there."""
+    for name in (BUNDLE, "ca.crt"):
+        try:
+            text = (state / name).read_text("ascii")
+        except (OSError, ValueError):
+            continue
+        if text.startswith("-----BEGIN CERTIFICATE-----"):
+            return text.strip()
+    return ""
 
 
 def _act(name: str, do: Callable[..., None]) -> Route:

@@ -1,4 +1,4 @@
-// The one script of ours: draws the trend from the view's own JSON. The table beside it has the same.
+// The one script of ours. All it adds is convenience: without it every view still says the same.
 "use strict";
 
 // "unknown" is many times the rest on a young fleet: shown when its name below the chart is pressed.
@@ -39,8 +39,25 @@ function reveal() {
   if (id) document.getElementById(id)?.scrollIntoView();
 }
 
+// Commands are there to be run elsewhere.
+function copies(pre) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "quiet copy";
+  button.textContent = "Copy";
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(pre.innerText);
+    button.textContent = "Copied";
+  });
+  const frame = document.createElement("div");
+  frame.className = "commands";
+  pre.replaceWith(frame);
+  frame.append(button, pre);
+}
+
 window.addEventListener("hashchange", reveal);
 document.addEventListener("DOMContentLoaded", () => {
   reveal();
+  if (navigator.clipboard) document.querySelectorAll("pre").forEach(copies);
   for (const place of document.querySelectorAll("[data-trend]")) draw(place);
 });

@@ -56,7 +56,7 @@ def test_what_was_packed_comes_back(raw: bytes, sayings: list[list[bytes]]) -> N
 
 
 def test_a_dictionary_holds_each_text_once_and_no_more_than_it_may() -> None:
-    assert made_of([[b"a", b"b"], [b"b", b"c"]]) == Dictionary.of(b"abc")
+    assert made_of([[b"a", b"b"], [b"b", b"c"]]) == Dictionary.of(b"cab")
     assert len(made_of([[bytes([n]) * 60_000] for n in range(9)]).content) == 60_000
 
 

@@ -51,6 +51,11 @@ def unpack_said(connection: Connection, blob: bytes) -> Said:
     return _said.decode(unpack(connection, blob, 2 * MOST_UNPACKED))
 
 
+def saying(check: str, raw: msgspec.Raw) -> bytes:
+    """A finding as it stands within the encoded Said."""
+    return b'"%b":%b,' % (check.encode(), bytes(raw))
+
+
 def folded(said: Said, body: bytes) -> Said:
     """With a report (as sent) laid over it."""
     report = _loose.decode(gunzip(body))

@@ -15,7 +15,7 @@ from nodeward.collector.db.engine import Record
 from nodeward.collector.signature import good, signed_text
 from nodeward.collector.store.bulk import Row, bulk
 from nodeward.collector.store.dictionary import FEW, Dictionary, keep, made_of, newest
-from nodeward.collector.store.evidence import Said, folded, pack_said, unpack_said
+from nodeward.collector.store.evidence import Said, folded, pack_said, saying, unpack_said
 from nodeward.collector.store.expiry import Ends, ends_of, keep_ends
 from nodeward.collector.store.ingest import security_event
 from nodeward.collector.store.shared import Held, held_keys, keep_keys, told_anew
@@ -73,7 +73,7 @@ def fold_some(engine: Engine, writer: Writer, now: int, before: int | None = Non
 
 
 def _made_of(all_said: Iterable[Said]) -> Dictionary:
-    return made_of(map(bytes, said.findings.values()) for said in all_said)
+    return made_of(map(saying, said.findings, said.findings.values()) for said in all_said)
 
 
 def _oldest(connection: Connection, before: int | None) -> Sequence[Record]:

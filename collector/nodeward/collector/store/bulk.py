@@ -2,7 +2,7 @@
 compilation and a dictionary a row cost. The SQL of the ingest path is here and nowhere else.
 
 SQLite takes tuples one by one in C. PostgreSQL is given appended rows as binary COPY, and rows to
-be changed as one JSON parameter. Both take the tuples in the order of the columns below.
+be changed as one array a column. Both take the tuples in the order of the columns below.
 """
 
 from __future__ import annotations
@@ -139,26 +139,36 @@ class _Sqlite:
 
 _TYPES: Final = {
     "set": "int", "platform": "int", "score": "bigint", "boot": "text", "seq": "bigint",
-    "digest": "text", "blob": "text", "first_at": "bigint", "report_at": "bigint",
+    "digest": "bytea", "blob": "bytea", "first_at": "bigint", "report_at": "bigint",
     "seen_at": "bigint", "skew_ms": "bigint", "spool": "int", "node": "int", "rule": "int",
     "cluster": "int", "value": "smallint", "nodes": "int",
 }  # fmt: skip
-"""As JSON holds them: bytes are hexadecimal there."""
 
 
-def _recordset(columns: Sequence[str]) -> str:
-    # A JSON array a row, so that the names are not repeated in each.
-    picked = ", ".join(f'(x->>{i})::{_TYPES[n]} AS "{n}"' for i, n in enumerate(columns))
-    return f"(SELECT {picked} FROM json_array_elements(%s::json) AS x) AS new"
+def _unnested(columns: Sequence[str]) -> str:
+    arrays = ", ".join(f"%s::{_TYPES[name]}[]" for name in columns)
+    return f"unnest({arrays}) AS new({_quoted(columns)})"
 
 
 def _updating(columns: Sequence[str]) -> str:
-    values = ", ".join(
-        f'"{n}" = decode(new."{n}", \'hex\')' if n == "digest" else f'"{n}" = new."{n}"'
-        for n in columns
-    )
-    source = _recordset((*columns, "node"))
+    values = ", ".join(f'"{name}" = new."{name}"' for name in columns)
+    source = _unnested((*columns, "node"))
     return f"UPDATE posture SET {values} FROM {source} WHERE posture.node = new.node"
+
+
+def _array(values: Iterable[Any]) -> str:
+    """The literal of an array; the driver would adapt one value after the other."""
+    return "{" + ",".join(map(_element, values)) + "}"
+
+
+def _element(value: Any) -> str:  # noqa: ANN401  whatever a column holds
+    if value is None:
+        return "NULL"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return f'"\\\\x{bytes(value).hex()}"'
 
 
 _HEAD: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
@@ -193,19 +203,18 @@ def _report_bytes(row: Row) -> bytes:
 
 class _Postgresql:
     _FOLDED: Final = (
-        f"UPDATE report SET body = NULL, verified = 1 FROM {_recordset(('node', 'boot', 'seq'))}"
+        f"UPDATE report SET body = NULL, verified = 1 FROM {_unnested(('node', 'boot', 'seq'))}"
         " WHERE report.node = new.node AND report.boot = new.boot AND report.seq = new.seq"
     )
     _EVIDENCE: Final = (
-        "INSERT INTO evidence (blob, node) SELECT decode(new.blob, 'hex'), new.node"
-        f" FROM {_recordset(('blob', 'node'))}"
+        f"INSERT INTO evidence (blob, node) SELECT * FROM {_unnested(('blob', 'node'))}"
         " ON CONFLICT (node) DO UPDATE SET blob = excluded.blob"
     )
     _POSTURES: Final = _updating(POSTURE)
     _BEATS: Final = _updating(BEAT)
     _ADD: Final = {
         table: f"INSERT INTO {table} ({_quoted(COUNT)})"
-        f" SELECT {_quoted(COUNT)} FROM {_recordset(COUNT)} {_ADDING.format(table)}"
+        f" SELECT {_quoted(COUNT)} FROM {_unnested(COUNT)} {_ADDING.format(table)}"
         for table in ("counter", "total")
     }
 
@@ -213,19 +222,14 @@ class _Postgresql:
         self._connection = connection
 
     def held(self, nodes: Sequence[int]) -> list[Row]:
-        ids = "{" + ",".join(map(str, nodes)) + "}"
         query = _HELD + "= ANY(%s::int[]) ORDER BY node FOR UPDATE"
-        return [tuple(row) for row in self._connection.exec_driver_sql(query, (ids,))]
+        return [tuple(row) for row in self._connection.exec_driver_sql(query, (_array(nodes),))]
 
     def postures(self, rows: Sequence[Row]) -> None:
-        place = POSTURE.index("digest")
-        self._by_json(
-            self._POSTURES,
-            [(*r[:place], r[place].hex(), *r[place + 1 :]) for r in rows],
-        )
+        self._by_columns(self._POSTURES, rows)
 
     def beats(self, rows: Sequence[Row]) -> None:
-        self._by_json(self._BEATS, rows)
+        self._by_columns(self._BEATS, rows)
 
     def reports(self, rows: Sequence[Row]) -> None:
         self._copy("report", REPORT, map(_report_bytes, rows))
@@ -234,16 +238,17 @@ class _Postgresql:
         self._copy("change", CHANGE, map(_change_bytes, rows))
 
     def folded(self, rows: Sequence[Row]) -> None:
-        self._by_json(self._FOLDED, rows)
+        self._by_columns(self._FOLDED, rows)
 
     def evidence(self, rows: Sequence[Row]) -> None:
-        self._by_json(self._EVIDENCE, [(blob.hex(), node) for blob, node in rows])
+        self._by_columns(self._EVIDENCE, rows)
 
     def add(self, table: str, rows: Sequence[Row]) -> None:
-        self._by_json(self._ADD[table], rows)
+        self._by_columns(self._ADD[table], rows)
 
-    def _by_json(self, statement: str, rows: Sequence[Row]) -> None:
-        self._connection.exec_driver_sql(statement, (msgspec.json.encode(rows).decode(),))
+    def _by_columns(self, statement: str, rows: Sequence[Row]) -> None:
+        columns = tuple(map(_array, zip(*rows, strict=True)))
+        self._connection.exec_driver_sql(statement, columns)
 
     def _copy(self, table: str, columns: Sequence[str], rows: Iterable[bytes]) -> None:
         statement = f"COPY {table} ({_quoted(columns)}) FROM STDIN (FORMAT binary)"

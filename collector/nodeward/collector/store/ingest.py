@@ -65,6 +65,14 @@ class _Node:
     job: Incoming | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A posture that was reached, and how it differs from the one before."""
+
+    state: State
+    differences: Sequence[tuple[int, int, int]]
+
+
 @dataclass
 class _Work:
     """What a group comes to."""
@@ -75,6 +83,18 @@ class _Work:
     changes: list[Row] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
     clones: set[str] = field(default_factory=set)
+    steps: dict[tuple[bytes, tuple[tuple[int, int], ...], bool], _Step] = field(
+        default_factory=dict
+    )
+
+    def step(self, old: State, values: Mapping[int, int], *, full: bool) -> _Step:
+        """Nodes that are alike change alike, when a policy or an outage is behind it: done once."""
+        key = (old.digest, tuple(values.items()), full)
+        found = self.steps.get(key)
+        if found is None:
+            new = State.of(values) if full else old.replaced(values)
+            found = self.steps[key] = _Step(new, differences(old, new))
+        return found
 
 
 def ingest(connection: Connection, names: Names, jobs: Sequence[Incoming]) -> list[Outcome]:
@@ -169,14 +189,12 @@ def _take(node: _Node, job: Incoming, names: Names, work: _Work) -> None:
     """Bring the node in memory to this report's posture."""
     report = job.report
     values = {names.rules[f.check]: PACKED[f.status][f.severity] for f in report.findings}
-    old = node.state
-    node.state = State.of(values) if report.kind == "full" else old.replaced(values)
+    step = work.step(node.state, values, full=report.kind == "full")
+    node.state = step.state
     if node.first_at is None:
         node.first_at = job.at  # the first posture is no change
     else:
-        work.changes += (
-            (job.at, node.node, rule, a, b) for rule, a, b in differences(old, node.state)
-        )
+        work.changes += [(job.at, node.node, rule, a, b) for rule, a, b in step.differences]
     if node.boot != report.boot:
         work.boots.append({"node": node.node, "boot": report.boot, "at": job.at})
     node.boot, node.seq, node.digest = report.boot, report.seq, digest_bytes(report.digest)

@@ -172,3 +172,25 @@ def test_after_a_suspend_what_is_overdue_is_done(make: Make, stand: Any) -> None
     assert stand.wait_for(lambda: told() > before), agent.log()
     agent.set_anonymous(True)
     assert stand.wait_for(lambda: status_of(stand) == "fail")
+
+
+# -- what it says of itself ------------------------------------------------------------------
+
+
+def test_an_agent_over_its_budget_says_so(make: Make, stand: Any) -> None:
+    agent = make(stand.url, looks={"interval_s": 1}, budget={"cpu_share": 0.000001})
+    ready(agent, stand)
+    assert stand.wait_for(lambda: status_of(stand, "agent.budget") == "fail"), agent.log()
+
+
+def test_a_key_that_is_taken_for_another_nodes_is_told(
+    make: Make, stand: Any, refusal: Any
+) -> None:
+    """The collector refuses twice (a session, and what follows); the next report tells of it."""
+    agent = make(stand.url, looks={"interval_s": 1})
+    ready(agent, stand)
+    with stand.lock:
+        stand.moods = [refusal(403, "other-node"), refusal(403, "other-node")]
+    check = "agent.identity.conflict"
+    assert stand.wait_for(lambda: status_of(stand, check) == "fail"), agent.log()
+    assert stand.wait_for(lambda: status_of(stand, check) == "pass"), agent.log()

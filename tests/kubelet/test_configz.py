@@ -65,11 +65,27 @@ def test_a_difference_that_no_time_shows_is_found_by_it(tmp_path: Path) -> None:
     assert "protectKernelDefaults: false in force, true by" in drift["because"]
 
 
-@pytest.mark.parametrize(("token", "status"), [("token-nobody", "403"), ("token-bad", "401")])
+@pytest.mark.parametrize(
+    ("token", "status"),
+    [("token-nobody", "403 as system:serviceaccount:default:nobody"), ("token-bad", "401")],
+)
 def test_a_token_that_may_not_is_told(token: str, status: str, tmp_path: Path) -> None:
     drift = look(node(tmp_path), token)
     assert drift["status"] == "pass"
     assert by_token(drift) == [status]
+
+
+@pytest.mark.parametrize(
+    ("token", "status"),
+    [("token-scanner", "pass"), ("token-nobody", "pass"), ("token-bad", "unknown")],
+)
+def test_whether_tokens_are_checked_is_seen_by_it(token: str, status: str, tmp_path: Path) -> None:
+    place = node(tmp_path)
+    (place / "token").write_text(token)
+    variable = {"NODEWARD_KUBELET_CONFIGZ_TOKEN_FILE": str(place / "token")}
+    found = scan(place, check="kubelet.authn.webhook", **variable)["kubelet.authn.webhook"]
+    assert found["status"] == status
+    assert "the agent's token (" in found["because"]
 
 
 def another_certificate(place: Path) -> None:

@@ -18,7 +18,7 @@ from nodeward.checks.kubelet_support import (
     unprobed,
 )
 from nodeward.facts.kubelet import Kubelet, Unknown, example
-from nodeward.facts.kubelet_answers import PODS, SECURE, UNHANDLED
+from nodeward.facts.kubelet_answers import PODS, SECURE, UNHANDLED, KubeletAnswers
 from nodeward.model import (
     Absent,
     Evidence,
@@ -219,6 +219,84 @@ def _mode(kubelet: Kubelet, answers: Answers) -> Verdict:
             return Verdict.failed(because, *seen, remedy=remedy)
         case _:
             return unknown(MODE, setting)
+
+
+WEBHOOK = "authentication.webhook.enabled"
+
+
+@check(
+    "kubelet.authn.webhook",
+    title="The kubelet checks tokens with the API server",
+    why="Without it no service account's or person's token is known, and people are driven to"
+    " client certificates that nobody can revoke, or to anonymous access.",
+    severity=Severity.MEDIUM,
+    remedy=Remedy(
+        f"Set {WEBHOOK}: true in the file that wins, and restart.",
+        ("systemctl restart kubelet",),
+        "The kubelet then needs its kubeconfig.",
+    ),
+    sources=[AUTHN],
+    mappings=maps(nsa=["AA"], sac=["S4b"]),
+    examples=lambda: [
+        Example(Status.PASS, (example(C, "{}"), OFFLINE), "the file's default is true"),
+        Example(
+            Status.FAIL,
+            (example(C, "authentication: {webhook: {enabled: false}}"), OFFLINE),
+            "switched off",
+        ),
+        Example(Status.FAIL, (example(""), OFFLINE), "no --config: the flags' default is false"),
+        Example(
+            Status.PASS,
+            (
+                example(C, "{}"),
+                answers(pods=reply(401), configz_reply=f"403 as {ACCOUNT}:n:nobody"),
+            ),
+            "and the port knows whose the agent's own token is",
+        ),
+        Example(
+            Status.UNKNOWN,
+            (example(C, "{}"), answers(pods=reply(401), configz_reply="401")),
+            "the port refuses the agent's token: it, or the way to the API server, is not good",
+        ),
+        Example(
+            Status.PASS,
+            (
+                example(C, "authentication: {webhook: {enabled: false}}"),
+                answers(pods=reply(401), configz_reply="200"),
+            ),
+            "the running kubelet still takes it",
+        ),
+        Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
+        Example(Status.NOT_APPLICABLE, NO_KUBELET, "no kubelet"),
+    ],
+)
+def token_webhook(kubelet: Kubelet, answers: Answers) -> Verdict:
+    return each(kubelet, lambda k: _webhook(k, answers if k is kubelet else OFFLINE))
+
+
+ACCOUNT = "system:serviceaccount"
+
+
+def _webhook(kubelet: Kubelet, answers: Answers) -> Verdict:
+    setting, seen = kubelet.get(WEBHOOK), [shown(WEBHOOK, kubelet.get(WEBHOOK))]
+    remedy = mend(kubelet, WEBHOOK, "true", breaks="The kubelet then needs its kubeconfig.")
+    configz_reply = answers.configz_reply if isinstance(answers, KubeletAnswers) else ""
+    port = port_of(answers, SECURE)
+    pods = port.reply(PODS) if port else None
+    refused = pods is not None and pods.anonymous_is_someone is False
+    if f" as {ACCOUNT}:" in configz_reply or (configz_reply == "200" and refused):
+        because = f"the port knows the agent's token ({configz_reply}); {said(WEBHOOK, setting)}"
+        return Verdict.passed(because, *seen)
+    if configz_reply == "401" and setting.value is True:
+        because = "the port refuses the agent's token (401): it is not good, or the API server"
+        return Verdict.unknown(f"{because} cannot be asked; {said(WEBHOOK, setting)}", *seen)
+    match setting.value:
+        case True:
+            return Verdict.passed(said(WEBHOOK, setting), *seen)
+        case False:
+            return Verdict.failed(f"{said(WEBHOOK, setting)}, want true", *seen, remedy=remedy)
+        case _:
+            return unknown(WEBHOOK, setting)
 
 
 GATE = "KubeletFineGrainedAuthz"

@@ -119,8 +119,10 @@ def _drift(kubelet: Kubelet, answers: Answers) -> Verdict:
     if not known and (hints := [*_placed(kubelet), *_removed(kubelet)]):
         because = f"{hints[0].source} {hints[0].what}; {hints[0].value}"
         return Verdict.failed(because, *most(hints), severity=Severity.LOW)
-    by_token = answers.by_token if isinstance(answers, KubeletAnswers) else ""
-    asked = [Evidence("GET /configz with the agent's token", by_token)] if by_token else []
+    configz_reply = answers.configz_reply if isinstance(answers, KubeletAnswers) else ""
+    asked = (
+        [Evidence("GET /configz with the agent's token", configz_reply)] if configz_reply else []
+    )
     same = "; what the kubelet says of itself agrees" if known else ""
     return Verdict.passed(f"{_counted(kubelet)}{same}", *asked)
 

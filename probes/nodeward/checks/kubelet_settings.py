@@ -46,20 +46,6 @@ class Row:
 
 ROWS = (
     Row(
-        "kubelet.authn.webhook",
-        "The kubelet checks tokens with the API server",
-        "Without it no service account's or person's token is known, and people are driven to"
-        " client certificates that nobody can revoke, or to anonymous access.",
-        MEDIUM,
-        "authentication.webhook.enabled",
-        lambda v: v is True,
-        "true",
-        "false",
-        "The kubelet then needs its kubeconfig.",
-        nsa=("AA",),
-        sac=("S4b",),
-    ),
-    Row(
         "kubelet.protect-kernel-defaults",
         "The kubelet refuses to change the kernel's settings",
         "Otherwise it silently sets vm.overcommit_memory, kernel.panic and others as it likes, over"

@@ -128,9 +128,9 @@ class Port:
 class KubeletAnswers(Fact):
     """By role: SECURE, READ_ONLY, HEALTHZ, CADVISOR, PROXY_METRICS, PROXY_HEALTHZ; `extra` are
     further ports of the kubelet's own that are open beyond loopback. `configz` is its own
-    configuration, where anyone or our token may read it; `by_token` is what came of asking with
-    that ("" where it was not asked for). `probed`: False when only the listeners could be read (a
-    tree at rest)."""
+    configuration, where anyone or our token may read it; `configz_reply` is what came of asking
+    with that ("" where it was not asked for). `probed`: False when only the listeners could be read
+    (a tree at rest)."""
 
     events: ClassVar[tuple[str, ...]] = ("process", "listener")
 
@@ -138,7 +138,7 @@ class KubeletAnswers(Fact):
     extra: tuple[Port, ...] = ()
     configz: Mapping[str, Any] | None = None
     probed: bool = True
-    by_token: str = ""
+    configz_reply: str = ""
 
     def port(self, role: str) -> Port | None:
         return self.ports.get(role)

@@ -8,7 +8,6 @@ matter: `get nodes/configz` is enough, and nothing else is ever asked with it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -25,20 +24,20 @@ if TYPE_CHECKING:
     from nodeward.host.tree import TreeHost
 
 MOST_TOKEN = 1 << 16
+_USER = pattern(rb"user=([a-zA-Z0-9:._-]{1,200}),")
 _TOKEN = pattern(r"[A-Za-z0-9._~+/=-]+")
-_BLOCK = pattern(
-    rb"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----", re.ASCII
-)
+_BLOCK = pattern(rb"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----")
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigzRow:
     """`status` None: not asked, or no answer; `why` says it. `configz` is the JSON of a 200,
-    without its header secrets."""
+    without its header secrets. `user` is whom a refusal named."""
 
     status: int | None = None
     configz: str | None = None
     why: str = ""
+    user: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +77,13 @@ class KubeletConfigz(Query[ConfigzRow]):
             return ConfigzRow(why=f"{self.token_file} holds no token")
         except OSError as exc:
             return ConfigzRow(why=_why(exc, self.token_file))
-        return ConfigzRow(answer.status, configuration(answer.status, body), str(answer.outcome))
+        user = _USER.search(body) if answer.status != 200 else None
+        return ConfigzRow(
+            answer.status,
+            configuration(answer.status, body),
+            str(answer.outcome),
+            user[1].decode("ascii") if user else "",
+        )
 
 
 def read_token(path: str) -> str:

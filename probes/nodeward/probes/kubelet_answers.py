@@ -40,7 +40,7 @@ def read_kubelet_answers(
     number, token = _number(kubelet, "port", 10250), at.configz_token_file
     share = SECURE_S - TOKEN_S if token else SECURE_S
     secure = look.port(number, (facts.PODS, facts.UNHANDLED), share, tls=True)
-    by_token = look.ask_with(token, secure) if token and look.probed else ""
+    configz_reply = look.ask_with(token, secure) if token and look.probed else ""
     read_only = _number(kubelet, "readOnlyPort", at.read_only) or at.read_only
     health = _number(kubelet, "healthzPort", 10248)
     ports = {
@@ -53,7 +53,7 @@ def read_kubelet_answers(
     }
     known = {p.number for p in ports.values()}
     extra = look.unconfigured(look.others(known))
-    return KubeletAnswers(ports, extra, look.configz, look.probed, by_token)
+    return KubeletAnswers(ports, extra, look.configz, look.probed, configz_reply)
 
 
 def _number(kubelet: Kubelet, path: str, otherwise: int) -> int:
@@ -132,7 +132,9 @@ class _Look:
             return f"not asked: {exc.why}"
         if found.configz is not None:
             self.configz = json.loads(found.configz)
-        return str(found.status) if found.status is not None else f"not asked: {found.why}"
+        if found.status is None:
+            return f"not asked: {found.why}"
+        return f"{found.status} as {found.user}" if found.user else str(found.status)
 
     def _owned(self, rows: tuple[Listener, ...], owner: str) -> bool | None:
         if not rows or any(row.pid is None for row in rows):

@@ -17,9 +17,11 @@ from certificate_maker import (
 )
 from kubeadm_tree import add_process
 from nodeward.agent.runner import Looker
+from nodeward.facts.daemons import sample
 from nodeward.facts.kubeconfig import Kubeconfigs
 from nodeward.facts.manifests import Manifests
 from nodeward.facts.pki import Kind, Pki
+from nodeward.facts.pki_places import own_pair_of
 from nodeward.host import TreeHost
 from nodeward.model import Fact, Seen
 from pki_node import PkiNode, client
@@ -300,6 +302,34 @@ def test_a_daemons_serving_certificate_ends_with_it(tmp_path: Path) -> None:
     node.process(14, "kube-scheduler", flags)
     found = node.findings()["cert.expiry.scheduler"]
     assert (found.status, found.severity) == ("fail", "critical")
+
+
+@pytest.mark.parametrize("folder", ["", "/srv/own/"])
+def test_the_pair_that_an_api_server_made_for_itself(tmp_path: Path, folder: str) -> None:
+    node = sound(tmp_path)
+    for flag in ("tls-cert-file", "tls-private-key-file"):
+        del node.apiserver[flag]
+    if folder:
+        node.apiserver["cert-dir"] = folder
+    node.start()
+    place = (folder or "/var/run/kubernetes").strip("/")
+    expired(node, "apiserver", f"{place}/apiserver.crt")
+    found = node.findings()
+    assert f"/{place}/apiserver.crt" in found["cert.expiry.apiserver"].because
+    assert found["cert.expiry.apiserver"].severity == "critical"
+
+
+def test_a_named_pair_leaves_the_folder_of_its_own_alone(tmp_path: Path) -> None:
+    node = sound(tmp_path)
+    expired(node, "apiserver", "var/run/kubernetes/apiserver.crt")
+    assert node.findings()["cert.expiry.apiserver"].status == "pass"
+
+
+@pytest.mark.parametrize("program", ["kube-controller-manager", "kube-scheduler"])
+def test_other_servers_keep_theirs_in_memory_unless_they_have_a_folder(program: str) -> None:
+    assert list(own_pair_of(sample(program, "--leader-elect"))) == []
+    pair = own_pair_of(sample(program, "--cert-dir=/var/x"))
+    assert [use.path for use in pair] == [f"/var/x/{program}.crt", f"/var/x/{program}.key"]
 
 
 EGRESS = """

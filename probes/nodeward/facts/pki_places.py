@@ -133,6 +133,27 @@ def uses_of(daemon: Daemon) -> Iterator[Use]:
             yield Use("apiserver-sni", KEY, daemon.outside(key), named_by=name)
 
 
+_OWN_PAIR = {
+    APISERVER: ("apiserver", "apiserver", "/var/run/kubernetes"),
+    MANAGER: ("controller-manager-server", "kube-controller-manager", ""),
+    SCHEDULER: ("scheduler-server", "kube-scheduler", ""),
+}
+"""Component, name of the pair and folder of the certificate that a server makes for itself: see
+MaybeDefaultWithSelfSignedCerts in k8s.io/apiserver. Without a folder it stays in memory."""
+
+
+def own_pair_of(daemon: Daemon) -> Iterator[Use]:
+    """Where a server without --tls-cert-file keeps the pair that it made for itself, or would."""
+    component, name, usual = _OWN_PAIR.get(daemon.program, ("", "", ""))
+    folder = daemon.flag("cert-dir") or usual
+    named = daemon.flag("tls-cert-file") or daemon.flag("tls-private-key-file")
+    if not named and folder.startswith("/"):
+        named_by = daemon.where("cert-dir")
+        for kind, ending in ((CERTIFICATE, "crt"), (KEY, "key")):
+            path = daemon.outside(f"{folder.rstrip('/')}/{name}.{ending}")
+            yield Use(component, kind, path, named_by=named_by)
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """A directory of certificates: the component of each file name, without its ending."""

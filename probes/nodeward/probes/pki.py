@@ -24,6 +24,7 @@ from nodeward.facts.pki_places import (
     PROGRAM_OF,
     Place,
     of_openshift,
+    own_pair_of,
     uses_of,
 )
 from nodeward.facts.processes import Processes
@@ -152,6 +153,9 @@ class _Search:
         for daemon in self.daemons.rows if self.daemons else ():
             for use in uses_of(daemon):
                 self.name(use)
+            for use in own_pair_of(daemon):
+                if self.files.there(use.path):
+                    self.name(use)
             if daemon.program == APISERVER and (path := daemon.flag(_EGRESS)):
                 self.of_egress(daemon, path)
 

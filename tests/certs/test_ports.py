@@ -3,8 +3,15 @@
 import pytest
 
 from nodeward.facts.daemons import Daemons, sample
-from nodeward.facts.listeners import Listener
-from nodeward.facts.served import Port, ports
+from nodeward.facts.listeners import Listener, Listeners
+from nodeward.facts.node import Distribution, Node
+from nodeward.facts.served import MOST_PORTS, Port, Served, ports
+from nodeward.facts.webhooks import Webhooks
+from nodeward.host import Replay
+from nodeward.host.tls import TlsHandshakes
+from nodeward.model import Absent, Seen
+from nodeward.probes.registry import look
+from nodeward.probes.served import SECONDS, read_served
 
 
 def listener(address: str, port: int, program: str) -> Listener:
@@ -70,3 +77,20 @@ def test_a_port_whose_owner_may_not_be_read_is_the_running_daemons() -> None:
     (port,) = ports((row,), Daemons((sample("kubelet", ""),)))
     assert (port.component, port.program) == ("kubelet-server", "kubelet")
     assert ports((Listener("::", 22, 2, 0),), Daemons((sample("kubelet", ""),))) == ()
+
+
+def test_no_port_is_left_out_without_a_word() -> None:
+    """Of more than are asked, the rest are named."""
+    rows = tuple(listener("127.0.0.1", 10000 + n, "kube-apiserver") for n in range(MOST_PORTS + 3))
+    flags = [sample("kube-apiserver", f"--secure-port={row.port}") for row in rows]
+    places = tuple(("127.0.0.1", row.port) for row in rows[:MOST_PORTS])
+    answers = [{"outcome": "timeout"}] * MOST_PORTS
+    host = Replay({f"ask {TlsHandshakes(places, SECONDS).key()}": answers}, live=True)
+    absent = Absent("the kubelet")
+    node = Node((), Distribution.KUBEADM, True, ())
+    given = [node, Daemons(tuple(flags)), Listeners(rows, ""), absent, Webhooks(())]
+    reading = look(host, read_served, given)
+    assert isinstance(reading, Seen)
+    assert isinstance(reading.fact, Served)
+    outcomes = [row.outcome for row in reading.fact.rows]
+    assert outcomes == ["timeout"] * MOST_PORTS + ["not asked: too many ports"] * 3

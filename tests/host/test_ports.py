@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -33,6 +33,7 @@ from nodeward.host.tls import (
     TLS13,
     TlsAnswer,
     TlsHandshake,
+    TlsHandshakes,
     TlsOffer,
     _flight,
     _read_13,
@@ -458,3 +459,21 @@ def test_any_answer_to_a_hello_is_an_outcome(raw: bytes) -> None:
         found = _flight(ours, Budget(5))
     assert found.outcome in (Outcome.GARBAGE, Outcome.TLS_ALERT, Outcome.ANSWERED)
     assert (found.alert is not None) == (found.outcome is Outcome.TLS_ALERT)
+
+
+def test_several_ports_are_asked_at_once_and_answer_in_order() -> None:
+    """Each server waits until all of them are asked: one after another would never end well."""
+    met = threading.Barrier(5)
+
+    def wait(connection: socket.socket) -> None:
+        with suppress(threading.BrokenBarrierError):
+            met.wait(LONG)
+
+    with ExitStack() as stack:
+        opened = [stack.enter_context(serving(wait)) for _ in range(5)]
+        free = stack.enter_context(socket.socket())
+        free.bind(("127.0.0.1", 0))
+        ports = tuple(("127.0.0.1", port) for port in (*opened, free.getsockname()[1]))
+        found = HOST.ask(TlsHandshakes(ports, LONG))
+    assert not met.broken
+    assert [a.outcome for a in found] == [Outcome.GARBAGE] * 5 + [Outcome.REFUSED]

@@ -13,8 +13,9 @@ from nodeward.facts.x509 import Certificate
 from nodeward.lazy import dataclass
 from nodeward.model import Fact
 
-MOST_WEBHOOKS = 4
-MOST_PORTS = 8  # at two seconds each within the time that a probe has
+MOST_PORTS = 32
+"""Sixteen at a time for two seconds each, and again where "::" is not 127.0.0.1: eight seconds of
+the time that a probe has."""
 _USUAL: dict[str, dict[int, str]] = {
     KUBELET: {10250: "kubelet-server"},
     APISERVER: {6443: "apiserver", 443: "apiserver", 8443: "apiserver"},
@@ -90,7 +91,7 @@ def ports(listeners: tuple[Listener, ...], daemons: Daemons) -> tuple[Port, ...]
             other = "::1" if one.address == "::" else ""
             port = Port(component, address, one.port, program, other)
             found.setdefault((component, one.port), port)
-    return tuple(found.values())[:MOST_PORTS]
+    return tuple(found.values())
 
 
 def _likely(number: int, daemons: Daemons) -> str:

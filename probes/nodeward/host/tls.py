@@ -42,7 +42,16 @@ if TYPE_CHECKING:
 
     from nodeward.host.tree import TreeHost
 
-__all__ = ["TLS10", "TLS11", "TLS12", "TLS13", "TlsAnswer", "TlsHandshake", "TlsOffer"]
+__all__ = [
+    "TLS10",
+    "TLS11",
+    "TLS12",
+    "TLS13",
+    "TlsAnswer",
+    "TlsHandshake",
+    "TlsHandshakes",
+    "TlsOffer",
+]
 
 COMMON = (0xC02F, 0xC02B, 0xC030, 0xC02C, 0xCCA8, 0xCCA9)
 """ECDHE with AES-GCM or ChaCha20."""
@@ -51,6 +60,7 @@ OLD = (0xC013, 0xC014, 0xC009, 0xC00A, 0x009C, 0x009D, 0x002F, 0x0035, 0x000A)
 GROUPS = (0x001D, 0x0017, 0x0018)
 
 PROTOCOL_VERSION, HANDSHAKE_FAILURE = 70, 40
+AT_ONCE = 16
 _AUTHORITIES = 47
 
 
@@ -100,6 +110,41 @@ class TlsHandshake(Query[TlsAnswer]):
     def answer(self, host: TreeHost) -> TlsAnswer:
         must_be_local(host, self.address)
         return handshake(self.address, self.port, self.name, Budget(self.seconds))
+
+
+@dataclass(frozen=True, slots=True)
+class TlsHandshakes(Query[tuple[TlsAnswer, ...]]):
+    """The same of several (address, port), AT_ONCE of them at a time: servers that hang cost their
+    time together and not one after another. One answer each, in order."""
+
+    answer_type: ClassVar[object] = tuple[TlsAnswer, ...]
+
+    ports: tuple[tuple[str, int], ...]
+    seconds: float = 2.0
+
+    def answer(self, host: TreeHost) -> tuple[TlsAnswer, ...]:
+        import threading
+
+        for address, _ in self.ports:
+            must_be_local(host, address)
+        answers = [TlsAnswer(Outcome.TIMEOUT)] * len(self.ports)
+        todo = iter(enumerate(self.ports))  # whoever is free takes the next
+
+        def work() -> None:
+            for number, where in todo:
+                answers[number] = self._one(where)
+
+        others = min(AT_ONCE, len(self.ports)) - 1
+        threads = [threading.Thread(target=work, daemon=True) for _ in range(others)]
+        for thread in threads:
+            thread.start()
+        work()
+        for thread in threads:
+            thread.join()
+        return tuple(answers)
+
+    def _one(self, where: tuple[str, int]) -> TlsAnswer:
+        return handshake(*where, None, Budget(self.seconds))
 
 
 def handshake(address: str, port: int, name: str | None, budget: Budget) -> TlsAnswer:

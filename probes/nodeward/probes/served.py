@@ -10,7 +10,7 @@ from nodeward.facts.kubelet import Kubelet
 from nodeward.facts.listeners import Listeners
 from nodeward.facts.node import Node
 from nodeward.facts.served import (
-    MOST_WEBHOOKS,
+    MOST_PORTS,
     Port,
     Presented,
     Served,
@@ -20,7 +20,7 @@ from nodeward.facts.served import (
 from nodeward.facts.webhooks import Webhooks
 from nodeward.facts.x509 import parse_certificate
 from nodeward.host import Host, OfflineError
-from nodeward.host.tls import TlsHandshake
+from nodeward.host.tls import TlsAnswer, TlsHandshakes
 from nodeward.host.wire import Outcome
 from nodeward.model import Absent, Unreadable
 from nodeward.probes.registry import probe
@@ -43,20 +43,29 @@ def read_served(
     custom = kubelet.get("port").value if isinstance(kubelet, Kubelet) else None
     if isinstance(custom, int):
         wanted = tuple(p for p in wanted if p.component != "kubelet-server" or p.port == custom)
-    rows = [_ask(host, port) for port in wanted]
     taken = {port.port for port in wanted}
     found = webhook_ports(webhooks) if isinstance(webhooks, Webhooks) else ()
-    hooks = [port for port in found if port.port not in taken]
-    rows += [_ask(host, port) for port in hooks[:MOST_WEBHOOKS]]
-    rows += [Presented(p, "not asked: too many such ports") for p in hooks[MOST_WEBHOOKS:]]
+    wanted += tuple(port for port in found if port.port not in taken)
+    rows = _ask(host, wanted[:MOST_PORTS])
+    rows += [Presented(p, "not asked: too many ports") for p in wanted[MOST_PORTS:]]
     return Served(tuple(rows))
 
 
-def _ask(host: Host, port: Port) -> Presented:
-    answer = host.ask(TlsHandshake(port.address, port.port, seconds=SECONDS))
-    if answer.outcome is Outcome.REFUSED and port.other:
-        port = replace(port, address=port.other, other="")
-        answer = host.ask(TlsHandshake(port.address, port.port, seconds=SECONDS))
+def _ask(host: Host, ports: tuple[Port, ...]) -> list[Presented]:
+    """All at once; those where nothing listens a second time, at the other address they have."""
+    answers = dict(zip(ports, _answers(host, ports), strict=True))
+    again = [p for p, a in answers.items() if a.outcome is Outcome.REFUSED and p.other]
+    others = tuple(replace(port, address=port.other, other="") for port in again)
+    second = dict(zip(again, zip(others, _answers(host, others), strict=True), strict=True))
+    return [_read(*second.get(port, (port, answer))) for port, answer in answers.items()]
+
+
+def _answers(host: Host, ports: tuple[Port, ...]) -> tuple[TlsAnswer, ...]:
+    places = tuple((port.address, port.port) for port in ports)
+    return host.ask(TlsHandshakes(places, SECONDS)) if places else ()
+
+
+def _read(port: Port, answer: TlsAnswer) -> Presented:
     try:
         certificates = tuple(parse_certificate(raw) for raw in answer.chain)
     except DerError as exc:

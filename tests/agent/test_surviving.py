@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,8 @@ def cgroup(tmp_path: Path) -> Iterator[Path]:
     finally:
         (made / "cgroup.freeze").write_text("0")
         (made / "cgroup.kill").write_text("1")
+        while "populated 0" not in (made / "cgroup.events").read_text():
+            time.sleep(0.01)
         made.rmdir()
         subprocess.run(["umount", "-l", tree], check=True)
 
@@ -100,7 +103,7 @@ def test_a_frozen_control_group_goes_on_when_it_thaws(make: Make, stand: Any, cg
     (cgroup / "cgroup.procs").write_text(str(agent.process.pid))
     (cgroup / "cgroup.freeze").write_text("1")
     while not frozen(cgroup):
-        pass
+        time.sleep(0.01)
     agent.set_anonymous(True)
     assert not stand.wait_for(lambda: status_of(stand) == "fail", 2)
     (cgroup / "cgroup.freeze").write_text("0")

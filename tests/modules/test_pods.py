@@ -138,7 +138,7 @@ def test_a_process_without_a_filter_is_seen() -> None:
 def test_root_of_the_host_is_told_from_root_of_a_user_namespace() -> None:
     with process() as (pid, _):
         assert confinement(pid).privileged
-    with process(nobody, own_users) as (pid, _):
+    with process(own_users) as (pid, _):
         found = confinement(pid)
         assert found.own_users
         assert found.admin
@@ -185,7 +185,7 @@ def test_each_pod_is_told_by_the_least_confined_of_its_processes(
     groups: Callable[[int], str], tmp_path: Path
 ) -> None:
     with process(nobody) as (bare, _), process(filtered) as (safe, _), \
-            process(nobody, own_users) as (own, _), process() as (root, _):  # fmt: skip
+            process(own_users) as (own, _), process() as (root, _):  # fmt: skip
         uids = [groups(pid) for pid in (bare, safe, own, root)]
         found = Looker(LiveHost("/")).look(PodGuards)
         for pid in (bare, safe, own, root):  # out again, so that the groups can go

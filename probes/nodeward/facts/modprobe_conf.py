@@ -331,8 +331,12 @@ class Configuration:
              if r.file == COMMAND_LINE or r.file.rpartition("/")[2] > name),
             len(self.rules),
         )  # fmt: skip
+        new = {rule.kind for rule in added}  # of the other kinds nothing is sorted again
         return replace(
-            self, rules=(*self.rules[:at], *added, *self.rules[at:]), _memo={}, _first={}
+            self,
+            rules=(*self.rules[:at], *added, *self.rules[at:]),
+            _memo={kind: known for kind, known in self._memo.items() if kind not in new},
+            _first={kind: known for kind, known in self._first.items() if kind not in new},
         )
 
 

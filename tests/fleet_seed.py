@@ -288,15 +288,18 @@ class Member:
         )
 
 
-def enrol(center: Center, names: Sequence[tuple[str, str]], now: int) -> list[Member]:
-    """(cluster, node) pairs as enrolled agents, with keys of nobody: nothing here is signed."""
+def enrol(
+    center: Center, names: Sequence[tuple[str, str]], now: int, *, approve: bool = False
+) -> list[Member]:
+    """(cluster, node) pairs as enrolled agents, with keys of nobody: nothing here is signed.
+    With `approve` they wait until somebody lets them in."""
 
     def act(connection: Any) -> list[Member]:
         members = []
         for cluster in sorted({c for c, _ in names}):
             token = make_join_token(
                 connection, cluster=cluster, node="*", uses=1_000_000, ttl_ms=DAY_MS,
-                approve=False, by="seed", now=now,
+                approve=approve, by="seed", now=now,
             )  # fmt: skip
             for _, name in [n for n in names if n[0] == cluster]:
                 agent = hashlib.sha256(f"{cluster}/{name}".encode()).hexdigest()[:26]

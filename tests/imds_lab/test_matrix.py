@@ -7,6 +7,8 @@ import pytest
 
 from imds_lab.imitators import FORBIDDEN
 from imds_lab.scenarios import AWS6, IMDS, MATRIX, SCENARIOS, play
+from nodeward.collector.page.matrix import matrix
+from nodeward.facts.endpoints import BY_NAME, Kind
 
 pytestmark = pytest.mark.root
 
@@ -41,6 +43,25 @@ def test_the_matrix_is_as_the_network_is(results: dict[str, Any], name: str) -> 
     assert results[name]["host"] == host
     assert results[name]["pods"] == pods
     assert results[name]["problems"] == {}
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_the_page_draws_what_was_found(results: dict[str, Any], name: str) -> None:
+    host, pods = MATRIX[name]
+    real = {f"pod {pod}": row for pod, row in pods.items()} | {"host": host}
+    drawn = matrix(list(results[name]["findings"].values()))
+    cells = drawn.cells if drawn else {}
+    for place, row in cells.items():
+        assert row.items() <= real[place].items()
+    asked = {place for place, row in real.items() if any(judged(e) for e in row)}
+    assert {p for p, row in cells.items() if any(judged(e) for e in row)} == asked
+    for place in asked:
+        assert {e for e in real[place] if judged(e)} <= cells[place].keys()
+
+
+def judged(endpoint: str) -> bool:
+    """Whether it is the metadata service itself, by `NAME ADDRESS`."""
+    return BY_NAME[endpoint.partition(" ")[0]].kind is Kind.IMDS
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

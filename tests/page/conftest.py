@@ -50,3 +50,11 @@ def dark_phone(chromium: Browser, fleet: Site) -> Iterator[Eyes]:
     for seen in eyes(chromium, fleet, color_scheme="dark", viewport=small):
         seen.log_in(fleet.token("alice", Role.OPERATOR))
         yield seen
+
+
+@pytest.fixture
+def dark(chromium: Browser, fleet: Site) -> Iterator[Eyes]:
+    """The same on a dark screen."""
+    for seen in eyes(chromium, fleet, color_scheme="dark"):
+        seen.log_in(fleet.token("alice", Role.OPERATOR))
+        yield seen

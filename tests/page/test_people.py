@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -12,6 +13,8 @@ import yaml
 from cryptography.x509 import load_pem_x509_certificate
 from playwright.sync_api import Browser, expect
 
+import fleet_seed
+from nodeward.collector.clock import now_ms
 from nodeward.collector.db import tables as t
 from nodeward.collector.store.access import Role
 from page_site import Eyes, Site, eyes
@@ -63,6 +66,63 @@ def test_commands_are_copied_by_a_button(chromium: Browser, fleet: Site) -> None
         expect(seen.page.get_by_role("button", name="Copied")).to_be_visible()
         copied = seen.page.evaluate("navigator.clipboard.readText()")
         assert copied == seen.page.locator("pre").first.inner_text()
+
+
+def test_the_security_engineer_learns_what_changed_and_compares_two_times(operator: Eyes) -> None:
+    page = operator.page
+    operator.go("/")
+    today = page.locator("section", has=page.get_by_role("heading", name="What changed in the"))
+    today.get_by_role("link", name=re.compile("-worker-")).first.click()
+    expect(page.get_by_role("heading", name="What changed here")).to_be_visible()
+    page.get_by_role("link", name="Compare two times").click()
+    page.get_by_label("From").fill("29d")
+    page.get_by_role("button", name="Compare").click()
+    expect(page.get_by_role("region", name="Differences")).to_contain_text("kernel.module.dccp")
+    expect(page).to_have_url(re.compile("since=29d"))
+
+
+def test_the_platform_engineer_finds_the_silent_and_lets_a_new_node_in(
+    operator: Eyes, fleet: Site
+) -> None:
+    page = operator.page
+    operator.go("/")
+    page.get_by_role("link", name=re.compile(r"^3\s+silent")).click()
+    expect(page.locator("#rows tbody tr")).to_have_count(3)
+    expect(page.locator("#rows")).to_contain_text("stale")
+    fleet_seed.enrol(fleet.center, [("lab", "lab-worker-9000")], now_ms(), approve=True)
+    page.get_by_role("link", name="Agents").click()
+    page.get_by_role("link", name=re.compile("^pending")).click()
+    page.get_by_role("button", name="approve the key of lab-worker-9000").click()
+    operator.go("/agents?node=lab-worker-9000")
+    expect(page.locator("table")).to_contain_text("active")
+
+
+def test_the_image_baker_goes_from_a_kernel_to_what_fails_on_it_and_takes_the_data(
+    operator: Eyes,
+) -> None:
+    page = operator.page
+    operator.go("/heat")
+    page.get_by_label("Group nodes by").select_option("node.kernel")
+    page.get_by_role("button", name="Show").click()
+    expect(page.get_by_role("columnheader", name="6.6.110-flatcar")).to_be_visible()
+    page.get_by_role("link", name="kernel.module.dccp").click()
+    with page.expect_download() as downloading:
+        page.get_by_role("link", name="CSV").click()
+    rows = Path(downloading.value.path()).read_text().splitlines()
+    assert rows[0].startswith("cluster,node,check,status")
+    assert all("kernel.module.dccp,fail" in row for row in rows[1:])
+
+
+def test_a_viewer_is_shown_nothing_that_only_an_operator_may_do(
+    chromium: Browser, fleet: Site
+) -> None:
+    for seen in eyes(chromium, fleet):
+        seen.log_in(fleet.token("auditor", Role.VIEWER))
+        for path in ("/agents", "/waivers", "/nodes/lab/lab-worker-0002"):
+            seen.go(path)
+            buttons = seen.page.get_by_role("button").all_inner_texts()
+            assert {b for b in buttons if b} <= {"Log out", "Show", "Copy"}
+            expect(seen.page.get_by_text("ask for a waiver")).to_have_count(0)
 
 
 def test_filters_change_the_list_and_the_address(operator: Eyes) -> None:
@@ -172,6 +232,27 @@ def test_a_tenant_sees_no_name_of_another(
         assert "lab" in answer.text or "lab" not in everybody.get(fleet.url + path).text
 
 
+def test_a_tenants_numbers_are_of_its_own_nodes(fleet: Site, tenant: requests.Session) -> None:
+    def told(path: str) -> Any:
+        return tenant.get(with_format(fleet.url + path, "json")).json()
+
+    whole = fleet.visitor(fleet.token("whole", Role.VIEWER))
+    both = whole.get(with_format(fleet.url + "/", "json")).json()
+    lab = next(c for c in both["clusters"] if c["cluster"] == "lab")
+    start = told("/")
+    assert (start["nodes"], start["dark_nodes"]) == (40, 40)
+    assert start["stale"] == len(told("/nodes?seen=stale")["items"])
+    assert (start["summary"], start["fails"]) == (lab["summary"], lab["fails"])
+    assert {r["example"]["cluster"] for r in start["dark_checks"]} == {"lab"}
+    assert sum(start["trend"][-1][s] for s in lab["fails"]) == sum(lab["fails"].values())
+    kernels = told("/heat?by=node.kernel")["rows"][0]["cells"]
+    assert sum(c["judged"] + c["unknown"] for c in kernels) == 40
+    ends, items = told("/certificates")["ending"], told("/certificates?days=365&limit=500")["items"]
+    assert sum(e["certificates"] for e in ends) == len(items)
+    agents = told("/agents?limit=500")
+    assert sum(agents["states"].values()) == len(agents["items"])
+
+
 def test_a_tenant_cannot_open_another_ones_node(fleet: Site, tenant: requests.Session) -> None:
     for path in ("", "/diff"):
         answer = tenant.get(f"{fleet.url}/nodes/prod-eu/prod-eu-worker-0003{path}")
@@ -210,7 +291,6 @@ def test_a_viewer_may_act_on_nothing(fleet: Site) -> None:
 def test_a_revoked_token_ends_the_session_at_once(fleet: Site) -> None:
     from sqlalchemy import select
 
-    from nodeward.collector.clock import now_ms
     from nodeward.collector.store.access import revoke_access
 
     http = fleet.visitor(fleet.token("frank", Role.VIEWER))

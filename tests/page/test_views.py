@@ -6,8 +6,10 @@ import hashlib
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 
-from page_site import Eyes
+from nodeward.collector.store.access import Role
+from page_site import Eyes, Site, eyes
 
 ROOT = Path(__file__).parents[2]
 AXE = ROOT / "tests/data/axe/axe.min.js"
@@ -50,6 +52,25 @@ def test_a_view_opens_without_complaint(operator: Eyes, name: str) -> None:
     assert operator.page.locator("h1").is_visible()
     operator.shot(name)
     assert serious(operator) == []
+
+
+def test_the_door_and_the_first_day_open_without_complaint(chromium: Browser, empty: Site) -> None:
+    for seen in eyes(chromium, empty, color_scheme="dark"):
+        seen.go("/login")
+        assert serious(seen) == []
+        seen.log_in(empty.token("alice", Role.OPERATOR))
+        assert serious(seen) == []
+        seen.page.get_by_role("button", name="Make a join token").click()
+        seen.page.get_by_role("heading", name="Enrol a node").wait_for()
+        assert serious(seen) == []
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_a_dark_screen_has_contrast_too(dark: Eyes, name: str) -> None:
+    dark.go(VIEWS[name])
+    for details in dark.page.locator("details").all()[:6]:
+        details.evaluate("d => { d.open = true; }")
+    assert serious(dark) == []
 
 
 @pytest.mark.parametrize("name", ["fleet", "node", "heat"])

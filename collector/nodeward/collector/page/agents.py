@@ -29,11 +29,9 @@ TTL: Final = "24h"
 
 def agents(visit: Visit, db: Db) -> Shown:
     page = ask.agents(db, page_filter(visit, (str,)))
-    more = {
-        "states": questions.agent_states(db),
-        "clusters": [c["cluster"] for c in ask.clusters(db, Filter()).items],
-    }
-    return Shown("Agents", {"items": page.items, "next": page.next}, page.items, more)
+    data = {"states": questions.agent_states(db), "items": page.items, "next": page.next}
+    more = {"clusters": [c["cluster"] for c in ask.clusters(db, Filter()).items]}
+    return Shown("Agents", data, page.items, more)
 
 
 def enrol(visit: Visit, connection: Connection, form: Mapping[str, str], now: int) -> Response:

@@ -31,11 +31,12 @@ def certificates(visit: Visit, db: Db) -> Shown:
     page = questions.expiring(db, page_filter(visit, (int, int, int), until=until))
     more = {
         "clusters": [c["cluster"] for c in ask.clusters(db, Filter()).items],
-        "ending": questions.ending(db, WITHIN),
         "shared": shared_keys(db, Filter(cluster=visit.query.get("cluster") or None, limit=20)),
         "within": [str(w) for w in (0, *WITHIN)],
     }
-    return Shown("Certificates", {"items": page.items, "next": page.next}, page.items, more)
+    ending = questions.ending(db, WITHIN)
+    data = {"ending": ending, "items": page.items, "next": page.next}
+    return Shown("Certificates", data, page.items, more)
 
 
 def timeline(findings: Sequence[Mapping[str, Any]], now: int) -> list[Mapping[str, Any]]:

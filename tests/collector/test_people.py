@@ -9,23 +9,65 @@ import pytest
 from starlette.routing import Route
 
 from nodeward.collector.api.agents import CALLS
+from nodeward.collector.api.people import FILTERS
 from nodeward.collector.app import API
 from nodeward.collector.clock import now_ms
 from nodeward.collector.db import tables as t
 from nodeward.collector.store.access import Role
 
 SQLITE_ONLY = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-OPEN = {"/livez", "/readyz", "/v1/openapi.json"}
-NEEDS = {  # (method, path) -> the least role; all else that is not OPEN: viewer
+EVERYBODY = None
+MATRIX: dict[
+    tuple[str, str], Role | None
+] = {  # who may at least; a route that is not here fails the test
+    ("GET", "/livez"): EVERYBODY,
+    ("GET", "/readyz"): EVERYBODY,
+    ("GET", "/v1/openapi.json"): EVERYBODY,
+    ("GET", "/metrics"): Role.VIEWER,
+    ("GET", "/v1/nodes"): Role.VIEWER,
+    ("GET", "/v1/nodes/{cluster}/{name}"): Role.VIEWER,
+    ("GET", "/v1/nodes/{cluster}/{name}/diff"): Role.VIEWER,
+    ("GET", "/v1/findings"): Role.VIEWER,
+    ("GET", "/v1/changes"): Role.VIEWER,
+    ("GET", "/v1/checks"): Role.VIEWER,
+    ("GET", "/v1/clusters"): Role.VIEWER,
+    ("GET", "/v1/platforms"): Role.VIEWER,
+    ("GET", "/v1/divergence"): Role.VIEWER,
+    ("GET", "/v1/agents"): Role.VIEWER,
+    ("GET", "/v1/shared-keys"): Role.VIEWER,
+    ("GET", "/v1/waivers"): Role.VIEWER,
+    ("POST", "/v1/query"): Role.VIEWER,
     ("GET", "/v1/events"): Role.OPERATOR,
+    ("GET", "/v1/tokens"): Role.OPERATOR,
+    ("POST", "/v1/agents/{agent}/approve"): Role.OPERATOR,
+    ("POST", "/v1/agents/{agent}/release"): Role.OPERATOR,
+    ("POST", "/v1/agents/{agent}/revoke"): Role.OPERATOR,
+    ("POST", "/v1/nodes/{cluster}/{name}/retire"): Role.OPERATOR,
+    ("POST", "/v1/look"): Role.OPERATOR,
+    ("POST", "/v1/tokens"): Role.OPERATOR,
+    ("POST", "/v1/tokens/{token}/revoke"): Role.OPERATOR,
+    ("POST", "/v1/waivers"): Role.OPERATOR,
+    ("POST", "/v1/waivers/{waiver}/approve"): Role.OPERATOR,
+    ("POST", "/v1/waivers/{waiver}/end"): Role.OPERATOR,
+    ("GET", "/v1/access"): Role.ADMIN,
+    ("GET", "/v1/alerts"): Role.ADMIN,
     ("GET", "/v1/audit"): Role.ADMIN,
     ("POST", "/v1/access"): Role.ADMIN,
     ("POST", "/v1/access/{access}/revoke"): Role.ADMIN,
     ("POST", "/v1/alerts"): Role.ADMIN,
     ("POST", "/v1/alerts/{name}/delete"): Role.ADMIN,
-    ("POST", "/v1/query"): Role.VIEWER,
 }
-VALID = {
+WHOLE_FLEET = {  # not for who is limited to some clusters
+    ("GET", "/metrics"),
+    ("GET", "/v1/access"),
+    ("GET", "/v1/alerts"),
+    ("GET", "/v1/audit"),
+    ("POST", "/v1/access"),
+    ("POST", "/v1/access/{access}/revoke"),
+    ("POST", "/v1/alerts"),
+    ("POST", "/v1/alerts/{name}/delete"),
+}
+VALID: dict[str, dict[str, Any]] = {
     "/v1/tokens": {"cluster": "east"},
     "/v1/access": {"name": "x"},
     "/v1/waivers": {"check": "a.*", "reason": "r", "owner": "o", "until": "1d"},
@@ -50,27 +92,70 @@ def _f(check: str = "a.x", status: str = "fail") -> dict[str, Any]:
     return {"check": check, "status": status, "severity": "high", "because": "seen"}
 
 
-def _least(method: str, path: str) -> Role:
-    return NEEDS.get((method, path), Role.OPERATOR if method == "POST" else Role.VIEWER)
-
-
 @SQLITE_ONLY
 def test_every_route_refuses_whoever_has_no_right_to_it(collector: Any) -> None:
     """The authorization matrix: all routes, by no one and by each role."""
+    assert sorted(_routes()) == sorted(MATRIX)
     tokens = {role: collector.access(role.name, role) for role in Role}
     wrong = []
-    for method, path in _routes():
+    for (method, path), least in MATRIX.items():
         for role in (None, *Role):
             got = _status(collector, method, path, tokens.get(role) if role else None)
-            if path in OPEN:
+            if least is EVERYBODY:
                 good = got == 200
             elif role is None:
                 good = got == 401
             else:
-                good = (got == 403) == (role < _least(method, path))
+                good = (got == 403) == (role < least)
             if not good:
                 wrong.append((method, path, role, got))
     assert wrong == []
+
+
+def test_every_route_keeps_another_tenants_things_from_an_admin_of_some_clusters(
+    collector: Any,
+) -> None:
+    """All routes, with the names of things that are really there, in a cluster out of scope."""
+    collector.agent("n1", "east").full(_f())
+    west = collector.agent("only-west", "west")
+    west.full(_f())
+    collector.post("/v1/tokens", {"cluster": "west", "node": "only-west"})
+    _waive(collector, collector.admin, labels={"cluster": "west"}, owner="only-west")
+    collector.post("/v1/alerts", VALID["/v1/alerts"] | {"name": "only-west"})
+    names = {
+        "agent": west.id,
+        "cluster": "west",
+        "name": "only-west",
+        "token": collector.items("/v1/tokens")[-1]["id"],
+        "waiver": collector.items("/v1/waivers")[0]["id"],
+        "access": collector.items("/v1/access")[0]["id"],
+    }
+    of_west = {
+        "/v1/tokens": {"cluster": "west"},
+        "/v1/look": {"cluster": "west"},
+        "/v1/waivers": VALID["/v1/waivers"] | {"labels": {"cluster": "west"}},
+        "/v1/query": {"sql": "SELECT node FROM node"},
+    }
+    before = {path: collector.get(path).json() for path in ("/v1/agents", "/v1/tokens")}
+    token = collector.access("east only", Role.ADMIN, cluster="east")
+    wrong = []
+    for (method, path), least in MATRIX.items():
+        url = collector.url + re.sub(r"\{([a-z]+)\}", lambda m: names[m[1]], path)
+        body = of_west.get(path, VALID.get(path, {}))
+        headers = {"Authorization": f"Bearer {token}"}
+        answer = collector.http.request(method, url, headers=headers, json=body, timeout=30)
+        if (method, path) in WHOLE_FLEET:
+            good = answer.status_code == 403
+        elif least is EVERYBODY:
+            good = answer.status_code == 200
+        elif "{" in path or (method == "POST" and path != "/v1/query"):
+            good = answer.status_code in (400, 404)
+        else:
+            good = answer.status_code in (200, 403, 404)
+        if not good or "only-west" in answer.text:
+            wrong.append((method, path, answer.status_code, answer.text[:200]))
+    assert wrong == []
+    assert {path: collector.get(path).json() for path in before} == before
 
 
 def _status(collector: Any, method: str, path: str, token: str | None) -> int:
@@ -146,12 +231,14 @@ def test_what_is_asked_is_data_and_never_sql(collector: Any) -> None:
     collector.agent("n1").full(_f())
     evil = "' OR 1=1; DROP TABLE node; --"
     for path in ("nodes", "findings", "changes", "checks", "clusters", "agents"):
-        for name in ("cluster", "node", "check"):
+        known = FILTERS[f"/v1/{path}"]
+        for name in known & {"cluster", "node", "check"}:
             answer = collector.get(f"/v1/{path}", **{name: evil})
             assert answer.status_code == 200, answer.text
         assert collector.get(f"/v1/{path}", label=f"x={evil}").json()["items"] == []
         assert collector.get(f"/v1/{path}", limit=evil).status_code == 400
         assert collector.get(f"/v1/{path}", cursor=evil).status_code == 400
+        assert collector.get(f"/v1/{path}", role=evil).status_code == 400  # it would be ignored
     assert len(collector.items("/v1/nodes")) == 1
 
 

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nodeward.collector import logs
@@ -74,10 +74,22 @@ def _store_away(_request: Request, exc: Exception) -> Response:
     return problem_answer(store_away(exc))
 
 
-def _http(_request: Request, exc: Exception) -> Response:
+def _http(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)
     code = {404: "not-found", 405: "method"}.get(exc.status_code, "refused")
-    return problem_answer(Problem(exc.status_code, code, exc.detail))
+    response = problem_answer(Problem(exc.status_code, code, exc.detail))
+    if exc.status_code == 405:
+        response.headers["Allow"] = ", ".join(_allowed(request))
+    return response
+
+
+def _allowed(request: Request) -> list[str]:
+    """The methods of all routes at this path: a framework's route knows but its own."""
+    methods: set[str] = set()
+    for route in request.app.routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            methods |= route.methods or set()
+    return sorted(methods)
 
 
 def _defect(_request: Request, exc: Exception) -> Response:

@@ -143,6 +143,7 @@ class Front:
         more: list[tuple[bytes, bytes]] = []
         try:
             if scope["method"] != "POST":
+                more.append((b"allow", b"POST"))
                 raise Problem(405, "method", "Method Not Allowed")
             headers: dict[bytes, bytes] = dict(scope["headers"])
             body = await read_body(headers.get(b"content-length", b"0"), receive)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from functools import wraps
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -28,7 +30,9 @@ from nodeward.collector.store.waivers import waivers_json
 from nodeward.model import Severity, Status
 
 T = TypeVar("T")
+Endpoint = Callable[[Request], Awaitable[Response]]
 MOST_VALUES: Final = 64
+VALUE: Final = re.compile(r"[^\x00-\x1f]{1,512}")
 _queries: Final = asyncio.Semaphore(2)  # a SQL query may take a core for seconds
 DAY_MS: Final = 86_400_000
 KNOWN: Final = frozenset(
@@ -38,17 +42,52 @@ KNOWN: Final = frozenset(
     )
 )  # fmt: skip
 
+FILTERS: Final[Mapping[str, frozenset[str]]] = {
+    path: frozenset(names.split())
+    for path, names in {
+        "/v1/nodes": "cluster node label seen since until sort limit cursor",
+        "/v1/nodes/{cluster}/{name}/diff": "since until",
+        "/v1/findings": "status severity check cluster node label seen waived at format limit"
+        " cursor",
+        "/v1/changes": "status severity check cluster node label since until limit cursor",
+        "/v1/checks": "check cluster label limit",
+        "/v1/clusters": "cluster label limit",
+        "/v1/platforms": "cluster node label seen limit",
+        "/v1/divergence": "cluster node label seen role limit",
+        "/v1/agents": "cluster node label state limit cursor",
+        "/v1/shared-keys": "cluster node label reading limit cursor",
+        "/v1/waivers": "state limit",
+        "/v1/events": "cluster node since limit cursor",
+        "/v1/audit": "limit cursor",
+    }.items()
+}
+"""What each list can be asked for; anything else is refused, because it would be ignored. Lists
+without cursors come whole."""
+
 
 def asker_now(request: Request, role: Role) -> Asker:
-    """Who asks, if they may. Blocks: call it in a thread."""
-    center: Center = request.app.state.center
-    with center.engine.connect() as connection, connection.begin():
-        asker = asker_of(connection, bearer(request), now_ms())
+    """Who asks, if they may; looked up once a request. Blocks: call it in a thread."""
+    asker: Asker | None = request.scope.get("nodeward.asker")
+    if asker is None:
+        center: Center = request.app.state.center
+        with center.engine.connect() as connection, connection.begin():
+            asker = asker_of(connection, bearer(request), now_ms())
     if asker is None:
         raise Problem(401, "unauthorized", "send a valid token: Authorization: Bearer nwt_...")
-    request.scope["nodeward.who"] = asker.name
+    request.scope["nodeward.asker"], request.scope["nodeward.who"] = asker, asker.name
     asker.needs(role)
     return asker
+
+
+def gate(role: Role, path: str, endpoint: Endpoint, method: str = "GET") -> Route:
+    """A route for those of this role: others learn nothing of it, and no body of theirs is read."""
+
+    @wraps(endpoint)
+    async def inside(request: Request) -> Response:
+        await asyncio.to_thread(asker_now, request, role)
+        return await endpoint(request)
+
+    return Route(path, inside, methods=[method], name=f"{method} {path}")
 
 
 def asking(request: Request, role: Role, question: Callable[[Db], T]) -> T:
@@ -63,7 +102,10 @@ def bearer(request: Request) -> str:
 
 
 def filter_of(
-    request: Request, cursor: tuple[type, ...] = (), also: tuple[str, ...] = ()
+    request: Request,
+    cursor: tuple[type, ...] = (),
+    also: tuple[str, ...] = (),
+    known: frozenset[str] = KNOWN,
 ) -> Filter:
     """The query string as a filter; an unknown or malformed part is a 400 that names it.
 
@@ -73,12 +115,12 @@ def filter_of(
     if also:
         params = QueryParams([(k, v) for k, v in params.multi_items() if v])
     for name in params:
-        if name not in KNOWN and name not in also:
+        if name not in known and name not in also:
             raise bad(name, "there is no such filter")
-        if len(params.getlist(name)) > MOST_VALUES or any(
-            len(v) > 512 or "\0" in v for v in params.getlist(name)
+        if len(params.getlist(name)) > MOST_VALUES or not all(
+            VALUE.fullmatch(v) for v in params.getlist(name)
         ):
-            raise bad(name, "too many or too long values")
+            raise bad(name, "too many values, or one that is empty, long or of control characters")
     now = now_ms()
     since, until = params.get("since"), params.get("until")
     return Filter(
@@ -88,8 +130,8 @@ def filter_of(
         cluster=params.get("cluster"),
         node=params.get("node"),
         labels=tuple(_label(text) for text in params.getlist("label")),
-        since=moment_ms(since, "since", now) if since else None,
-        until=moment_ms(until, "until", now) if until else None,
+        since=moment_ms(since, "since", now) if since is not None else None,
+        until=moment_ms(until, "until", now) if until is not None else None,
         seen=params.get("seen"),
         state=params.get("state"),
         reading=params.get("reading"),
@@ -151,18 +193,19 @@ def _list(
     async def endpoint(request: Request) -> Response:
         by_score = request.query_params.get("sort") == "score"
         kinds = (int, int) if by_score and path == "/v1/nodes" else cursor
-        want = filter_of(request, kinds)
+        want = filter_of(request, kinds, known=FILTERS[path])
         page = await asyncio.to_thread(asking, request, role, lambda db: question(db, want))
         return tagged(request, _page_json(page))
 
-    return Route(path, endpoint, methods=["GET"], name=path)
+    return gate(role, path, endpoint)
 
 
 async def findings(request: Request) -> Response:
     """Now, or as of `at`."""
     params = request.query_params
-    at = moment_ms(params["at"], "at", now_ms()) if params.get("at") else None
-    want = filter_of(request, (int, int, int) if at is None else (int, int))
+    at = moment_ms(params["at"], "at", now_ms()) if "at" in params else None
+    cursor = (int, int, int) if at is None else (int, int)
+    want = filter_of(request, cursor, known=FILTERS["/v1/findings"])
 
     form = params.get("format", "json")
     _one_of(form, ("json", *FORMS), "format")
@@ -185,7 +228,8 @@ def _formed(page: Page, form: str) -> Response:
 
 async def diff(request: Request) -> Response:
     cluster, name = request.path_params["cluster"], request.path_params["name"]
-    want, now = filter_of(request), now_ms()
+    known = FILTERS["/v1/nodes/{cluster}/{name}/diff"]
+    want, now = filter_of(request, known=known), now_ms()
     since = now - DAY_MS if want.since is None else want.since
     until = now if want.until is None else want.until
     if since > until:
@@ -233,9 +277,9 @@ def _audit(db: Db, want: Filter) -> Page:
 
 ROUTES = [
     _list("/v1/nodes", ask.nodes, str, str),
-    Route("/v1/nodes/{cluster}/{name}", node, methods=["GET"]),
-    Route("/v1/nodes/{cluster}/{name}/diff", diff, methods=["GET"]),
-    Route("/v1/findings", findings, methods=["GET"]),
+    gate(Role.VIEWER, "/v1/nodes/{cluster}/{name}", node),
+    gate(Role.VIEWER, "/v1/nodes/{cluster}/{name}/diff", diff),
+    gate(Role.VIEWER, "/v1/findings", findings),
     _list("/v1/changes", ask.changes, int, int, int),
     _list("/v1/checks", ask.checks),
     _list("/v1/clusters", ask.clusters),
@@ -243,7 +287,7 @@ ROUTES = [
     _list("/v1/divergence", lambda db, want: past.divergence(db, want, want.role)),
     _list("/v1/agents", ask.agents, str),
     _list("/v1/shared-keys", shared_keys, int, int, str),
-    Route("/v1/query", query, methods=["POST"]),
+    gate(Role.VIEWER, "/v1/query", query, "POST"),
     _list("/v1/waivers", _waivers),
     _list("/v1/events", events, str, role=Role.OPERATOR),
     _list("/v1/audit", _audit, str, role=Role.ADMIN),

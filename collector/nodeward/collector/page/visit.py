@@ -24,7 +24,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from nodeward.collector.api.acts import act_as
+from nodeward.collector.api.acting import act_as
 from nodeward.collector.api.answer import answer, body_of
 from nodeward.collector.center import Center
 from nodeward.collector.clock import now_ms

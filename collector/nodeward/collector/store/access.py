@@ -11,7 +11,9 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, select, update
 
+from nodeward.collector.clock import rfc3339
 from nodeward.collector.db import tables as t
+from nodeward.collector.db.engine import Record
 from nodeward.collector.problem import Problem, gone
 from nodeward.collector.store.hashing import secret_hash
 
@@ -93,6 +95,31 @@ def revoke_access(connection: Connection, access: str, now: int) -> None:
     this = update(t.access).where(t.access.c.id == access, t.access.c.revoked_at.is_(None))
     if connection.execute(this.values(revoked_at=now)).rowcount != 1:
         raise gone("token that could be revoked")
+
+
+def access_json(connection: Connection, now: int) -> list[Mapping[str, Any]]:
+    """Tokens and sessions that were not pruned, the latest first."""
+    a = t.access.c
+    rows = connection.execute(select(t.access).order_by(a.created_at.desc(), a.id)).all()
+    return [
+        {
+            "id": row.id,
+            "name": row.name,
+            "role": row.role,
+            "labels": json.loads(row.labels),
+            "state": _state(row, now),
+            "subject": row.subject,
+            "created_at": rfc3339(row.created_at),
+            "expires_at": rfc3339(row.expires_at),
+        }
+        for row in rows
+    ]
+
+
+def _state(row: Record, now: int) -> str:
+    if row.revoked_at is not None:
+        return "revoked"
+    return "expired" if row.expires_at <= now else "active"
 
 
 def end_session(connection: Connection, token: str, now: int) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from sqlalchemy import Connection, func, select, update
 
@@ -75,6 +76,30 @@ def make_rule(connection: Connection, *, name: str, rule: Rule, by: str, now: in
     if connection.execute(query).scalar_one() != row["id"]:
         raise bad("name", "there is an alert rule of that name")
     return secret
+
+
+def rules_json(connection: Connection, now: int) -> list[dict[str, Any]]:
+    """All rules by name, and how many alerts of each wait to be delivered."""
+    o = t.alert_out.c
+    due = (o.rule == t.alert_rule.c.id, o.sent_at.is_(None), o.next_at <= now)
+    waiting = select(func.count()).where(*due).scalar_subquery()
+    query = select(t.alert_rule, waiting.label("waiting")).order_by(t.alert_rule.c.name)
+    return [_rule_json(row) for row in connection.execute(query)]
+
+
+def _rule_json(row: Record) -> dict[str, Any]:
+    spec = json.loads(row.spec)
+    url = urlsplit(spec.pop("url"))
+    host = "" if spec["target"] == "apprise" else url.hostname or ""  # there it may be a key
+    spec.pop("secret", None)
+    return {
+        "name": row.name,
+        **spec,
+        "at": f"{url.scheme}://{host}",
+        "created_by": row.created_by,
+        "created_at": rfc3339(row.created_at),
+        "waiting": row.waiting,
+    }
 
 
 def evaluate(connection: Connection, names: Names, stale_ms: int, now: int) -> None:

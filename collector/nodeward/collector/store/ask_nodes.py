@@ -13,7 +13,15 @@ from nodeward.collector.db import tables as t
 from nodeward.collector.db.engine import Record
 from nodeward.collector.posture import LEVEL_OF, WORDS, State
 from nodeward.collector.store.ask_findings import finding_row_json, since_when
-from nodeward.collector.store.asked import Db, Filter, Page, cursor_text, seen_as, within
+from nodeward.collector.store.asked import (
+    SKEWED_MS,
+    Db,
+    Filter,
+    Page,
+    cursor_text,
+    seen_as,
+    within,
+)
 from nodeward.collector.store.evidence import finding_json, said_by
 from nodeward.collector.store.node_rows import NODE, node_row
 from nodeward.collector.wire import digest_text
@@ -92,6 +100,7 @@ def _node_json(db: Db, row: Record, state: State | None) -> Mapping[str, Any]:
         "last_seen": rfc3339(row.seen_at),
         "last_report": rfc3339(row.report_at),
         "clock_skew_ms": row.skew_ms,
+        "clock": _clock_word(row.skew_ms),
         "spool": row.spool,
         "digest": digest_text(row.digest),
         "os": {"id": row.os, "version": row.os_version},
@@ -102,6 +111,12 @@ def _node_json(db: Db, row: Record, state: State | None) -> Mapping[str, Any]:
         "roles": row.roles.split() if row.roles else [],
         "agent": row.agent,
     }
+
+
+def _clock_word(skew_ms: int | None) -> str | None:
+    if skew_ms is None:
+        return None
+    return "skewed" if abs(skew_ms) > SKEWED_MS else "right"
 
 
 def _seen_word(db: Db, row: Record) -> str:

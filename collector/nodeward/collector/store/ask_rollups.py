@@ -11,6 +11,7 @@ from sqlalchemy import false, func, select
 from nodeward.collector.clock import rfc3339
 from nodeward.collector.db import tables as t
 from nodeward.collector.posture import LEVEL_OF, LEVELS, NONE, WORDS, pack, unpack
+from nodeward.collector.problem import bad
 from nodeward.collector.store.asked import (
     MOST,
     Db,
@@ -22,6 +23,7 @@ from nodeward.collector.store.asked import (
     seen_as,
     within,
 )
+from nodeward.collector.store.lifecycle import KEY_STATES
 from nodeward.model import Severity, Status
 
 
@@ -109,6 +111,8 @@ def agents(db: Db, want: Filter) -> Page:
     if want.node is not None:
         query = query.where(t.node.c.name == want.node)
     if want.state is not None:
+        if want.state not in KEY_STATES:
+            raise bad("state", f"must be one of {', '.join(KEY_STATES)}")
         query = query.where(a.status == want.state)
     if want.cursor:
         query = query.where(a.id > want.cursor[0])

@@ -27,6 +27,8 @@ from nodeward.model import Severity, Status
 
 STALE_MS: Final = 15 * 60_000
 """A node not heard of for this long is stale: three heartbeats missed."""
+SKEWED_MS: Final = 5 * 60_000
+"""A node's clock that is further from ours is wrong; its times are not used, ours are."""
 MOST: Final = 500
 
 
@@ -42,7 +44,7 @@ class Filter:
     labels: tuple[tuple[str, str], ...] = ()
     since: int | None = None
     until: int | None = None
-    seen: str | None = None  # current, stale, retired
+    seen: str | None = None  # current, stale, retired, skewed
     state: str | None = None  # of waivers
     waived: bool | None = None
     reading: str | None = None  # of shared keys
@@ -151,8 +153,12 @@ def seen_as(db: Db, want: Filter) -> list[ColumnElement[bool]]:
             return [t.node.c.retired_at.is_(None), stale]
         case "retired":
             return [t.node.c.retired_at.is_not(None)]
+        case "skewed":
+            skew = t.posture.c.skew_ms
+            wrong = or_(skew > SKEWED_MS, skew < -SKEWED_MS)
+            return [t.node.c.retired_at.is_(None), wrong]
         case _:
-            raise bad("seen", "must be current, stale or retired")
+            raise bad("seen", "must be current, stale, retired or skewed")
 
 
 def levels_of(want: Filter) -> list[int]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from sqlalchemy import Connection, select, update
 
+from nodeward.collector.clock import rfc3339
 from nodeward.collector.db import tables as t
 from nodeward.collector.db.engine import Record, insert
-from nodeward.collector.problem import Problem
+from nodeward.collector.problem import Problem, gone
+from nodeward.collector.store.access import Scope
 from nodeward.collector.store.hashing import secret_hash
 from nodeward.collector.store.ingest import security_event
 from nodeward.collector.store.lifecycle import come_back, retire
@@ -70,6 +72,41 @@ def make_join_token(
     }
     connection.execute(t.join_token.insert(), [row])
     return token
+
+
+def join_tokens_json(connection: Connection, scope: Scope, now: int) -> list[dict[str, Any]]:
+    """Those by which somebody can still join, the first to end first."""
+    j = t.join_token.c
+    query = (
+        select(t.join_token, t.cluster.c.name.label("cluster_name"))
+        .join(t.cluster, t.cluster.c.id == j.cluster)
+        .where(j.expires_at > now, j.uses > 0)
+        .order_by(j.expires_at, j.id)
+    )
+    if scope.clusters is not None:
+        query = query.where(j.cluster.in_(sorted(scope.clusters)))
+    return [
+        {
+            "id": row.id,
+            "cluster": row.cluster_name,
+            "node": row.node,
+            "uses": row.uses,
+            "approve": bool(row.approve),
+            "created_by": row.created_by,
+            "created_at": rfc3339(row.created_at),
+            "expires_at": rfc3339(row.expires_at),
+        }
+        for row in connection.execute(query)
+    ]
+
+
+def revoke_join_token(connection: Connection, which: str, scope: Scope) -> None:
+    j = t.join_token.c
+    this = t.join_token.delete().where(j.id == which)
+    if scope.clusters is not None:
+        this = this.where(j.cluster.in_(sorted(scope.clusters)))
+    if connection.execute(this).rowcount != 1:
+        raise gone("join token")
 
 
 def enrol_by_token(

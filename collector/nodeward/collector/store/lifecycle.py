@@ -21,6 +21,9 @@ ENDS: Final = ("revoked", "superseded", "retired")
 """Statuses that no key leaves."""
 
 
+KEY_STATES: Final = ("pending", "active", "quarantined", *ENDS)
+
+
 def agent_row(connection: Connection, agent: str, scope: Scope) -> Record:
     """The enrolled key, if the asker may see its cluster."""
     query = (

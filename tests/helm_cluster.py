@@ -16,6 +16,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,15 @@ class Cluster:
             name = f"{bundle.parent.name}.{bundle.name}"
             self._runc("delete", "--force", name)
 
+    def until_probed(self, pod: str, probe: str, limit_s: float = 120) -> None:
+        """Wait until that probe of the pod's only container succeeds."""
+        (bundle,) = (self.folder / "pods" / pod).glob("c-*")
+        command = json.loads((bundle / "probes.json").read_text())[probe]["exec"]["command"]
+        end = time.monotonic() + limit_s
+        while self._runc("exec", f"{pod}.{bundle.name}", *command).returncode:
+            assert time.monotonic() < end, (bundle.parent / "log").read_text()[-3000:]
+            time.sleep(0.5)
+
     # -- what a kubelet does ---------------------------------------------------------------
 
     def start(self, workload: Object, objects: list[Object]) -> None:
@@ -150,6 +160,8 @@ class Cluster:
         (bundle / "config.json").write_text(
             json.dumps(self._bundle(pod, spec, container, sources), indent=1)
         )
+        probes = {k: v for k, v in container.items() if k.endswith("Probe")}
+        (bundle / "probes.json").write_text(json.dumps(probes))
         detach = [] if wait else ["--detach"]
         with (pod / "log").open("ab") as log:
             done = self._runc(

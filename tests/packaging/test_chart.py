@@ -98,6 +98,18 @@ def test_the_agent_can_write_nothing_of_the_host() -> None:
     assert writable == ["/var/lib/nodeward", "/run/nodeward", "/tmp"]
 
 
+@pytest.mark.parametrize(("interval_s", "oldest_s"), [(None, 1200), (3600, 11100)])
+def test_an_agent_that_looks_no_more_is_started_again(
+    interval_s: int | None, oldest_s: int
+) -> None:
+    """Three intervals and some time for the look: the status file is written by each."""
+    config = {} if interval_s is None else {"looks": {"interval_s": interval_s}}
+    made = chart.render({"agent": {"config": config}})
+    pod = chart.one(made, "DaemonSet", "agent")["spec"]["template"]["spec"]
+    command = pod["containers"][0]["livenessProbe"]["exec"]["command"]
+    assert command[-1].endswith(f" -lt {oldest_s}")
+
+
 def test_an_agent_has_no_right_in_the_api_and_no_token_of_it() -> None:
     made = chart.render({"agent": {"podNetworks": True, "firewallRules": True}})
     bound = [s["name"] for o in made for s in o.get("subjects", [])]

@@ -98,6 +98,9 @@ def test_the_commands_of_the_readme_end_with_a_node_in_the_collector(
             capture_output=True, text=True, check=False,
         )  # fmt: skip
 
+    for probe in ("readinessProbe", "livenessProbe"):
+        cluster.until_probed("nw-nodeward-agent-x", probe)
+
     config = ["collector", "--config", "/etc/nodeward/collector.yaml"]
     token = ask(*config, "access", "create", "tests").stdout.strip()
     end = time.monotonic() + 120

@@ -15,6 +15,7 @@ import tls_keys
 
 TESTS = Path(__file__).parent
 DATA = TESTS / "data" / "kubelet"
+PATIENT = str(TESTS / "kubelet_patient.py")
 SCENARIOS = ("open", "noconfig", "flags-open", "kubeadm", "anon-webhook")
 
 
@@ -38,7 +39,8 @@ def scan(
          sys.executable, str(TESTS / "kubelet_host.py"), str(folder), "-o", "json",
          "--check", check, *arguments],
         capture_output=True, text=True, timeout=280, check=False,
-        env={**os.environ, "STANDIN_MODE": mode, **environment},
+        env={**os.environ, "STANDIN_MODE": mode, "STANDIN_RUN": "" if mode else PATIENT,
+             **environment},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "hunter2" not in done.stdout  # a password in a pod that /pods shows

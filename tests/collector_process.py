@@ -41,12 +41,21 @@ class Process:
             **{f"NODEWARD_COLLECTOR_{name.upper()}": value for name, value in settings.items()},
         }
         self.options: list[str] = []
+        self.prefix: list[str] = []
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         self._log = (self.state / "log").open("ab")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "nodeward.cli", "collector", *self.options, "serve"],
+            [
+                *self.prefix,
+                sys.executable,
+                "-m",
+                "nodeward.cli",
+                "collector",
+                *self.options,
+                "serve",
+            ],
             env=self._environment,
             stdout=self._log,
             stderr=self._log,

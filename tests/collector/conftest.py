@@ -25,6 +25,8 @@ import requests
 import uvicorn
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from collector_process import Process
+from ledger import SENDERS, Sender, flip
 from nodeward.collector import pki
 from nodeward.collector.center import Center
 from nodeward.collector.clock import now_ms
@@ -265,23 +267,31 @@ POSTGRES_BIN = Path("/usr/lib/postgresql")
 class Postgres:
     """Debian's PostgreSQL on a socket in a folder of its own, run as its own user."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, within: Sequence[str] = (), copy_of: str = "") -> None:
+        """`within`: a command that runs it elsewhere; `copy_of`: its primary's folder."""
         versions = sorted(POSTGRES_BIN.glob("*/bin"), key=lambda p: int(p.parent.name))
         if not versions:
             if os.environ.get("CI") == "true":
                 pytest.fail("PostgreSQL is missing: see script/packages.debian")
             pytest.skip("needs the package postgresql")
         self._bin = versions[-1]
+        self._within = within
         self.folder = folder
+        data = str(folder / "data")
         shutil.chown(folder, "postgres")
         folder.chmod(0o755)
-        self._run("initdb", "-D", "data", "-A", "trust", "-E", "UTF8", "--no-sync")
+        if copy_of:
+            self._run("pg_basebackup", "-h", copy_of, "-D", data, "-R", "-C", "-S", "standby",
+                      "-c", "fast")  # fmt: skip
+        else:
+            self._run("initdb", "-D", data, "-A", "trust", "-E", "UTF8", "--no-sync",
+                      "--wal-segsize=1")  # fmt: skip
         self.process: subprocess.Popen[bytes] | None = None
         self._count = 0
         self._template = ""
 
     def _as_postgres(self, program: str, *arguments: str) -> list[str]:
-        return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups",
+        return [*self._within, "setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups",
                 str(self._bin / program), *arguments]  # fmt: skip
 
     def _run(self, program: str, *arguments: str) -> None:
@@ -307,7 +317,7 @@ class Postgres:
         until = time.monotonic() + 60
         while True:
             try:
-                psycopg.connect(self._dsn("postgres")).close()
+                psycopg.connect(self.dsn("postgres")).close()
             except psycopg.OperationalError:
                 assert time.monotonic() < until, (self.folder / "log").read_text()[-2000:]
                 time.sleep(0.05)  # it has no event to wait for
@@ -333,13 +343,16 @@ class Postgres:
                 time.sleep(0.01)  # not our children: no wait() for them
         (self.folder / "data" / "postmaster.pid").unlink(missing_ok=True)
 
-    def _dsn(self, name: str) -> str:
+    def promote(self) -> None:
+        self._run("pg_ctl", "promote", "-D", str(self.folder / "data"), "-w")
+
+    def dsn(self, name: str) -> str:
         return f"host={self.folder} dbname={name} user=postgres"
 
     def database(self, *, ready: bool = False) -> str:
         """The URL of a new database, empty or with the schema in it."""
         if ready and not self._template:
-            with psycopg.connect(self._dsn("postgres"), autocommit=True) as connection:
+            with psycopg.connect(self.dsn("postgres"), autocommit=True) as connection:
                 connection.execute("CREATE ROLE nodeward_query LOGIN")
             self._template = "template_ready"
             self._create(self._template, "template1")
@@ -352,7 +365,7 @@ class Postgres:
         return self._url(name)
 
     def _create(self, name: str, template: str) -> None:
-        with psycopg.connect(self._dsn("postgres"), autocommit=True) as connection:
+        with psycopg.connect(self.dsn("postgres"), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
 
     def _url(self, name: str) -> str:
@@ -377,6 +390,21 @@ def own_postgres() -> Iterator[Postgres]:
         server.start()
         yield server
         server.stop(signal.SIGQUIT)
+
+
+@pytest.fixture
+def new_postgres() -> Iterator[Callable[..., Postgres]]:
+    """More of them, each in a folder that the test gives; they are killed at its end."""
+    made: list[Postgres] = []
+
+    def make(folder: Path, **how: Any) -> Postgres:
+        made.append(Postgres(folder, **how))
+        return made[-1]
+
+    yield make
+    for server in made:
+        if server.process is not None and server.process.poll() is None:
+            server.stop(signal.SIGQUIT)
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.root)])
@@ -423,3 +451,30 @@ def start(settings: Settings) -> Iterator[Callable[..., Running]]:
     yield begin
     for running in started:
         running.stop()
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    pki.write_ca(tmp_path)
+    pki.write_server(tmp_path, ["127.0.0.1"])
+    return tmp_path
+
+
+@pytest.fixture
+def senders() -> Iterator[Callable[[Process, str], list[Sender]]]:
+    started: list[Sender] = []
+
+    def start(process: Process, token: str) -> list[Sender]:
+        for number in range(SENDERS):
+            agent = Agent(process.url, str(process.state / "ca.crt"), f"n{number}")
+            assert agent.enrol(token).status_code == 200
+            started.append(Sender(agent, flip))
+        for sender in started:
+            sender.start()
+        return started
+
+    yield start
+    for sender in started:
+        sender.stopping.set()
+        sender.join(60)
+        sender.agent.http.close()

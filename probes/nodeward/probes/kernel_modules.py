@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import stat as statmod
 import zlib
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import replace
 
-from nodeward.facts import busybox_conf
 from nodeward.facts.autoload import Modprobe
-from nodeward.facts.busybox_conf import OLD_FILE
 from nodeward.facts.errors import ParseError
 from nodeward.facts.install_command import FALSE, TRUE, paths
 from nodeward.facts.kernel_guards import ModuleRequests
@@ -25,11 +21,7 @@ from nodeward.facts.kernel_modules import (
     parse_sysctl,
 )
 from nodeward.facts.modprobe_conf import (
-    ALL_DIRS,
     Entry,
-    Habits,
-    Kind,
-    habits,
     parse,
 )
 from nodeward.facts.module_index import BINARY, TEXT
@@ -39,14 +31,12 @@ from nodeward.facts.runtime import Runtime
 from nodeward.host import Host, HostError, MissingError
 from nodeward.host.modprobe import WhatProgram
 from nodeward.model import Absent, Unreadable
+from nodeward.probes import modprobe_d
 from nodeward.probes.registry import probe
 
 SYSCTL_DIRS = ("/etc/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d", "/lib/sysctl.d")
 SYSCTLS = ("kernel.modprobe", "kernel.modules_disabled")
 INDEX_LIMIT = 64 << 20
-CONF_LIMIT = 16 << 20
-STRAY_LIMIT = 64 << 10  # a file that kmod does not read is looked into only to say so
-MOST_INCLUDED = 2000  # files of BusyBox's configuration; nobody has so many
 OPTIONS = (
     "MODULES",
     "STATIC_USERMODEHELPER",
@@ -94,17 +84,17 @@ def _inputs(host: Host) -> KernelModules:
     notes = Notes()
     loaded, modular = _loaded(host, notes)
     helper = _helper(host, notes)
-    folders = _folders(host)
+    folders = modprobe_d.folders(host)
     entries: tuple[Entry, ...] = (
-        *(e for f in dict.fromkeys(folders.values()) for e in _entries(host, f)),
-        *_old_file(host, helper),
+        *(e for f in dict.fromkeys(folders.values()) for e in modprobe_d.entries_in(host, f)),
+        *modprobe_d.old_file(host, helper),
     )
     if helper.kind == "busybox":
-        entries = _with_included(host, entries)
+        entries = modprobe_d.with_included(host, entries)
     return KernelModules(
         live=host.live,
         kernels=_kernels(host, notes, _wanted(helper, entries)),
-        habits=_habits(helper, folders),
+        habits=modprobe_d.habits_of(helper, folders),
         entries=entries,
         helper=helper,
         disabled=_disabled(host, notes),
@@ -162,106 +152,6 @@ def _helper(host: Host, notes: Notes) -> Helper:
         notes.assumed.append("modprobe is kmod (none in this tree)")
         return Helper(setting, "kmod", "")
     return Helper(setting, found.kind, found.real, found.writable, found.dirs, found.version)
-
-
-def _folders(host: Host) -> Mapping[str, str]:
-    """Each modprobe.d that is there -> the first name of the same folder: /lib is /usr/lib."""
-    found: dict[str, str] = {}
-    first: dict[str, str] = {}
-    for folder in ALL_DIRS:
-        with suppress(HostError):
-            found[folder] = first.setdefault(host.real(folder), folder)
-    return found
-
-
-def _habits(helper: Helper, folders: Mapping[str, str]) -> tuple[Habits, ...]:
-    """How modprobe may collect its files."""
-    wanted = (
-        (Habits(("/etc/modprobe.d",)),)
-        if helper.kind == "busybox"
-        else habits(helper.version, helper.dirs)
-    )
-    found = [
-        replace(h, dirs=tuple(dict.fromkeys(folders[d] for d in h.dirs if d in folders)))
-        for h in wanted
-    ]
-    return tuple(dict.fromkeys(found))
-
-
-def _old_file(host: Host, helper: Helper) -> Iterable[Entry]:
-    """What module-init-tools and BusyBox read, and kmod does not."""
-    limit = CONF_LIMIT if helper.kind == "busybox" else STRAY_LIMIT
-    try:
-        return (Entry(OLD_FILE, Kind.FILE, host.read(OLD_FILE, limit=limit)),)
-    except MissingError:
-        return ()
-    except HostError as exc:
-        return (Entry(OLD_FILE, Kind.FILE, None, exc.why),) if helper.kind == "busybox" else ()
-
-
-def _with_included(host: Host, entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
-    """And what BusyBox's files include, and what that includes."""
-    found = {e.path: e for e in entries}
-    seen: set[str] = set()
-    while True:
-        read = busybox_conf.files(tuple(found.values()))
-        new = {path for entry in read for path in busybox_conf.included(entry)} - seen
-        if not new:
-            return tuple(found.values())
-        if len(found) > MOST_INCLUDED:
-            return (*found.values(), Entry(OLD_FILE, Kind.FILE, None, "it includes too many files"))
-        seen |= new
-        for path in sorted(new):
-            entry = found.setdefault(path, _entry(host, path, CONF_LIMIT))
-            if entry.kind is Kind.DIRECTORY:
-                for inner in _entries(host, path):
-                    found.setdefault(inner.path, inner)
-
-
-def _inside(host: Host, path: str) -> Iterable[Entry]:
-    with suppress(HostError):
-        for name in host.names(path):
-            yield _entry(host, f"{path}/{name}")
-
-
-def _entries(host: Host, folder: str) -> Iterable[Entry]:
-    try:
-        names = host.names(folder)
-    except MissingError:
-        return
-    except HostError as exc:
-        yield Entry(f"{folder}/?.conf", Kind.FILE, None, exc.why)
-        return
-    for name in names:
-        entry = _entry(host, f"{folder}/{name}")
-        yield entry
-        if entry.kind is Kind.DIRECTORY:
-            yield from _inside(host, entry.path)
-
-
-def _entry(host: Host, path: str, limit: int = STRAY_LIMIT) -> Entry:
-    limit = CONF_LIMIT if path.endswith((".conf", ".alias")) else limit
-    try:
-        mode = host.stat(path).mode
-        if statmod.S_ISDIR(mode):
-            return Entry(path, Kind.DIRECTORY)
-        if not statmod.S_ISREG(mode):
-            null = host.real(path) == "/dev/null"
-            return Entry(path, Kind.OTHER, b"" if null else None, "" if null else "no regular file")
-        return Entry(path, Kind.FILE, host.read(path, limit=limit))
-    except MissingError:
-        if _null(host, path):  # a tree at rest has no devices
-            return Entry(path, Kind.OTHER, b"")
-        return Entry(path, Kind.DANGLING)
-    except HostError as exc:
-        return Entry(path, Kind.FILE, None, exc.why)
-
-
-def _null(host: Host, path: str) -> bool:
-    try:
-        return host.link(path) == "/dev/null"
-    except HostError:
-        return False
 
 
 def _disabled(host: Host, notes: Notes) -> bool | None:

@@ -107,24 +107,27 @@ def _drift(kubelet: Kubelet, answers: Answers) -> Verdict:
     if kubelet.pid is None:
         return Verdict.not_applicable("no kubelet runs here: there is nothing to differ from")
     seen = [*_newer(kubelet), *differences(kubelet, answers)]
+    asked = list(_asked(answers))
     if seen:
         remedy = Remedy("Restart the kubelet once these say what they should.", (restart(kubelet),))
         because = f"{seen[0].what}: {seen[0].value} ({seen[0].source})"
-        return Verdict.failed(because, *most(seen), remedy=remedy)
+        return Verdict.failed(because, *most([*seen, *asked]), remedy=remedy)
     if kubelet.started_at is None:
-        return Verdict.unknown("when the kubelet started could not be told")
+        return Verdict.unknown("when the kubelet started could not be told", *asked)
     if kubelet.dark:
-        return Verdict.unknown(kubelet.dark)
+        return Verdict.unknown(kubelet.dark, *asked)
     known = isinstance(answers, KubeletAnswers) and answers.configz is not None
     if not known and (hints := [*_placed(kubelet), *_removed(kubelet)]):
         because = f"{hints[0].source} {hints[0].what}; {hints[0].value}"
-        return Verdict.failed(because, *most(hints), severity=Severity.LOW)
-    configz_reply = answers.configz_reply if isinstance(answers, KubeletAnswers) else ""
-    asked = (
-        [Evidence("GET /configz with the agent's token", configz_reply)] if configz_reply else []
-    )
+        return Verdict.failed(because, *most([*hints, *asked]), severity=Severity.LOW)
     same = "; what the kubelet says of itself agrees" if known else ""
     return Verdict.passed(f"{_counted(kubelet)}{same}", *asked)
+
+
+def _asked(answers: Answers) -> Iterator[Evidence]:
+    """What came of asking for /configz with a token, where there is one for that."""
+    if isinstance(answers, KubeletAnswers) and answers.configz_reply:
+        yield Evidence("GET /configz with the agent's token", answers.configz_reply)
 
 
 def _counted(kubelet: Kubelet) -> str:

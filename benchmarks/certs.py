@@ -1,5 +1,7 @@
 """Discovery and judging of 200 certificates, against one `openssl x509` for each of them.
 
+Beside them lie 2,000 other files where administrators' credentials are searched for.
+
     PYTHONPATH=probes:agent:collector python benchmarks/certs.py [certificates]
 
 Both sides are measured in one run. "Cold" is a fresh interpreter that has loaded the program with
@@ -73,11 +75,21 @@ def build(root: Path, count: int) -> list[Path]:
         text = pem(raw) + traditional_pem(key("P-256", 1))
         files.append(write(kubelet / f"kubelet-client-{number:04}.pem", text))
     (kubelet / "kubelet-client-current.pem").symlink_to(files[-1].name)
+    litter(root)
     write(root / "proc/stat", "btime 1000000000\n")
     add_process(root, 1, ["kubelet"], exe="/usr/bin/kubelet")
     flags = [f"--client-ca-file=/{(pki / 'ca.crt').relative_to(root)}"]
     add_process(root, 2, ["kube-apiserver", *flags], exe="/usr/bin/kube-apiserver")
     return files
+
+
+def litter(root: Path) -> None:
+    """What the search for administrators' credentials goes through: as much as a plain Debian has
+    below /etc, /opt, /usr/local and a home, a tenth of it with names that let it be one."""
+    for number in range(2000):
+        place = ("etc", "opt/agent", "usr/local/share", "home/admin/work")[number % 4]
+        ending = "yaml" if number % 10 == 0 else "txt"
+        write(root / place / f"d{number // 40}" / f"f{number}.{ending}", f"name: value {number}\n")
 
 
 def ours(root: Path, times: int) -> list[tuple[float, float]]:

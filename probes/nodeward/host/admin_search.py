@@ -31,6 +31,7 @@ _NAME = pattern(
     r"(?i)(?:\.(?:conf|config|kubeconfig|crt|cert|cer|pem|der|ya?ml|json)(?:$|[.~_-])|^config|kube)"
     r"(?!.*\.(?:py[cio]?|so|js|ts|go|h|html?|md|rb|mo)$)"
 )
+_MARK, _MARK_ENCODED = b"CERTIFICATE-----", b"LS0tLS1CRUdJTi"
 _ENCODED = pattern(rb"LS0tLS1CRUdJTi[A-Za-z0-9+/=\s]+")  # "-----BEGIN" in base64
 _BLOCK = pattern(rb"-----BEGIN [A-Z0-9 ]*CERTIFICATE-----(.*?)(?:-----END|\Z)", re.DOTALL)
 _KUBECONFIG = b"client-certificate-data"
@@ -103,18 +104,22 @@ class AdministratorSearch(Query[AdministratorFiles]):
 def group_in(raw: bytes, groups: tuple[str, ...]) -> str:
     """The first of these groups that a certificate in this text is of: PEM, DER, or PEM in base64
     as in kubeconfigs and Secrets, on one line or several."""
-    for group in groups:
-        name = group.encode("ascii")
-        if any(name in certificate for certificate in _certificates(raw)):
-            return group
+    if raw[:1] != b"\x30" and _MARK not in raw and _MARK_ENCODED not in raw:
+        return ""
+    names = [(group.encode("ascii"), group) for group in groups]
+    for certificate in _certificates(raw):
+        for name, group in names:
+            if name in certificate:
+                return group
     return ""
 
 
 def _certificates(raw: bytes) -> Iterator[bytes]:
     if raw[:1] == b"\x30":
         yield raw
-    texts = [raw.replace(b"\\n", b"\n")]
-    texts += [_decoded(run[0]) for run in _ENCODED.finditer(raw)]
+    texts = [raw.replace(b"\\n", b"\n") if b"\\n" in raw else raw]
+    if _MARK_ENCODED in raw:
+        texts += [_decoded(run[0]) for run in _ENCODED.finditer(raw)]
     for text in texts:
         for block in _BLOCK.finditer(text):
             yield _decoded(block[1])
@@ -230,18 +235,18 @@ class _Search:
                 self.unseen.append(f"{path}: {exc.strerror}")
 
     def file(self, name: str, inside: int, path: str) -> None:
-        size = os.stat(name, dir_fd=inside, follow_symlinks=False).st_size
-        if not 0 < size <= LARGEST:
-            return
-        self.files, self.size = self.files + 1, self.size + size
-        if self.files > self.want.most_files or self.size > MOST_BYTES:
+        if self.files >= self.want.most_files or self.size > MOST_BYTES:
             self.stopped = f"{path}: more than {self.want.most_files} files or {MOST_BYTES} bytes"
             return
         fd = os.open(name, _STEP, dir_fd=inside)
-        with open(fd, "rb", buffering=0) as file:
-            if not statmod.S_ISREG(os.fstat(fd).st_mode):
+        try:
+            at = os.fstat(fd)
+            if not statmod.S_ISREG(at.st_mode) or not 0 < at.st_size <= LARGEST:
                 return
-            raw = file.read(LARGEST)
+            raw = os.read(fd, LARGEST)
+        finally:
+            os.close(fd)
+        self.files, self.size = self.files + 1, self.size + len(raw)
         if group := group_in(raw, self.want.groups):
             self.rows.append(AdministratorFile(path, group, _KUBECONFIG in raw))
 

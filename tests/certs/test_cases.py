@@ -258,7 +258,7 @@ EXPIRY = [
     Case("peer expired", reissue("etcd/peer", **days(400, -35)),
          (fail("expiry.etcd-peer", "critical"),)),
     Case("health check expired", reissue("etcd/healthcheck-client", **days(400, -35)),
-         (fail("expiry.etcd-healthcheck-client", "critical"),)),
+         (fail("expiry.etcd-healthcheck-client", "high"),)),
     Case("kubelet client at 85 %", kubelet(days(310, 55)), ()),
     Case("kubelet client at 93 %", kubelet(days(340, 25)),
          (fail("expiry.kubelet-client", "high", "stalled"), fail("rotation-stalled", "high"))),

@@ -84,7 +84,7 @@ def test_a_pass_says_how_far_the_search_went(node: PkiNode) -> None:
     write(node.root / "opt/x.yaml", "a: 1\n")
     found = judged(node)
     assert found.status == "pass"
-    assert " files that may hold one, of " in found.because
+    assert " such files among " in found.because
     assert "/opt" in {e.value for e in found.evidence if e.what == "searched"}
 
 

@@ -61,7 +61,8 @@ COMPONENTS: dict[str, str] = {
     "super-admin": "the super-administrator's client certificate",
     "kube-proxy": "kube-proxy's client certificate",
 }
-PEOPLE = frozenset({"admin", "super-admin"})  # no daemon stops when these end
+PEOPLE = frozenset({"admin", "super-admin", "etcd-healthcheck-client"})
+"""No daemon stops when these end: people and their tools use them."""
 
 _ALSO: dict[str, tuple[str, ...]] = {
     "apiserver": ("apiserver-sni",),
@@ -172,7 +173,7 @@ def _rotating(
 ) -> Judged:
     used = (now - leaf.not_before) / max(1, leaf.lifetime_s)
     if used > limits.stalled:
-        text = f"{left}: rotation stalled, {used:.0%} of its life are over"
+        text = f"{left}: rotation stalled, {used:.0%} of its life is over"
         return Judged(Status.FAIL, text, held, Severity.HIGH, by)
     if used >= ROTATION_STARTS:
         return Judged(Status.PASS, f"{left}; {used:.0%} over, rotation is due", held, by=by)
@@ -372,7 +373,7 @@ def _family(component: str, what: str) -> Check[...]:
         why=(
             "When it ends, what uses it stops, usually everywhere at once. How close an end is"
             " depends on its lifetime and on who renews it: one that the kubelet rotates is late"
-            " when 92 % of its life are over, one that a person renews a month before its end."
+            " when 92 % of its life is over, one that a person renews a month before its end."
         ),
         severity=Severity.HIGH,
         remedy=Remedy("Renew it the way this node's distribution does."),

@@ -152,7 +152,7 @@ def superadmin(found: Kubeconfigs, facts: Pki, strays: Strays | Absent | Unreada
     if isinstance(strays, Strays):
         offences += _hidden_inside(strays, found, facts)
         dark += strays.dark
-        good += f", nor any of {strays.extent} folders"
+        good += f", nor is any of {strays.extent} folders"
         notes = [Evidence("searched", folder) for folder in strays.folders]
         notes += [Evidence("left alone", one) for one in strays.elsewhere]
     else:

@@ -84,11 +84,8 @@ def rotation_stalled(facts: Pki, now: Now, limits: ExpiryLimits) -> Verdict:
             offences.append(_stalled(held, text))
         else:
             used = (now.at - held.leaf.not_before) / max(1, held.leaf.lifetime_s)
-            notes.append(
-                Evidence(
-                    held.use.component, f"{max(0.0, used):.0%} of its life over", held.pem.where
-                )
-            )
+            text = f"{max(0.0, used):.0%} of its life is over, renewal is due between 70% and 90%"
+            notes.append(Evidence(held.use.component, text, held.pem.where))
     return verdict(offences, "; ".join(f"{n.what}: {n.value}" for n in notes), *notes, dark=dark)
 
 
@@ -100,9 +97,8 @@ def _stalled(held: Held, text: str) -> Offence:
 def _late(held: Held, leaf: Certificate, now: float, limits: ExpiryLimits, facts: Pki) -> str:
     used = (now - leaf.not_before) / max(1, leaf.lifetime_s)
     if used > limits.stalled:
-        return (
-            f"rotation stalled: {used:.0%} of its life are over, it ends on {day(leaf.not_after)}"
-        )
+        ends = f"it {'ends' if used < 1 else 'ended'} on {day(leaf.not_after)}"
+        return f"rotation stalled: {min(used, 1):.0%} of its life is over, {ends}"
     for other in facts.held(held.use.component):
         newer = other.leaf
         if other.use.superseded and newer and newer.not_before > leaf.not_before:

@@ -335,14 +335,19 @@ def webhook(
     dark += [*hooks.unseen, *_untold(facts, hooks, rows)]
     if not held and not dark:
         return Verdict.not_applicable(
-            "no webhook's certificate is on this node, and nothing here says that it serves one"
+            "no webhook's certificate is on this node, and nothing here says that it serves one;"
+            f" {_ELSEWHERE}"
         )
     if now.at < YEAR_2000:
         return Verdict.unknown(f"the clock says {day(now.at)}: no expiry can be judged by it")
     judged = [judge_one(one, now.at, limits, facts) for one in held]
     dark += [f"{j.held.pem.where}: {j.text}" for j in judged if j.status is Status.UNKNOWN]
     offences = [Offence(_capped(j), j.evidence()) for j in judged if j.status is Status.FAIL]
-    return verdict(offences, f"{len(judged)} certificates of webhooks are valid", dark=dark)
+    good = f"{len(judged)} certificates of webhooks are valid; {_ELSEWHERE}"
+    return verdict(offences, good, dark=dark)
+
+
+_ELSEWHERE = "webhooks that only the API knows, or in a pod's own network, are not looked at"
 
 
 def _is(served: Served | Absent | Unreadable) -> TypeGuard[Served]:

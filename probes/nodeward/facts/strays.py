@@ -32,7 +32,7 @@ class Strays(Fact):
     @property
     def extent(self) -> str:
         """How far it went, in words."""
-        return f"{self.files} files that may hold one, of {self.entries} in {len(self.folders)}"
+        return f"{self.files} such files among {self.entries} below {len(self.folders)}"
 
     @property
     def dark(self) -> list[str]:

@@ -156,7 +156,8 @@ def superadmin(found: Kubeconfigs, facts: Pki, strays: Strays | Absent | Unreada
         notes = [Evidence("searched", folder) for folder in strays.folders]
         notes += [Evidence("left alone", one) for one in strays.elsewhere]
     else:
-        dark.append(f"homes and the like: {strays}")
+        why = strays.error if isinstance(strays, Unreadable) else f"no {strays.what}"
+        dark.append(f"homes and the like: {why}")
     return verdict(offences, good, *notes, dark=dark, unseen=facts)
 
 

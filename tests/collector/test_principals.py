@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -295,19 +296,27 @@ class Principals(RuleBasedStateMachine):
                 assert good(row.public_key, row.signature, told)
 
 
-def test_rows_of_a_node_are_only_written_under_a_key_attested_for_it(tmp_path: Path) -> None:
+def _try_all(tmp_path: Path, **how: Any) -> None:
     Principals.template = tmp_path / "template.db"
     engine = open_engine(f"sqlite:///{Principals.template}")
     migrate(engine)
     engine.dispose()
     case = Principals.TestCase
     case.settings = settings(
-        max_examples=25,
-        stateful_step_count=30,
         deadline=None,
         database=None,
-        derandomize=True,
         phases=[Phase.generate],  # a failure tells its steps; making them fewer takes minutes
         suppress_health_check=list(HealthCheck),
+        **how,
     )
     case().runTest()
+
+
+def test_rows_of_a_node_are_only_written_under_a_key_attested_for_it(tmp_path: Path) -> None:
+    _try_all(tmp_path, max_examples=25, stateful_step_count=30, derandomize=True)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3_600)
+def test_the_same_with_other_steps_each_time(tmp_path: Path) -> None:
+    _try_all(tmp_path, max_examples=2_000, stateful_step_count=50, print_blob=True)

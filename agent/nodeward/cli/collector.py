@@ -2,92 +2,18 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
 from nodeward.cli import exits, openreports
+from nodeward.cli.collector_rights import access, alert, token
+from nodeward.cli.store import act, labels_of, settings_of, span, usage, who, write
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
-
-    from nodeward.collector.settings import Settings
-
-T = TypeVar("T")
-
-
-def _settings(context: click.Context) -> Settings:
-    """The settings in force, or wrong usage."""
-    try:
-        import nodeward.collector.serve  # noqa: F401  all that the extra brings
-        from nodeward.collector.settings import SettingsError, load
-    except ModuleNotFoundError as exc:
-        raise click.UsageError(
-            f"this needs the collector extra (pip install 'nodeward[collector]'): no {exc.name}"
-        ) from None
-    given: str | None = context.obj
-    try:
-        return load(Path(given) if given else None)
-    except SettingsError as exc:
-        raise click.UsageError(str(exc)) from None
-
-
-@contextmanager
-def _usage() -> Iterator[None]:
-    """What the operator asked for cannot be: exit code 2 and one line."""
-    from nodeward.collector.problem import Problem
-    from nodeward.collector.settings import SettingsError
-
-    try:
-        yield
-    except (Problem, SettingsError) as exc:
-        raise click.UsageError(str(exc)) from None
-
-
-def _write(context: click.Context, act: Callable[[Connection], T]) -> T:
-    """Run an act of the operator in a transaction of its own, beside a running collector."""
-    settings = _settings(context)
-    from nodeward.collector.db.engine import open_engine
-
-    engine = open_engine(settings.database_url)
-    try:
-        with _usage(), engine.execution_options(writes=True).begin() as connection:
-            return act(connection)
-    finally:
-        engine.dispose()
-
-
-def _who() -> str:
-    try:
-        name = getpass.getuser()
-    except (KeyError, OSError):
-        name = str(os.getuid())
-    return f"{name} at {socket.gethostname()}"
-
-
-def _span(_context: click.Context, _parameter: click.Parameter, value: str) -> int:
-    from nodeward.collector.clock import span_ms
-
-    try:
-        return span_ms(value)
-    except ValueError as exc:
-        raise click.BadParameter(str(exc)) from None
-
-
-def _labels(values: tuple[str, ...]) -> dict[str, str]:
-    out = {}
-    for text in values:
-        key, equals, value = text.partition("=")
-        if not equals or not key:
-            raise click.BadParameter(f"{text!r} is not KEY=VALUE")
-        out[key] = value
-    return out
 
 
 @click.group("collector")
@@ -106,7 +32,7 @@ command.add_command(openreports.command)
 @click.pass_context
 def init(context: click.Context, names: tuple[str, ...]) -> int:
     """Make the state folder, a CA, a server certificate and the database. What is there stays."""
-    settings = _settings(context)
+    settings = settings_of(context)
     from nodeward.collector import pki
     from nodeward.collector.db.engine import open_engine
     from nodeward.collector.db.migrate import migrate
@@ -128,12 +54,12 @@ def init(context: click.Context, names: tuple[str, ...]) -> int:
 @click.pass_context
 def serve(context: click.Context) -> int:
     """Serve until told to stop. SIGHUP: read the settings and the certificate anew."""
-    settings = _settings(context)
+    settings = settings_of(context)
     from nodeward.collector.serve import serve as run
     from nodeward.collector.settings import load
 
     given: str | None = context.obj
-    with _usage():
+    with usage():
         run(settings, lambda: load(Path(given) if given else None))
     return exits.OK
 
@@ -144,89 +70,19 @@ def serve(context: click.Context) -> int:
 def ca(context: click.Context, step: str) -> int:
     """Change the CA while everything runs: begin (hand out the bundle), switch, finish. `renew`
     makes a new server certificate by the CA that there is."""
-    settings = _settings(context)
+    settings = settings_of(context)
     from nodeward.collector import authority
-    from nodeward.collector.clock import now_ms
-    from nodeward.collector.store.audit import note
 
-    with _usage():
+    with usage():
         bundle = getattr(authority, step)(Path(settings.state))
-    _write(context, lambda connection: note(connection, _who(), f"ca.{step}", "ca", now_ms()))
+    act(context, f"ca.{step}", "ca", lambda _connection, _now: None)
     if bundle is not None:
         click.echo(f"for agents and askers to trust now: {bundle}")
     return exits.OK
 
 
-@command.group("token")
-def token() -> None:
-    """Join tokens, by which agents enrol."""
-
-
-@token.command("create")
-@click.option("--cluster", required=True)
-@click.option("--node", metavar="GLOB", help="Without it, each agent waits for approval.")
-@click.option("--uses", type=click.IntRange(1, 1_000_000), default=1, show_default=True)
-@click.option("--ttl", "ttl_ms", default="1h", show_default=True, callback=_span)
-@click.option("--approve", is_flag=True, help="Each agent waits for `agents approve`.")
-@click.pass_context
-def token_create(
-    context: click.Context,
-    /,
-    approve: bool,
-    node: str | None,
-    cluster: str,
-    uses: int,
-    ttl_ms: int,
-) -> int:
-    """Print a new join token. It is shown only now."""
-    from nodeward.collector.clock import now_ms
-    from nodeward.collector.store.enrol import make_join_token
-
-    text = _write(
-        context,
-        lambda connection: make_join_token(
-            connection,
-            node=node,
-            approve=approve or node is None,
-            by=_who(),
-            now=now_ms(),
-            cluster=cluster,
-            uses=uses,
-            ttl_ms=ttl_ms,
-        ),
-    )
-    click.echo(text)
-    return exits.OK
-
-
-@command.group("access")
-def access() -> None:
-    """API tokens of people and programs."""
-
-
-@access.command("create")
-@click.argument("name")
-@click.option("--role", type=click.Choice(["viewer", "operator", "admin"]), default="viewer")
-@click.option("--label", multiple=True, metavar="KEY=VALUE", help="Only clusters labelled so.")
-@click.option("--ttl", "ttl_ms", default="365d", show_default=True, callback=_span)
-@click.pass_context
-def access_create(
-    context: click.Context, name: str, role: str, label: tuple[str, ...], ttl_ms: int
-) -> int:
-    """Print a new API token. It is shown only now."""
-    labels = _labels(label)
-    _settings(context)
-    from nodeward.collector.clock import now_ms
-    from nodeward.collector.store.access import Role, make_access
-
-    text = _write(
-        context,
-        lambda connection: make_access(
-            connection, name=name, role=Role.named(role), labels=labels, ttl_ms=ttl_ms, now=now_ms()
-        ),
-    )
-    click.echo(text)
-    return exits.OK
+for _group in (token, access, alert):
+    command.add_command(_group)
 
 
 @command.group("agents")
@@ -239,18 +95,12 @@ def _agent_command(name: str, text: str) -> None:
     @click.argument("agent")
     @click.pass_context
     def run(context: click.Context, agent: str) -> int:
-        _settings(context)
-        from nodeward.collector.clock import now_ms
+        settings_of(context)
         from nodeward.collector.store import lifecycle
         from nodeward.collector.store.access import EVERYTHING
-        from nodeward.collector.store.audit import note
 
-        def act(connection: Connection) -> None:
-            now = now_ms()
-            getattr(lifecycle, name)(connection, agent, EVERYTHING, now)
-            note(connection, _who(), f"agent.{name}", agent, now)
-
-        _write(context, act)
+        do = getattr(lifecycle, name)
+        act(context, f"agent.{name}", agent, lambda c, now: do(c, agent, EVERYTHING, now))
         return exits.OK
 
 
@@ -277,15 +127,15 @@ def waive(
     until: str,
 ) -> int:
     """A dated exception, in force at once: whoever may write the store needs nobody's approval."""
-    labels = _labels(label)
-    _settings(context)
+    labels = labels_of(label)
+    settings_of(context)
     from nodeward.collector.clock import moment_ms, now_ms, span_ms
     from nodeward.collector.store.audit import note
     from nodeward.collector.store.waivers import make_waiver
 
     now = now_ms()
 
-    def act(connection: Connection) -> str:
+    def waived(connection: Connection) -> str:
         try:
             expires_at = now + span_ms(until)
         except ValueError:
@@ -298,14 +148,14 @@ def waive(
             reason=reason,
             owner=owner,
             expires_at=expires_at,
-            by=_who(),
+            by=who(),
             approved=True,
             now=now,
         )
-        note(connection, _who(), "waiver.create", made, now)
+        note(connection, who(), "waiver.create", made, now)
         return made
 
-    click.echo(_write(context, act))
+    click.echo(write(context, waived))
     return exits.OK
 
 
@@ -315,15 +165,15 @@ def waive(
 @click.pass_context
 def label_cluster(context: click.Context, cluster: str, labels: tuple[str, ...]) -> int:
     """Label a cluster: filters and the scope of tokens go by labels."""
-    wanted = _labels(labels)
-    _settings(context)
+    wanted = labels_of(labels)
+    settings_of(context)
     from nodeward.collector.clock import now_ms
     from nodeward.collector.db import tables as t
     from nodeward.collector.db.engine import insert
     from nodeward.collector.store.audit import note
     from nodeward.collector.store.enrol import cluster_id
 
-    def act(connection: Connection) -> None:
+    def labelled(connection: Connection) -> None:
         number = cluster_id(connection, cluster, now_ms())
         statement = insert(connection, t.cluster_label)
         statement = statement.on_conflict_do_update(
@@ -331,9 +181,9 @@ def label_cluster(context: click.Context, cluster: str, labels: tuple[str, ...])
         )
         rows = [{"cluster": number, "key": k, "value": v} for k, v in wanted.items()]
         connection.execute(statement, rows)
-        note(connection, _who(), "cluster.label", cluster, now_ms(), wanted)
+        note(connection, who(), "cluster.label", cluster, now_ms(), wanted)
 
-    _write(context, act)
+    write(context, labelled)
     return exits.OK
 
 
@@ -342,10 +192,10 @@ def label_cluster(context: click.Context, cluster: str, labels: tuple[str, ...])
 @click.pass_context
 def backup(context: click.Context, file: str) -> int:
     """Copy the store into FILE, while the collector runs."""
-    settings = _settings(context)
+    settings = settings_of(context)
     from nodeward.collector import keep
 
-    with _usage():
+    with usage():
         keep.backup(settings.database_url, Path(file))
     return exits.OK
 
@@ -356,21 +206,21 @@ def backup(context: click.Context, file: str) -> int:
 @click.pass_context
 def restore(context: click.Context, file: str, replace: bool) -> int:
     """Bring back a backup. The collector must not run."""
-    settings = _settings(context)
+    settings = settings_of(context)
     from nodeward.collector import keep
 
-    with _usage():
+    with usage():
         keep.restore(settings.database_url, Path(file), replace=replace)
     return exits.OK
 
 
 @command.command("prune")
-@click.option("--older-than", "age_ms", required=True, metavar="SPAN", callback=_span)
+@click.option("--older-than", "age_ms", required=True, metavar="SPAN", callback=span)
 @click.option("--archive", type=click.Path(file_okay=False), help="Only what is in this folder.")
 @click.pass_context
 def prune(context: click.Context, age_ms: int, archive: str | None) -> int:
     """Changes of days older than SPAN leave the store; questions about that time are refused."""
-    settings = _settings(context)
+    settings = settings_of(context)
     from nodeward.collector.archive import let_go
     from nodeward.collector.clock import now_ms
     from nodeward.collector.db.engine import open_engine
@@ -389,14 +239,14 @@ def prune(context: click.Context, age_ms: int, archive: str | None) -> int:
 @click.pass_context
 def archive(context: click.Context, folder: str) -> int:
     """Write the changes of each closed day into FOLDER as Parquet; days that are there stay."""
-    settings = _settings(context)
+    settings = settings_of(context)
     from nodeward.collector.archive import archive_closed, available
     from nodeward.collector.clock import now_ms
     from nodeward.collector.db.engine import open_engine
 
     engine = open_engine(settings.database_url)
     try:
-        with _usage():
+        with usage():
             available()
             made = archive_closed(engine, Path(folder), now_ms())
     except OSError as exc:
@@ -416,6 +266,6 @@ def config() -> None:
 @click.pass_context
 def config_check(context: click.Context) -> int:
     """Say whether the configuration is right."""
-    _settings(context)
+    settings_of(context)
     click.echo("the configuration is right")
     return exits.OK

@@ -26,6 +26,10 @@ def _summary(row: asking.Row) -> str:
     return " ".join(f"{n} {status}" for status, n in row["summary"].items() if n) or "-"
 
 
+def _groups(row: asking.Row) -> str:
+    return "; ".join(f"{status}: {', '.join(names)}" for status, names in row["nodes"].items())
+
+
 def _status(row: asking.Row) -> str:
     return f"{GLYPH[Status(row['status'])]} {row['status']}"
 
@@ -104,6 +108,42 @@ KINDS: dict[str, asking.Columns] = {
         ("status", _text("status")),
         ("expires", _text("expires_at")),
     ],
+    "divergence": [
+        ("cluster", _text("cluster")),
+        ("check", _text("check")),
+        ("nodes", _groups),
+    ],
+    "tokens": [
+        ("id", _text("id")),
+        ("cluster", _text("cluster")),
+        ("node", _text("node")),
+        ("uses", _text("uses")),
+        ("expires", _text("expires_at")),
+        ("by", _text("created_by")),
+    ],
+    "access": [
+        ("id", _text("id")),
+        ("name", _text("name")),
+        ("role", _text("role")),
+        ("state", _text("state")),
+        ("expires", _text("expires_at")),
+        ("subject", _text("subject")),
+    ],
+    "alerts": [
+        ("name", _text("name")),
+        ("kind", _text("kind")),
+        ("check", _text("check")),
+        ("cluster", _text("cluster")),
+        ("target", _text("target")),
+        ("at", _text("at")),
+        ("waiting", _text("waiting")),
+    ],
+    "audit": [
+        ("at", _text("at")),
+        ("actor", _text("actor")),
+        ("act", _text("act")),
+        ("object", _text("object")),
+    ],
     "shared-keys": [
         ("reading", _text("reading")),
         ("component", _text("component")),
@@ -128,7 +168,7 @@ OTHERS = ("junit", "ocsf", "openreports", "oscal")
 @click.option("--label", multiple=True, metavar="KEY=VALUE", help="Of the cluster.")
 @click.option("--since", metavar="TIME", help="RFC 3339, or a span such as 24h.")
 @click.option("--until", metavar="TIME")
-@click.option("--seen", type=click.Choice(["current", "stale", "retired"]))
+@click.option("--seen", type=click.Choice(["current", "stale", "retired", "skewed"]))
 @click.option("--sort", type=click.Choice(["name", "score"]))
 @click.option("--at", metavar="TIME", help="Findings as they were then.")
 @click.option("--waived", type=click.Choice(["true", "false"]))

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from nodeward.collector.api.agents import CALLS
 from nodeward.collector.api.answer import problem_answer
 from nodeward.collector.center import Center
-from nodeward.collector.problem import Problem
+from nodeward.collector.problem import Problem, gone
 
 MOST_KEYS: Final = 20_000
 BURST_S: Final = 10
@@ -80,6 +80,9 @@ class Guard:
             wait = self._asked.take(_who(scope) or address, settings.asks_per_s)
         if wait:
             await _too_often(wait)(scope, receive, send)
+            return
+        if any(character < " " for character in path):  # no name of ours; PostgreSQL takes no NUL
+            await problem_answer(gone("address"))(scope, receive, send)
             return
 
         async def watched(message: Message) -> None:

@@ -27,8 +27,10 @@ CHECK_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
 Text = Annotated[str, msgspec.Meta(max_length=16_384)]
 """Of what goes on, into alerts and tables. What is only shown with its node is bounded by its
 body: a bound for each of a report's thousand texts took as long as decoding them."""
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
-Boot = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+PLAIN: Final = r"^[^\x00-\x1f]*$"
+"""Of what becomes a text in the database: PostgreSQL's cannot hold a NUL."""
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=253, pattern=PLAIN)]
+Boot = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=PLAIN)]
 Seq = Annotated[int, msgspec.Meta(ge=0, le=MOST_SEQ)]
 DigestText = Annotated[str, msgspec.Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
 
@@ -61,8 +63,8 @@ class FindingIn(msgspec.Struct, frozen=True, gc=False):
 
 
 class AgentIn(msgspec.Struct, frozen=True):
-    version: Annotated[str, msgspec.Meta(max_length=64)] = ""
-    catalog: Annotated[str, msgspec.Meta(max_length=128)] = ""
+    version: Annotated[str, msgspec.Meta(max_length=64, pattern=PLAIN)] = ""
+    catalog: Annotated[str, msgspec.Meta(max_length=128, pattern=PLAIN)] = ""
 
 
 class ReportIn(msgspec.Struct, frozen=True):
@@ -101,7 +103,7 @@ class AttestationIn(msgspec.Struct, frozen=True):
 class EnrollIn(msgspec.Struct, frozen=True):
     public_key: Annotated[str, msgspec.Meta(max_length=128)]
     node: Name
-    cluster: Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
+    cluster: Name
     attestation: AttestationIn
     proof: Annotated[str, msgspec.Meta(max_length=256)]
 

@@ -6,7 +6,7 @@ import asyncio
 from typing import Annotated, Final
 
 import msgspec
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -15,17 +15,15 @@ from nodeward.collector.api.act_access import everything
 from nodeward.collector.api.acting import Short, acting, fleet_wide
 from nodeward.collector.api.answer import answer, body_of, tagged
 from nodeward.collector.api.people import asking, gate
-from nodeward.collector.db import tables as t
-from nodeward.collector.problem import gone
 from nodeward.collector.store.access import Asker, Role
-from nodeward.collector.store.alerts import Rule, make_rule, rules_json
+from nodeward.collector.store.alerts import Rule, delete_rule, make_rule, rules_json
 
 
 class AlertIn(msgspec.Struct, forbid_unknown_fields=True):
     name: Short
     kind: Short
     target: Short
-    url: Annotated[str, msgspec.Meta(max_length=2_000)]
+    url: Annotated[str, msgspec.Meta(max_length=2_000, pattern=wire.PLAIN)]
     check: Short = "*"
     severity: Short = "high"
     cluster: Short = "*"
@@ -50,11 +48,7 @@ async def alert_delete(request: Request) -> Response:
 
     def act(connection: Connection, asker: Asker, _now: int) -> None:
         fleet_wide(asker)
-        rules = select(t.alert_rule.c.id).where(t.alert_rule.c.name == name)
-        connection.execute(t.alert_out.delete().where(t.alert_out.c.rule.in_(rules)))
-        this = t.alert_rule.delete().where(t.alert_rule.c.name == name)
-        if connection.execute(this).rowcount != 1:
-            raise gone("alert rule")
+        delete_rule(connection, name)
 
     await acting(request, Role.ADMIN, "alert.delete", name, act)
     return answer({"name": name})

@@ -23,7 +23,7 @@ from nodeward.collector.store.access import Asker, Role
 
 class WaiverIn(msgspec.Struct, forbid_unknown_fields=True):
     check: Short
-    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=2_000)]
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=2_000, pattern=wire.PLAIN)]
     owner: Short
     until: Short
     node: Short = "*"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Annotated, Final, TypeVar
+from typing import Final, TypeVar
 
-import msgspec
 from sqlalchemy import Connection
 from starlette.requests import Request
 
+from nodeward.collector import wire
 from nodeward.collector.api.people import asker_now
 from nodeward.collector.center import Center
 from nodeward.collector.clock import now_ms, span_ms
@@ -18,7 +18,7 @@ from nodeward.collector.store.access import Asker, Role
 from nodeward.collector.store.audit import note
 
 T = TypeVar("T")
-Short = Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
+Short = wire.Name
 Act = Callable[[Connection, Asker, int], T]
 LONGEST_MS: Final = 3 * 366 * 86_400_000
 

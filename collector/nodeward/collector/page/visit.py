@@ -217,4 +217,6 @@ async def form_of(request: Request) -> dict[str, str]:
         fields = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=100)
     except ValueError:
         raise Problem(400, "bad-form", "not a form") from None
+    if any("\0" in part for name, values in fields.items() for part in (name, *values)):
+        raise Problem(400, "bad-form", "no text of ours holds a NUL")
     return {k: v[-1].strip() for k, v in fields.items()}

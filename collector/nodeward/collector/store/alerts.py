@@ -21,7 +21,7 @@ from nodeward.collector.clock import rfc3339
 from nodeward.collector.db import tables as t
 from nodeward.collector.db.engine import Record, insert
 from nodeward.collector.posture import CODE, unpack
-from nodeward.collector.problem import bad
+from nodeward.collector.problem import bad, gone
 from nodeward.collector.store.names import Names
 from nodeward.collector.store.telling import check_apprise
 from nodeward.model import Severity, Status
@@ -76,6 +76,15 @@ def make_rule(connection: Connection, *, name: str, rule: Rule, by: str, now: in
     if connection.execute(query).scalar_one() != row["id"]:
         raise bad("name", "there is an alert rule of that name")
     return secret
+
+
+def delete_rule(connection: Connection, name: str) -> None:
+    """The rule, and what it had still to tell."""
+    rules = select(t.alert_rule.c.id).where(t.alert_rule.c.name == name)
+    connection.execute(t.alert_out.delete().where(t.alert_out.c.rule.in_(rules)))
+    this = t.alert_rule.delete().where(t.alert_rule.c.name == name)
+    if connection.execute(this).rowcount != 1:
+        raise gone("alert rule")
 
 
 def rules_json(connection: Connection, now: int) -> list[dict[str, Any]]:

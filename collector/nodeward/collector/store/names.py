@@ -52,7 +52,9 @@ class Platform:
             kubelet=_text(_object(inventory, "kubelet"), "version"),
             runtime=f"{name} {number}".strip(),
             cloud=_text(inventory, "cloud"),
-            roles=" ".join(sorted(map(str, roles)))[:200] if isinstance(roles, list) else "",
+            roles=" ".join(sorted(map(str, roles)))[:200].replace("\0", "")
+            if isinstance(roles, list)
+            else "",
             agent=agent[:64],
             catalog=catalog[:128],
         )

@@ -178,6 +178,14 @@ def _named(what: str, pods: Sequence[str]) -> Evidence:
     return Evidence(what, ", ".join(pods[:MOST_LINES]) + more, "/proc/PID/status")
 
 
+def _built_in(names: Sequence[str]) -> Remedy:
+    return Remedy(
+        f"{', '.join(names)} cannot be kept out by any file: keep pods from it with a seccomp profile,"
+        " or take a kernel that is built without.",
+        breaks="Whatever uses it on this node.",
+    )
+
+
 def _no_effect(node: KernelModules, component: Component) -> list[Evidence]:
     """Lines of configuration that were meant for this component and do nothing."""
     try:
@@ -200,14 +208,15 @@ def mend(
     exposures: Mapping[str, Exposure],
 ) -> Remedy | None:
     """The smallest file that the engine itself finds to block; None when the check's own text
-    must do (a module that is built in, or nothing that we found helps)."""
+    must do (nothing that we found helps)."""
     file = file_name(node, name)
     lines: list[str] = []
     for component in components:
         if exposures[component.name].state is not State.BUILT_IN:
             lines += [x for x in fix(node, component, file) if x not in lines]
     if not lines:
-        return None
+        names = [c.title for c in components if exposures[c.name].state is State.BUILT_IN]
+        return _built_in(names) if names else None
     path = f"{FOLDER}/{file}"
     text = "".join(f"{line}\\n" for line in lines)
     loaded = [c.title for c in components if exposures[c.name].state is State.LOADED]

@@ -8,6 +8,7 @@ from enum import StrEnum
 from functools import cache
 
 from nodeward.facts.autoload import Does, Event, Run
+from nodeward.facts.build_options import BUILT_BY
 from nodeward.facts.errors import ParseError
 from nodeward.facts.kernel_modules import KernelModules, KernelTree, Variant, version
 from nodeward.facts.module_index import module_name
@@ -96,18 +97,35 @@ def _running(node: KernelModules, component: Component) -> Exposure | None:
                 Evidence("loaded module", module, "/proc/modules"),
             )
     if not node.modular:
-        there = [m for m in component.registers if m in node.built_in]
-        if there:
-            return _built_in(there[0], f"/sys/module/{there[0]}")
-        return _shown(
-            State.OFF,
-            f"this kernel has no loadable modules, and {component.name} is not built in",
-            Evidence("loadable modules", "none", "/proc/modules"),
-        )
+        return _without_modules(node, component)
     if node.loaded is None:
         why = "; ".join(f"{path}: {error}" for path, error in node.errors)
         return _shown(State.UNKNOWN, f"could not see what is loaded ({why})")
     return None
+
+
+def _without_modules(node: KernelModules, component: Component) -> Exposure:
+    """In a kernel that loads nothing, all hangs on what is built in. /sys/module shows only what
+    has a parameter; the rest only the options of the build tell."""
+    there = [m for m in component.registers if m in node.built_in]
+    if there:
+        return _built_in(there[0], f"/sys/module/{there[0]}")
+    option = BUILT_BY[component.name]
+    said = {(tree.config or {}).get(option) for tree in node.kernels}
+    if "y" in said:
+        return _built_in(component.registers[0], f"CONFIG_{option}=y")
+    if said <= {"n", "m"} and said:
+        return _shown(
+            State.OFF,
+            f"this kernel has no loadable modules, and {component.name} is not built in",
+            Evidence("build option", f"CONFIG_{option} is not set", "the kernel's configuration"),
+        )
+    return _shown(
+        State.UNKNOWN,
+        f"this kernel has no loadable modules, and whether {component.name} is built in cannot be"
+        " told: there is no /boot/config of it and no /proc/config.gz",
+        Evidence("loadable modules", "none", "/proc/modules"),
+    )
 
 
 def _built_in(module: str, source: str) -> Exposure:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from nodeward.facts.autoload import Modprobe
+from nodeward.facts.build_options import BUILT_BY
 from nodeward.facts.errors import ParseError
 from nodeward.facts.install_command import FALSE, TRUE, paths
 from nodeward.facts.kernel_guards import ModuleRequests
@@ -93,7 +94,7 @@ def _inputs(host: Host) -> KernelModules:
         entries = modprobe_d.with_included(host, entries)
     return KernelModules(
         live=host.live,
-        kernels=_kernels(host, notes, _wanted(helper, entries)),
+        kernels=_kernels(host, notes, _wanted(helper, entries), _options(modular=modular)),
         habits=modprobe_d.habits_of(helper, folders),
         entries=entries,
         helper=helper,
@@ -219,10 +220,17 @@ def _wanted(helper: Helper, entries: Iterable[Entry]) -> tuple[str, ...]:
     return (*BINARY, "modules.symbols.bin") if named else BINARY
 
 
-def _kernels(host: Host, notes: Notes, wanted: tuple[str, ...]) -> tuple[KernelTree, ...]:
+def _options(*, modular: bool) -> tuple[str, ...]:
+    """The build options that count: of a kernel that loads nothing, all that bring a component."""
+    return OPTIONS if modular else (*OPTIONS, *BUILT_BY.values())
+
+
+def _kernels(
+    host: Host, notes: Notes, wanted: tuple[str, ...], options: tuple[str, ...]
+) -> tuple[KernelTree, ...]:
     raw = notes.read(host, "/proc/sys/kernel/osrelease")
     if raw is not None:
-        return (_tree(host, raw.decode("utf-8", "replace").strip(), wanted),)
+        return (_tree(host, raw.decode("utf-8", "replace").strip(), wanted, options),)
     names: tuple[str, ...] = ()
     for folder in ("/lib/modules", "/usr/lib/modules"):
         try:
@@ -230,10 +238,12 @@ def _kernels(host: Host, notes: Notes, wanted: tuple[str, ...]) -> tuple[KernelT
         except HostError:
             continue
         break
-    return tuple(_tree(host, name, wanted) for name in names if not name.startswith("."))
+    return tuple(_tree(host, name, wanted, options) for name in names if not name.startswith("."))
 
 
-def _tree(host: Host, release: str, wanted: tuple[str, ...]) -> KernelTree:
+def _tree(
+    host: Host, release: str, wanted: tuple[str, ...], options: tuple[str, ...]
+) -> KernelTree:
     folder = next(
         (f for f in (f"/lib/modules/{release}", f"/usr/lib/modules/{release}") if _is(host, f)),
         f"/lib/modules/{release}",
@@ -248,7 +258,7 @@ def _tree(host: Host, release: str, wanted: tuple[str, ...]) -> KernelTree:
     if not busybox and not host.live and not any(n.endswith(".bin") for n in files):
         files |= _files(host, notes, folder, (*TEXT, *_texts(wanted)))
     return KernelTree(
-        release, folder, files, tuple(notes.errors), config=_config(host, release, folder)
+        release, folder, files, tuple(notes.errors), config=_config(host, release, folder, options)
     )
 
 
@@ -266,16 +276,18 @@ def _files(host: Host, notes: Notes, folder: str, names: Iterable[str]) -> dict[
     return found
 
 
-def _config(host: Host, release: str, folder: str) -> Mapping[str, str] | None:
+def _config(
+    host: Host, release: str, folder: str, options: tuple[str, ...]
+) -> Mapping[str, str] | None:
     for path in (f"/boot/config-{release}", f"{folder}/config"):
         try:
-            return parse_build_options(host.read(path, limit=4 << 20), OPTIONS)
+            return parse_build_options(host.read(path, limit=4 << 20), options)
         except HostError:
             continue
     if host.live:
         try:
             raw = zlib.decompress(host.read("/proc/config.gz"), wbits=31)
-            return parse_build_options(raw, OPTIONS)
+            return parse_build_options(raw, options)
         except (HostError, zlib.error):
             pass
     return None

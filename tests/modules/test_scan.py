@@ -225,7 +225,7 @@ def test_a_built_in_module_fails_and_says_that_no_rule_helps(root: Path) -> None
     assert "built into the kernel" in found["kernel.module.rule-ineffective"].because
     remedy = found["kernel.module.sctp"].remedy
     assert remedy is not None
-    assert "cannot be kept out by any file" in remedy.text
+    assert "cannot be kept out by a file" in remedy.text
 
 
 def test_a_file_that_is_gone_and_one_the_index_forgot(root: Path) -> None:

@@ -180,8 +180,8 @@ def _named(what: str, pods: Sequence[str]) -> Evidence:
 
 def _built_in(names: Sequence[str]) -> Remedy:
     return Remedy(
-        f"{', '.join(names)} cannot be kept out by a file: keep pods from it with a seccomp profile,"
-        " or take a kernel that is built without.",
+        f"{', '.join(names)} cannot be kept out by a file: keep pods from it with a seccomp"
+        " profile, or take a kernel that is built without.",
         breaks="Whatever uses it on this node.",
     )
 

@@ -13,37 +13,46 @@ from nodeward.collector.store.access import Role
 from page_site import served
 
 VIEWS = (
-    "/", "/nodes", "/nodes?sort=score", "/checks", "/checks/kernel.module.sctp", "/heat",
-    "/heat?by=env", "/changes?since=7d", "/certificates", "/waivers", "/agents",
-    "/nodes/lab/lab-worker-0002",
+    "/", "/nodes", "/nodes?sort=score", "/nodes?seen=stale", "/checks",
+    "/checks/kernel.module.sctp", "/findings", "/findings?status=unknown,error", "/heat",
+    "/heat?by=env", "/heat?by=node.kernel", "/changes?since=7d", "/certificates",
+    "/certificates?days=30", "/waivers", "/agents", "/find?q=worker-99", "/sql",
+    "/nodes/lab/lab-worker-0002", "/nodes/lab/lab-worker-0002/diff?since=2d",
 )  # fmt: skip
+ASKERS: dict[str, dict[str, str]] = {"all": {}, "lab": {"cluster": "lab"}}
+"""Somebody who may see everything, and a tenant."""
 ROUNDS = 12
 GOAL_MS = 300
 RUNAWAY_MS = 5_000  # machines are noisy: this only tells a scan of everything from an index
+Taken = tuple[float, float]
+"""Milliseconds that passed, and those that this process (server and asker) computed."""
 
 
-def seconds(count: int, tmp: Path) -> dict[str, list[float]]:
-    """Milliseconds of each request, by view."""
-    taken: dict[str, list[float]] = {}
+def seconds(count: int, tmp: Path) -> dict[str, list[Taken]]:
+    """Each request, by asker and view."""
+    taken: dict[str, list[Taken]] = {}
     for site in served(tmp / "state"):
         fleet_seed.make_fleet(site.center, tmp, now_ms(), nodes=count, days=3)
-        http = site.visitor(site.token("alice", Role.VIEWER))
-        for view in VIEWS:
-            for _ in range(ROUNDS):
-                began = time.perf_counter()
-                answer = http.get(site.url + view)
-                taken.setdefault(view, []).append(1000 * (time.perf_counter() - began))
-                assert answer.status_code == 200
+        for asker, labels in ASKERS.items():
+            http = site.visitor(site.token(asker, Role.VIEWER, **labels))
+            for view in VIEWS:
+                for _ in range(ROUNDS):
+                    began, computed = time.perf_counter(), time.process_time()
+                    answer = http.get(site.url + view)
+                    passed = 1000 * (time.perf_counter() - began)
+                    busy = 1000 * (time.process_time() - computed)
+                    taken.setdefault(f"{asker} {view}", []).append((passed, busy))
+                    assert answer.status_code == 200
     return taken
 
 
-def report(count: int, taken: dict[str, list[float]]) -> None:
-    print(f"\n{count} nodes, milliseconds: median, p95 (goal {GOAL_MS})")
+def report(count: int, taken: dict[str, list[Taken]]) -> None:
+    print(f"\n{count} nodes, milliseconds: median, p95 (goal {GOAL_MS}), p95 of the processor's")
     for view, all_ms in taken.items():
-        ordered = sorted(all_ms)
-        p95 = ordered[int(0.95 * len(ordered))]
-        print(f"  {ordered[len(ordered) // 2]:8.1f} {p95:8.1f}  {view}")
-        assert ordered[len(ordered) // 2] < RUNAWAY_MS
+        passed, busy = sorted(p for p, _ in all_ms), sorted(b for _, b in all_ms)
+        last = int(0.95 * len(all_ms))
+        print(f"  {passed[len(passed) // 2]:8.1f} {passed[last]:8.1f} {busy[last]:8.1f}  {view}")
+        assert passed[len(passed) // 2] < RUNAWAY_MS
 
 
 def test_five_thousand_nodes(tmp_path: Path) -> None:
@@ -51,6 +60,6 @@ def test_five_thousand_nodes(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(7200)
 def test_a_hundred_thousand_nodes(tmp_path: Path) -> None:
     report(100_000, seconds(100_000, tmp_path))

@@ -162,7 +162,7 @@ posture = Table(
     Column("seen_at", BigInteger),
     Column("skew_ms", BigInteger),  # the node's clock minus ours
     Column("spool", Integer),  # reports waiting on the node, as it last said
-    Index(None, "set", "node"),
+    Index(None, "set", "node", "platform"),  # the heat map by platform reads it alone
     Index(None, "cluster", "node"),
     Index("ix_posture_score", "score", "node"),
 )

@@ -263,7 +263,7 @@ node_key = Table(  # the keys that a node names (store/shared.py); gone when it 
     Column("private", SmallInteger, nullable=False),  # 1: the private half lies there
     Column("plane", SmallInteger, nullable=False),  # 1: the node is a control plane
     PrimaryKeyConstraint("node", "key"),
-    Index("ix_node_key_key", "key", "cluster", "sort", "private", "plane"),
+    Index("ix_node_key_key", "key", "private", "plane", "sort", "node", "cluster"),
 )
 
 # -- who may speak ----------------------------------------------------------------------------

@@ -100,7 +100,7 @@ def shared_keys(db: Db, want: Filter) -> Page:
         query = query.where(or_(c.rank > rank, (c.rank == rank) & or_(c.nodes < nodes, later)))
     rows = db.connection.execute(query.limit(want.limit + 1)).all()
     shown = rows[: want.limit]
-    items = [_json(row, _on(db, row.key)) for row in shown]
+    items = [_json(row, _on(db, row), _clusters(db, row)) for row in shown]
     if len(rows) <= want.limit:
         return Page(items)
     last = shown[-1]
@@ -122,7 +122,8 @@ def _grouped(db: Db, want: Filter) -> Select[Any]:
     query = select(
         k.key,
         func.count().label("nodes"),
-        func.count(own.distinct()).label("clusters"),
+        func.min(own).label("first"),
+        func.max(own).label("last"),
         func.min(k.sort).label("sort"),
         func.sum(k.private).label("private"),
         func.sum(k.private * (1 - k.plane)).label("off_plane"),
@@ -151,7 +152,7 @@ def _read(grouped: Select[Any]) -> Select[Any]:
     rank = case(
         (c.sort == int(Sort.TRUST), of["expected"]),
         (c.sort == int(Sort.NODE), of["clone"]),
-        (c.clusters > 1, of["two-clusters"]),
+        (c.first != c.last, of["two-clusters"]),
         ((c.sort == int(Sort.SIGNER)) & (c.off_plane > 0), of["signer-on-worker"]),
         (c.sort == int(Sort.SIGNER), of["expected"]),
         ((c.sort == int(Sort.PLANE)) & (c.off_plane == 0), of["expected"]),
@@ -160,33 +161,55 @@ def _read(grouped: Select[Any]) -> Select[Any]:
     return select(found, rank.label("rank"))
 
 
-def _on(db: Db, key: bytes) -> Sequence[Record]:
+def _on(db: Db, row: Record) -> Sequence[Record]:
+    """Some of the nodes, those with the private half first; where that lies on workers, those."""
     k = t.node_key.c
     query = (
         select(
-            k.component, k.place, k.private, k.plane, t.node.c.name, t.posture.c.seen_at,
+            k.component, k.place, k.private, k.plane, k.sort, t.node.c.name, t.posture.c.seen_at,
             t.cluster.c.name.label("cluster"),
         )
         .join(t.node, t.node.c.id == k.node)
         .join(t.cluster, t.cluster.c.id == k.cluster)
         .join(t.posture, t.posture.c.node == k.node)
-        .where(k.key == key)
-        .order_by(k.sort, k.private.desc(), k.plane, k.node)
+        .where(k.key == row.key)
     )  # fmt: skip
     if db.scope.clusters is not None:
         query = query.where(_among(db.scope.clusters))
-    return db.connection.execute(query.limit(MOST_NODES)).all()
+    # As the index has them, so that of a key on every node only these are read.
+    ordered = query.order_by(k.private.desc(), k.plane.desc(), k.sort.desc(), k.node.desc())
+    loose = (k.private == 1) & (k.plane == 0)
+    out: list[Record] = []
+    if row.off_plane:
+        out = list(db.connection.execute(ordered.where(loose).limit(MOST_NODES)))
+        ordered = ordered.where(or_(k.private == 0, k.plane == 1))
+    if len(out) < MOST_NODES:
+        out += db.connection.execute(ordered.limit(MOST_NODES - len(out)))
+    return sorted(out, key=lambda one: (-one.private, one.plane, one.cluster, one.name))
 
 
-def _json(row: Record, on: Sequence[Record]) -> Mapping[str, Any]:
-    reading, component = READINGS[row.rank], on[0].component
+def _clusters(db: Db, row: Record) -> int:
+    """How many clusters have it, apart from those that only trust it."""
+    if row.first is None or row.first == row.last:
+        return 1
+    k = t.node_key.c
+    query = select(func.count(k.cluster.distinct()))
+    query = query.where(k.key == row.key, k.sort < int(Sort.TRUST))
+    if db.scope.clusters is not None:
+        query = query.where(_among(db.scope.clusters))
+    return int(db.connection.execute(query).scalar_one())
+
+
+def _json(row: Record, on: Sequence[Record], clusters: int) -> Mapping[str, Any]:
+    reading = READINGS[row.rank]
+    component = min(on, key=lambda one: one.sort).component
     return {
         "key": f"sha256:{row.key.hex()}",
         "reading": reading,
-        "because": _because(reading, component, row),
+        "because": _because(reading, component, row, clusters),
         "component": component,
         "nodes": row.nodes,
-        "clusters": row.clusters,
+        "clusters": clusters,
         "private": int(row.private),
         "on": [
             {
@@ -203,7 +226,7 @@ def _json(row: Record, on: Sequence[Record]) -> Mapping[str, Any]:
     }
 
 
-def _because(reading: str, component: str, row: Record) -> str:
+def _because(reading: str, component: str, row: Record, clusters: int) -> str:
     match reading:
         case "clone":
             return (
@@ -211,7 +234,7 @@ def _because(reading: str, component: str, row: Record) -> str:
                 " under two names"
             )
         case "two-clusters":
-            return f"{row.clusters} clusters have one {component} key: what it makes is good in all"
+            return f"{clusters} clusters have one {component} key: what it makes is good in all"
         case "signer-on-worker":
             return (
                 f"the private key of {component} lies on {row.private} nodes, {row.off_plane} of"

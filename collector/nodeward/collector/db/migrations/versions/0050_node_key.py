@@ -24,7 +24,7 @@ def upgrade() -> None:
         sa.Column("plane", sa.SmallInteger(), nullable=False),
         sa.PrimaryKeyConstraint("node", "key", name=op.f("pk_node_key")),
     )
-    columns = ["key", "cluster", "sort", "private", "plane"]
+    columns = ["key", "private", "plane", "sort", "node", "cluster"]
     op.create_index("ix_node_key_key", "node_key", columns)
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from starlette.routing import Route
 
+from nodeward.cli.get import KINDS
 from nodeward.cli.main import cli
+from nodeward.collector.app import API
 
 pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
@@ -40,9 +44,24 @@ def test_findings_come_the_worst_first_and_escaped(run: Any) -> None:
     assert "\\x1b[31m is open" in lines[0]
 
 
-@pytest.mark.parametrize("kind", ["nodes", "changes", "checks", "clusters", "agents"])
-def test_each_kind_has_rows(run: Any, kind: str) -> None:
-    assert run("get", kind).output.strip()
+def test_each_list_of_the_api_is_a_kind_and_is_shown(run: Any, collector: Any) -> None:
+    lists = {r.path for r in API if isinstance(r, Route) and "GET" in (r.methods or ())}
+    kinds = {p.removeprefix("/v1/") for p in lists if re.fullmatch("/v1/[a-z-]+", p)}
+    assert set(KINDS) == kinds
+    for number, status in enumerate(("pass", "fail")):
+        plane = collector.agent(f"plane{number}")
+        finding = {"check": "a.x", "status": status, "severity": "high", "because": "so"}
+        plane.full(finding, inventory={"roles": ["control-plane"]})
+    for path, body in (
+        ("waivers", {"check": "*", "reason": "r", "owner": "o", "until": "1d"}),
+        ("tokens", {"cluster": "east"}),
+        ("alerts", {"name": "x", "kind": "silence", "target": "webhook", "url": "https://a"}),
+    ):
+        assert collector.post(f"/v1/{path}", body).status_code == 201
+    for kind in KINDS:
+        result = run("get", kind)
+        assert result.return_value == 0, (kind, result.output)
+        assert result.output.strip() or kind in ("events", "shared-keys"), kind
 
 
 def test_shared_keys_name_the_nodes_that_hold_them(run: Any, collector: Any) -> None:

@@ -108,6 +108,17 @@ KINDS: dict[str, asking.Columns] = {
         ("status", _text("status")),
         ("expires", _text("expires_at")),
     ],
+    "platforms": [
+        ("nodes", _text("nodes")),
+        ("os", _text("os")),
+        ("version", _text("os_version")),
+        ("kernel", _text("kernel")),
+        ("kubelet", _text("kubelet")),
+        ("runtime", _text("runtime")),
+        ("cloud", _text("cloud")),
+        ("roles", _text("roles")),
+        ("agent", _text("agent")),
+    ],
     "divergence": [
         ("cluster", _text("cluster")),
         ("check", _text("check")),

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 import fleet_seed
 from nodeward.collector.clock import now_ms
 from nodeward.collector.store.access import Role
 from page_site import CHROMIUM, QUIET, Eyes, Site, eyes, served
+
+expect.set_options(timeout=30_000)  # milliseconds: what is awaited comes, on a busy machine later
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import os
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
@@ -192,3 +194,29 @@ def test_no_bytes_are_too_odd_to_look_into(raw: bytes) -> None:
     assert group_in(raw, MASTERS) in ("", "system:masters")
     assert group_in(b"-----BEGIN CERTIFICATE-----" + raw, MASTERS) in ("", "system:masters")
     assert group_in(b"LS0tLS1CRUdJTi" + raw, MASTERS) in ("", "system:masters")
+
+
+@pytest.mark.root
+def test_a_tmp_of_our_services_own_hides_nothing_of_the_hosts(tmp_path: Path) -> None:
+    """PrivateTmp= of systemd.exec(5): a folder of /tmp/systemd-private-* is mounted over it."""
+    place = tmp_path / "left"
+    write(place / "boss.crt", BOSS)
+    ours = tmp_path / "systemd-private-x/tmp"
+    ours.mkdir(parents=True)
+    program = (
+        "from nodeward.host import LiveHost;"
+        "from nodeward.host.admin_search import AdministratorSearch;"
+        f"want = AdministratorSearch(({str(place)!r},), ('system:masters',));"
+        f"print(__import__('os').path.exists({str(place)!r}));"
+        "print([row.path for row in LiveHost().ask(want).rows])"
+    )
+    over = f'mount --bind {ours} {tmp_path.parent} && exec {sys.executable} -c "$1"'
+    own_machine = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c"]
+    done = subprocess.run(
+        [*own_machine, 'unshare --mount sh -c "$1" sh "$2"; exit $?', "sh", over, program],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == ["False", f"['{place}/boss.crt']"]

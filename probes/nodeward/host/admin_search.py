@@ -43,6 +43,7 @@ _LOCAL = frozenset(
     ("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs", "jfs", "tmpfs", "vfat")
 )
 _NOT_BASE64 = bytes(set(range(256)) - {*b"+/", *range(48, 58), *range(65, 91), *range(97, 123)})
+_ITS_ROOT = "/proc/1/root"
 _NO_HOMES = ("/bin", "/sbin", "/usr/bin", "/usr/sbin", "/lib", "/dev", "/proc", "/sys", "/run")
 """Where accounts of daemons are at home that have none."""
 _STEP = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -189,7 +190,13 @@ class _Search:
     def folder(self, folder: str, depth: int, device: int | None) -> None:
         place = folder
         if self.host.live and any(_inside(folder, p) for p in private_folders()):
-            place = f"/proc/1/root{folder}"  # our service has a /tmp of its own
+            place = f"{_ITS_ROOT}{folder}"  # our service has a /tmp of its own
+        try:
+            if place != folder:
+                self.host.stat(f"{_ITS_ROOT}/")
+        except HostError as exc:
+            self.unseen.append(f"{folder}: our service has its own, and the host's: {exc.why}")
+            return
         try:
             self.host.at(place, lambda fd: self.entered(fd, folder, depth, device))
         except MissingError:

@@ -4,8 +4,9 @@
 
 Server and load generator are processes of their own, each held to one core; TLS on, connections
 kept, every request authenticated by a session's MAC, every report signed. Deltas and fulls are
-answered after the commit. What counts is the server's processor time for a request: the rates are
-those of a load generator in Python beside it. The yardstick, a signature's verification, tells
+answered after the commit. What counts is the server's processor time for a request, on the event
+loop and in the writer; verifying signatures and folding is measured after it. The rates are those
+of a load generator in Python beside it. The yardstick, a signature's verification, tells
 how fast the machine is at that moment. PostgreSQL is Debian's, started for the run (needs root).
 """
 

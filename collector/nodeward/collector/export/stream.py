@@ -78,7 +78,8 @@ def turn(ask: Ask, params: Params, place: Place, deliver: Deliver, save: Callabl
     Raises what `ask` and `deliver` raise.
     """
     since = [*params, ("since", place.since)]
-    rows = [*ask("/v1/changes", since), *_arrivals(ask, params, ask("/v1/nodes", since))]
+    of_nodes = [pair for pair in since if pair[0] != "check"]
+    rows = [*ask("/v1/changes", since), *_arrivals(ask, params, ask("/v1/nodes", of_nodes))]
     new = place.new(sorted(rows, key=lambda row: row["at"]))
     for begin in range(0, len(new), BATCH):
         batch = new[begin : begin + BATCH]

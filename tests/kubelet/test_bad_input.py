@@ -330,7 +330,7 @@ UNITS = {
     "[Service]\nExecStart=/usr/bin/kubelet \\\n  # a comment\n  --anonymous-auth=false\n": (
         Status.PASS
     ),
-    '[Service]\nEnvironment="A=--anonymous-auth=false --v=2" B=x\nExecStart=-/k $A ${B} $C\n': (
+    '[Service]\nEnvironment="A=--anonymous-auth=false -v=2" B=x\nExecStart=-kubelet $A ${B} $C\n': (
         Status.PASS
     ),
 }

@@ -76,12 +76,13 @@ def service_entries(entries: Iterable[Entry], key: str) -> tuple[Entry, ...]:
 
 
 def parse_environment_file(raw: bytes, path: str) -> Mapping[str, Word]:
-    """EnvironmentFile=: NAME=value lines, quotes removed, a later one wins."""
+    """EnvironmentFile=: NAME=value lines, quotes removed, a later one wins. It is no shell script:
+    systemd drops a line that starts with "export", for no name has a blank in it."""
     found: dict[str, Word] = {}
     text = raw.decode("utf-8", "surrogateescape").replace("\\\n", "")
     for line in text.split("\n"):
         name, equals, value = line.strip().partition("=")
-        name = name.removeprefix("export ").strip()
+        name = name.strip()
         if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
             continue
         found[name] = Word(_unquote(value.strip()), f"{path}: {name}")

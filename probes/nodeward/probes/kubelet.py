@@ -17,6 +17,7 @@ from nodeward.facts.kubelet_flags import KINDS
 from nodeward.facts.listeners import Listeners
 from nodeward.facts.pflags import parse_arguments
 from nodeward.facts.processes import Process, Processes
+from nodeward.facts.units import UNIT_DIRECTORIES, Word
 from nodeward.host import Host, HostError, MissingError, OfflineError
 from nodeward.lazy import pattern
 from nodeward.model import Absent, Unreadable
@@ -39,6 +40,8 @@ BINARIES = (
     "/var/lib/k0s/bin/kubelet",
 )
 
+SUPERVISORS = ("rke2-server.service", "rke2-agent.service", "k0sworker.service")
+"""Units of programs that start a kubelet as their child, with arguments that they make."""
 
 SHOWN = frozenset(KINDS) - {"manifest-url-header", "manifest-url"}
 
@@ -162,11 +165,23 @@ def at_rest(host: Host) -> Launch:
     try:
         service = read_service(host, "kubelet.service")
     except MissingError:
-        binary = next((b for b in BINARIES if there(host, b)), None)
-        if binary is None:
-            raise MissingError("kubelet", "neither unit nor binary") from None
-        raise OfflineError(binary, "no unit starts it: its arguments are not known") from None
+        raise _without_unit(host) from None
     return from_service(host, service)
+
+
+def _without_unit(host: Host) -> HostError:
+    """Why nothing is known of a kubelet that no unit of its own starts."""
+    supervisor = next((s for s in SUPERVISORS if _has_unit(host, s)), None)
+    if supervisor is not None:
+        return OfflineError(supervisor, "starts the kubelet: its arguments are not known")
+    binary = next((b for b in BINARIES if there(host, b)), None)
+    if binary is not None:
+        return OfflineError(binary, "no unit starts it: its arguments are not known")
+    return MissingError("kubelet", "neither unit nor binary")
+
+
+def _has_unit(host: Host, name: str) -> bool:
+    return any(there(host, f"{folder}/{name}") for folder in UNIT_DIRECTORIES)
 
 
 def from_service(host: Host, service: Service) -> Launch:
@@ -175,8 +190,11 @@ def from_service(host: Host, service: Service) -> Launch:
     if service.unread:
         raise HostError(service.name, "; ".join(service.unread))
     exe = service.words[0].text
-    if posixpath.basename(exe) in ("sh", "bash", "dash"):
-        raise OfflineError(service.name, "starts a shell: the kubelet's arguments are not known")
+    if not _is_kubelet(service.words):
+        raise OfflineError(
+            service.name,
+            f"starts {posixpath.basename(exe)}: what that gives the kubelet is not known",
+        )
     return Launch(
         argv=tuple(w.text for w in service.words),
         origin=service.name,
@@ -185,6 +203,14 @@ def from_service(host: Host, service: Service) -> Launch:
         gate=any(name == ALPHA_GATE[:-1].decode() for name in service.environment),
         cwd=service.directory,
         words={i: w.source for i, w in enumerate(service.words) if i},
+    )
+
+
+def _is_kubelet(words: tuple[Word, ...]) -> bool:
+    """Not a shell, nor another program that may start one with arguments of its own."""
+    program = posixpath.basename(words[0].text)
+    return program == "kubelet" or (
+        program == "hyperkube" and len(words) > 1 and words[1].text == "kubelet"
     )
 
 

@@ -11,6 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nodeward.agent.scan import scan, select
+from nodeward.host import TreeHost
+from nodeward.model import Finding
+
 BOOT = 1_795_000_000
 STARTED_TICKS = 60_00  # a minute after boot
 JUDGED = "2026-11-23T12:00:00Z"
@@ -460,6 +464,12 @@ def minikube() -> Host:
             ),
         ),
     )
+
+
+def findings(host: Host, folder: Path) -> Mapping[str, Finding]:
+    """What is found of the kubelet of a host an hour after its boot, by check."""
+    report = scan(TreeHost(build(host, folder / "host")), select(["kubelet.*"]), at=BOOT + 3600)
+    return {f.check: f for f in report.findings}
 
 
 HOSTS: dict[str, Callable[[], Host]] = {

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 import kubelet_hosts
-from kubelet_hosts import HEAD, Host, Run
+from kubelet_hosts import HEAD, Host, Run, findings
 from nodeward.agent.scan import scan, select
 from nodeward.host import TreeHost
-from nodeward.model import Finding, Status
+from nodeward.model import Status
 
 CONFIG = "/var/lib/kubelet/config.yaml"
 FAIL, PASS, GONE, UNKNOWN = Status.FAIL, Status.PASS, Status.NOT_APPLICABLE, Status.UNKNOWN
@@ -30,12 +30,6 @@ users: [{name: u, user: {client-certificate: /c.pem, client-key: /c.pem}}]
 """
 OPEN = "authentication: {anonymous: {enabled: true}}\n"
 V132 = "/opt/v1.32.0/kubelet"
-
-
-def findings(host: Host, tmp_path: Path) -> Mapping[str, Finding]:
-    root = kubelet_hosts.build(host, tmp_path / "host")
-    report = scan(TreeHost(root), select(["kubelet.*"]), at=kubelet_hosts.BOOT + 3600)
-    return {f.check: f for f in report.findings}
 
 
 def node(

@@ -294,11 +294,18 @@ def static_pod_path(files: KubeletFiles, node: Node | Absent | Unreadable) -> Ve
     dark = [f for f in rows if f.guard is None]
     if dark:
         return Verdict.unknown(f"could not look at {dark[0].path}: {dark[0].error}")
-    pods = [f for f in rows[1:] if f.path.endswith((".yaml", ".yml", ".json", ".manifest"))]
+    pods = [f for f in rows if _is_pod(f)]
     if isinstance(node, Node) and not node.control_plane and pods:
         seen = [Evidence("static pod on a worker", f.path.rpartition("/")[2], f.path) for f in pods]
         return Verdict.failed(f"{len(pods)} static pods on a worker: {pods[0].path}", *most(seen))
     return Verdict.passed(f"{rows[0].path}: only root may change it; {len(pods)} static pods")
+
+
+def _is_pod(file: FileRow) -> bool:
+    """pkg/kubelet/config/file.go: every regular file is read but one whose name begins with a dot,
+    whatever it ends in; directories are not entered."""
+    regular = file.guard is not None and file.guard.mode & 0o170000 == 0o100000
+    return regular and not file.path.rpartition("/")[2].startswith(".")
 
 
 @check(

@@ -104,6 +104,16 @@ def _hostname(kubelet: Kubelet, pki: Pki | Absent | Unreadable) -> Verdict:
             example(f"{C} --node-labels=node-restriction.kubernetes.io/pci=yes", "{}"),
             "a restricted one",
         ),
+        Example(
+            Status.FAIL,
+            example(f"{C} --node-labels=a.node-restriction.kubernetes.io/pci=yes", "{}"),
+            "below that",
+        ),
+        Example(
+            Status.PASS,
+            example(f"{C} --node-labels=xnode-restriction.kubernetes.io/pci=yes", "{}"),
+            "another domain that ends alike",
+        ),
         Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
     ],
 )
@@ -120,7 +130,7 @@ def _node_labels(kubelet: Kubelet) -> Verdict:
     bad = [
         Evidence("label", name, f"--node-labels ({kubelet.argument(flag.place)})")
         for name, flag in found
-        if name.rpartition("/")[0].endswith("node-restriction.kubernetes.io")
+        if f".{name.rpartition('/')[0]}".endswith(".node-restriction.kubernetes.io")
     ]
     if bad:
         return Verdict.failed(f"the kubelet gives itself {bad[0].value}", *most(bad))

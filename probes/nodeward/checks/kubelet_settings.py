@@ -119,12 +119,12 @@ ROWS = (
     ),
     Row(
         "kubelet.static-pod-url",
-        "Static pods are not fetched over an open network",
+        "Static pods are fetched from nowhere, or from this node alone",
         "Whoever answers at that address, or stands on the way, runs any pod on this node with any"
         " rights.",
         Severity.HIGH,
         "staticPodURL",
-        lambda v: isinstance(v, str) and (v == "" or _safe_url(v)),
+        lambda v: isinstance(v, str) and (v == "" or _LOCAL.match(v) is not None),
         '""',
         "http://10.0.0.1/pods",
         sac=("S1b",),
@@ -132,12 +132,8 @@ ROWS = (
 )
 
 
-_LOCAL = pattern(r"http://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?(/|$)")
-
-
-def _safe_url(url: str) -> bool:
-    """k0s serves its own static pods on loopback; and TLS proves who answers."""
-    return url.startswith("https://") or _LOCAL.match(url) is not None
+_LOCAL = pattern(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?(/|\Z)")
+"""k0s serves its own static pods on loopback."""
 
 
 def _yaml(path: str, value: str) -> str:

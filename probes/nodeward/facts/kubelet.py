@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
@@ -171,6 +172,22 @@ class Kubelet(Fact):
     def without_flags(self, path: str) -> Setting:
         """What the files alone would have in force."""
         return self._agreed([self._under(one, one.files, path) for one in self.effective])
+
+    def path(self, field: str) -> str | None:
+        """The absolute path in a field, as the kubelet sees it; None where none is set or told.
+
+        pkg/kubelet/kubeletconfig/configfiles: a relative one of the --config file counts from that
+        file's directory. From 1.29 one of a drop-in does not, 1.28 loaded drop-ins alike: that and
+        one of a flag count from where the kubelet runs.
+        """
+        setting = self.get(field)
+        if not isinstance(setting.value, str) or not setting.value:
+            return None
+        in_file = setting.layer is Layer.FILE
+        in_dropin = setting.layer is Layer.DROPIN and self.effective[0].rules is Rules.MERGO
+        from_file = (in_file or in_dropin) and setting.place.startswith("/")
+        folder = posixpath.dirname(setting.place) if from_file else self.launch.cwd
+        return posixpath.normpath(posixpath.join(folder, setting.value))
 
     def dated(self) -> tuple[tuple[str, float], ...]:
         """The files that were read, with when they were changed."""

@@ -57,20 +57,20 @@ def _paths(host: Host, kubelet: Kubelet) -> Iterator[tuple[str, str]]:
     for name in ("kubeconfig", "bootstrap-kubeconfig"):
         if (flag := kubelet.flag(name)) is not None and flag.value:
             yield roles.KUBECONFIG, inside(flag.value)
-    yield from ((roles.CA, inside(p)) for p in _texts(kubelet, "authentication.x509.clientCAFile"))
+    if (authority := kubelet.path("authentication.x509.clientCAFile")) is not None:
+        yield roles.CA, kubelet.root + authority
     root = _flag(kubelet, "root-dir", "/var/lib/kubelet")
     yield roles.ROOT, inside(root)
     yield roles.ROOT, inside(_flag(kubelet, "cert-dir", posixpath.join(root, "pki")))
     for name in CREDENTIAL_FLAGS:
         if (flag := kubelet.flag(name)) is not None and flag.value:
             yield from _with_entries(host, roles.CREDENTIAL, inside(flag.value))
-    for path in (
-        *_texts(kubelet, "volumePluginDir"),
-        *(posixpath.join(root, name) for name in ("plugins", "plugins_registry")),
-    ):
-        yield from _with_entries(host, roles.VOLUME, inside(path))
-    for path in _texts(kubelet, "staticPodPath"):
-        yield from _with_entries(host, roles.STATIC, inside(path))
+    if (plugins := kubelet.path("volumePluginDir")) is not None:
+        yield from _with_entries(host, roles.VOLUME, kubelet.root + plugins)
+    for name in ("plugins", "plugins_registry"):
+        yield from _with_entries(host, roles.VOLUME, inside(posixpath.join(root, name)))
+    if (static := kubelet.path("staticPodPath")) is not None:
+        yield from _with_entries(host, roles.STATIC, kubelet.root + static)
     if kubelet.launch.exe and kubelet.launch.exe.startswith("/"):
         yield roles.PROGRAM, kubelet.root + kubelet.launch.exe
 
@@ -78,14 +78,6 @@ def _paths(host: Host, kubelet: Kubelet) -> Iterator[tuple[str, str]]:
 def _flag(kubelet: Kubelet, name: str, otherwise: str) -> str:
     found = kubelet.flag(name)
     return str(found.value) if found is not None and found.value else otherwise
-
-
-def _texts(kubelet: Kubelet, field: str) -> Iterator[str]:
-    """The path in a field; a relative one in the file counts from the file's directory."""
-    setting = kubelet.get(field)
-    if isinstance(setting.value, str) and setting.value:
-        folder = posixpath.dirname(setting.place) if setting.place.startswith("/") else ""
-        yield posixpath.join(folder, setting.value)
 
 
 def _service(host: Host, unit: str) -> tuple[str, ...]:

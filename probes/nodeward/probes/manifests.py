@@ -40,7 +40,8 @@ def _folder(host: Host, kubelet: Kubelet | Absent | Unreadable) -> str:
     if isinstance(kubelet, Kubelet):
         value = kubelet.get("staticPodPath").value
         if isinstance(value, str):
-            return (kubelet.root + value).rstrip("/") if value else ""
+            path = kubelet.path("staticPodPath")
+            return (kubelet.root + path).rstrip("/") if path is not None else ""
         if value is None:
             return ""
     for folder in USUAL:

@@ -176,10 +176,9 @@ class _Search:
     def of_settings(self, kubelet: Kubelet | None) -> None:
         for path, component, kind in _SETTINGS if kubelet else ():
             assert kubelet is not None
-            setting = kubelet.get(path)
-            if isinstance(setting.value, str) and setting.value:
-                place = kubelet.root + posixpath.join(kubelet.launch.cwd, setting.value)
-                self.name(Use(component, kind, place, named_by=setting.source))
+            if (place := kubelet.path(path)) is not None:
+                named_by = kubelet.get(path).source
+                self.name(Use(component, kind, kubelet.root + place, named_by=named_by))
 
     def of_kubeconfigs(self, kubeconfigs: Kubeconfigs | None) -> None:
         for one in kubeconfigs.rows if kubeconfigs else ():

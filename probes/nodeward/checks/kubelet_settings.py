@@ -24,6 +24,9 @@ from nodeward.model import (
 
 LOW, MEDIUM = Severity.LOW, Severity.MEDIUM
 
+_LOCAL = pattern(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?(/|\Z)")
+"""k0s serves its own static pods on loopback."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -130,10 +133,6 @@ ROWS = (
         sac=("S1b",),
     ),
 )
-
-
-_LOCAL = pattern(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?(/|\Z)")
-"""k0s serves its own static pods on loopback."""
 
 
 def _yaml(path: str, value: str) -> str:

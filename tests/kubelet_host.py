@@ -74,9 +74,11 @@ def main() -> int:
             stranger.wait()
 
 
-def serve_as_a_stranger(port: str) -> subprocess.Popen[bytes]:
-    """Another program on this port, or 10255, which answers 200 to everything."""
-    where = f"('127.0.0.1', {port})" if port else "('0.0.0.0', 10255)"
+def serve_as_a_stranger(place: str) -> subprocess.Popen[bytes]:
+    """Another program on this ADDRESS:PORT (of loopback without one; "": on 10255 everywhere),
+    which answers 200 to everything."""
+    address, _, port = place.rpartition(":")
+    where = (address or "127.0.0.1", int(port)) if port else ("0.0.0.0", 10255)
     program = (
         "import http.server as h\n"
         "class A(h.BaseHTTPRequestHandler):\n"

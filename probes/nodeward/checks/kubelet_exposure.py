@@ -181,6 +181,9 @@ def _bound(kubelet: Kubelet, answers: Answers) -> list[str] | Verdict:
         return [row.address for row in port.listeners]
     if port is not None and isinstance(answers, KubeletAnswers) and answers.probed:
         who = f": it is held by {port}" if port.listeners else ""
+        if not answers.whole and not port.listeners:
+            because = f"nothing listens on port {port.number}, and what else the kubelet holds open"
+            return Verdict.unknown(f"{because} cannot be seen")
         return Verdict.passed(f"the kubelet does not hold port {port.number} open{who}")
     setting = kubelet.get("address")
     if isinstance(setting.value, Unknown) or not isinstance(setting.value, str):

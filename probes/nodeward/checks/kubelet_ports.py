@@ -91,6 +91,21 @@ MOST_SHOWN = 20
             (example(C, "a: ["), answers(read_only=reply(None, outcome="timeout"))),
             "and its file cannot be read either",
         ),
+        Example(
+            Status.PASS,
+            (example(C, "a: ["), answers()),
+            "its file cannot be read, and all that it holds open asks who is there",
+        ),
+        Example(
+            Status.UNKNOWN,
+            (example(C, "a: ["), answers(whole=False)),
+            "its file cannot be read, and its sockets cannot be told from others",
+        ),
+        Example(
+            Status.UNKNOWN,
+            (example(C, "readOnlyPort: 0", changed_at=5000.0), answers(whole=False)),
+            "the file was changed after the start, and they cannot either",
+        ),
         Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
         Example(Status.NOT_APPLICABLE, NO_KUBELET, "no kubelet"),
     ],
@@ -118,6 +133,9 @@ def _read_only(kubelet: Kubelet, answers: Answers) -> Verdict:
         if _looked(answers):
             return Verdict.passed(f"the kubelet holds no read-only port open; {said(RO, setting)}")
         return unknown(RO, setting)
+    if value == 0 and setting.later and not _looked(answers):
+        because = "which ports the kubelet holds open since its start cannot be seen"
+        return Verdict.unknown(f"{because}; {said(RO, setting)}", *seen)
     if value == 0:
         return Verdict.passed(unprobed(answers, said(RO, setting), ""), *seen)
     if setting.later and _looked(answers):
@@ -162,8 +180,8 @@ def _tells_nothing(ports: list[Port]) -> str | None:
 
 
 def _looked(answers: Answers) -> bool:
-    """Whether the listeners of the running host were seen."""
-    return isinstance(answers, KubeletAnswers) and answers.probed
+    """Whether every port that the kubelet holds open beyond loopback was seen."""
+    return isinstance(answers, KubeletAnswers) and answers.whole
 
 
 BIND = "healthzBindAddress"

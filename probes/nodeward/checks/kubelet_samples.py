@@ -44,6 +44,8 @@ def answers(
     weak: Tls | None = None,
     configz: dict[str, object] | None = None,
     configz_reply: str = "",
+    *,
+    whole: bool = True,
 ) -> KubeletAnswers:
     """A kubelet whose ports were asked; what is not given was not answered."""
     replies = {p: r for p, r in ((PODS, pods), (UNHANDLED, unhandled)) if r is not None}
@@ -55,7 +57,7 @@ def answers(
         ports[READ_ONLY] = Port(10255, (row,), owned, "127.0.0.1", {PODS: read_only})
     rows = (listener(10248, healthz),) if healthz else ()
     ports[HEALTHZ] = Port(10248, rows, bool(rows) or None)
-    return KubeletAnswers(ports, (), configz, configz_reply=configz_reply)
+    return KubeletAnswers(ports, (), configz, configz_reply=configz_reply, whole=whole)
 
 
 def closed(

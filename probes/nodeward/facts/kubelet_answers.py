@@ -84,8 +84,9 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """One port. `listeners` are the sockets on it (empty: nothing listens), `owned` whether the
-    kubelet holds them: None when that could not be told. `address` is where it was asked, `error`
+    """One port. `listeners` are the kubelet's sockets on it, or those of whoever else holds it
+    (empty: nothing listens), `owned` whether they are the kubelet's: None when that could not be
+    told. `address` is where it was asked, `error`
     why it was not. `versions` are those of TLS that it takes, `weak_ciphers` the weak ones."""
 
     number: int
@@ -130,7 +131,8 @@ class KubeletAnswers(Fact):
     further ports of the kubelet's own that are open beyond loopback. `configz` is its own
     configuration, where anyone or our token may read it; `configz_reply` is what came of asking
     with that ("" where it was not asked for). `probed`: False when only the listeners could be read
-    (a tree at rest)."""
+    (a tree at rest). `whole`: False when the kubelet may hold ports that are not here, for its
+    sockets could not be seen, or are not to be told from those of what it is a part of."""
 
     events: ClassVar[tuple[str, ...]] = ("process", "listener")
 
@@ -139,6 +141,7 @@ class KubeletAnswers(Fact):
     configz: Mapping[str, Any] | None = None
     probed: bool = True
     configz_reply: str = ""
+    whole: bool = True
 
     def port(self, role: str) -> Port | None:
         return self.ports.get(role)

@@ -85,6 +85,16 @@ class Listeners(Fact):
     def of(self, pid: int) -> tuple[Listener, ...]:
         return tuple(row for row in self.rows if row.pid == pid)
 
+    def taking(self, address: str, port: int) -> tuple[Listener, ...]:
+        """Those that a connection to this address may go to: what is bound to it goes before what
+        is bound to every address, and an IPv6 socket takes IPv4 where no IPv4 one does."""
+        target = ipaddress.ip_address(address)
+        rows = [(row, _reached(row.address)) for row in self.on(port)]
+        exact = [row for row, at in rows if at == target]
+        every = [(row, at) for row, at in rows if at.is_unspecified]
+        same = [row for row, at in every if at.version == target.version]
+        return tuple(exact or same or (row for row, _ in every if target.version == 4))
+
 
 def parse_proc_net_tcp(raw: bytes) -> tuple[Listener, ...]:
     """Listening rows of /proc/net/tcp or tcp6, proc_pid_net(5). Addresses are hex words, each in

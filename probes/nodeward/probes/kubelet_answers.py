@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import posixpath
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from nodeward.facts import kubelet_answers as facts
@@ -28,7 +28,7 @@ from nodeward.probes.registry import probe
 
 TOKEN_S = 0.7
 SECURE_S, READ_ONLY_S, ALL_EXTRA_S, OTHER_S = 1.9, 1.0, 0.7, 0.3
-MOST_EXTRA = 7
+MOST_EXTRA, MOST_TRIED = 7, 3
 CERT_DIR = "/var/lib/kubelet/pki"
 
 
@@ -37,12 +37,12 @@ def read_kubelet_answers(
     host: Host, kubelet: Kubelet, listeners: Listeners, at: KubeletPorts
 ) -> KubeletAnswers:
     look = _Look(host, kubelet, listeners, probed=at.probe != "off")
-    number, token = _number(kubelet, "port", 10250), at.configz_token_file
-    share = SECURE_S - TOKEN_S if token else SECURE_S
-    secure = look.port(number, (facts.PODS, facts.UNHANDLED), share, tls=True)
+    token = at.configz_token_file
+    read_only = look.number("readOnlyPort", at.read_only) or at.read_only
+    health = look.number("healthzPort", 10248)
+    plain = {read_only, health, facts.CADVISOR_PORT, at.proxy_metrics, at.proxy_healthz}
+    secure = look.secure(plain, SECURE_S - TOKEN_S if token else SECURE_S)
     configz_reply = look.ask_with(token, secure) if token and look.probed else ""
-    read_only = _number(kubelet, "readOnlyPort", at.read_only) or at.read_only
-    health = _number(kubelet, "healthzPort", 10248)
     ports = {
         facts.SECURE: secure,
         facts.READ_ONLY: look.port(read_only, (facts.PODS,), READ_ONLY_S),
@@ -53,7 +53,7 @@ def read_kubelet_answers(
     }
     known = {p.number for p in ports.values()}
     extra = look.unconfigured(look.others(known))
-    return KubeletAnswers(ports, extra, look.configz, look.probed, configz_reply)
+    return KubeletAnswers(ports, extra, look.configz, look.probed, configz_reply, look.whole)
 
 
 def _number(kubelet: Kubelet, path: str, otherwise: int) -> int:
@@ -70,12 +70,46 @@ class _Look:
         self.probed = probed
         self.configz: Mapping[str, Any] | None = None
 
+    @property
+    def own(self) -> tuple[Listener, ...]:
+        """Every socket that is known to be the kubelet's."""
+        return self.listeners.of(self.kubelet.pid) if self.kubelet.pid is not None else ()
+
+    @property
+    def alone(self) -> bool:
+        """k3s and kubelite hold many ports that are not a kubelet's."""
+        return self.kubelet.launch.program not in ("k3s", "kubelite")
+
+    @property
+    def whole(self) -> bool:
+        """Whether no port of the kubelet can be hidden from us: one of its sockets is known, so
+        its descriptors were read, so all are."""
+        return self.alone and bool(self.own)
+
     def others(self, known: Iterable[int]) -> list[int]:
         """Further ports that the kubelet itself holds open to others than loopback."""
-        rows = self.listeners.of(self.kubelet.pid) if self.kubelet.pid is not None else ()
-        # k3s and kubelite hold many that are not a kubelet's.
-        alone = self.kubelet.launch.program not in ("k3s", "kubelite")
-        return sorted({r.port for r in rows if not r.loopback} - set(known)) if alone else []
+        rows = self.own if self.alone else ()
+        return sorted({r.port for r in rows if not r.loopback} - set(known))
+
+    def number(self, path: str, usual: int) -> int:
+        """The port in force: that of the configuration, unless the kubelet holds the usual one and
+        not that (its file was changed after its start)."""
+        wanted = _number(self.kubelet, path, usual)
+        numbers = (wanted, usual)
+        held = [n for n in numbers if any(row.port == n for row in self.own)]
+        if not held and self.kubelet.get(path).later:
+            held = [n for n in numbers if any(r.pid is None for r in self.listeners.on(n))]
+        return held[0] if held else wanted
+
+    def secure(self, plain: set[int], share: float) -> Port:
+        """The secure port; where neither the configured nor the usual one is the kubelet's, the
+        first of its others that speaks TLS."""
+        number = self.number("port", 10250)
+        rows, owned = self._held(number)
+        others = self.others(plain)[:MOST_TRIED] if not rows or owned is False else []
+        paths, numbers = (facts.PODS, facts.UNHANDLED), others or [number]
+        found = [self.port(n, paths, share / len(numbers), tls=True) for n in numbers]
+        return next((p for p in found if p.tls and p.tls.outcome == "answered"), found[0])
 
     def unconfigured(self, numbers: list[int]) -> tuple[Port, ...]:
         """The first MOST_EXTRA are asked; the others are known to be open."""
@@ -83,7 +117,8 @@ class _Look:
         asked = [self.port(n, (facts.PODS,), share) for n in numbers[:MOST_EXTRA]]
         error = f"not asked: more than {MOST_EXTRA} such ports"
         rest = numbers[MOST_EXTRA:]
-        return (*asked, *(Port(n, self.listeners.on(n), True, error=error) for n in rest))
+        rows = {n: tuple(row for row in self.own if row.port == n) for n in rest}
+        return (*asked, *(Port(n, rows[n], True, error=error) for n in rest))
 
     def port(
         self,
@@ -94,13 +129,14 @@ class _Look:
         tls: bool = False,
         owner: str = "",
     ) -> Port:
-        rows = self.listeners.on(number) if number else ()
-        owned = self._owned(rows, owner)
+        rows, owned = self._held(number, owner)
         if not rows:
             return Port(number)
         if not self.probed:
             return Port(number, rows, owned)
-        address = _address(rows)
+        address = self._address(number, rows)
+        if address is None:
+            return Port(number, rows, owned, error="another program takes what comes for it")
         query = KubeletPort(address, number, paths, tls, seconds, configz=tls)
         try:
             found = self.host.ask(query)
@@ -118,14 +154,11 @@ class _Look:
         came of it."""
         if self.configz is not None:
             return "not needed: anyone may read it"
-        pid = self.kubelet.pid
-        if not secure.listeners or any(
-            row.pid is None or row.pid != pid for row in secure.listeners
-        ):
+        rows = self.listeners.on(secure.number)
+        address = self._address(secure.number, rows) if secure.owned else None
+        if address is None or rows != secure.listeners:
             return "not asked: the port is not known to be the kubelet's alone"
-        query = KubeletConfigz(
-            _address(secure.listeners), secure.number, token_file, _serving(self.kubelet), TOKEN_S
-        )
+        query = KubeletConfigz(address, secure.number, token_file, _serving(self.kubelet), TOKEN_S)
         try:
             found = self.host.ask(query)
         except HostError as exc:
@@ -136,12 +169,20 @@ class _Look:
             return f"not asked: {found.why}"
         return f"{found.status} as {found.user}" if found.user else str(found.status)
 
-    def _owned(self, rows: tuple[Listener, ...], owner: str) -> bool | None:
-        if not rows or any(row.pid is None for row in rows):
-            return None
-        if owner:
-            return all(row.program == owner for row in rows)
-        return any(row.pid == self.kubelet.pid for row in rows)
+    def _held(self, number: int, owner: str = "") -> tuple[tuple[Listener, ...], bool | None]:
+        """The sockets on a port that are the kubelet's, or the owner's, and True; else those whose
+        owner could not be told, and None; else those of strangers, and False."""
+        rows = self.listeners.on(number) if number else ()
+        own = [r for r in rows if (r.program == owner if owner else r in self.own)]
+        unseen = [row for row in rows if row.pid is None]
+        owned = True if own else None if unseen or not rows else False
+        return tuple(own or unseen or rows), owned
+
+    def _address(self, number: int, rows: tuple[Listener, ...]) -> str | None:
+        """Where to ask these sockets: loopback wherever that reaches one. None where every
+        connection would go to another program's."""
+        taken = self.listeners.taking
+        return next((a for a in _addresses(rows) if set(taken(a, number)) <= set(rows)), None)
 
 
 def _serving(kubelet: Kubelet) -> tuple[str, ...]:
@@ -155,10 +196,16 @@ def _serving(kubelet: Kubelet) -> tuple[str, ...]:
     return tuple(kubelet.root + posixpath.join(kubelet.launch.cwd, path) for path in paths)
 
 
-def _address(rows: tuple[Listener, ...]) -> str:
-    """Where to ask: loopback wherever that reaches the socket."""
-    best = min(rows, key=lambda row: (not row.wildcard, not row.loopback, ":" in row.address))
-    return "127.0.0.1" if best.wildcard else best.address
+def _addresses(rows: tuple[Listener, ...]) -> Iterator[str]:
+    """Where these sockets may be reached from here, the best first."""
+    key = lambda row: (not row.wildcard, not row.loopback, ":" in row.address)  # noqa: E731
+    for row in sorted(rows, key=key):
+        if not row.wildcard:
+            yield row.address
+            continue
+        yield "127.0.0.1"
+        if ":" in row.address:
+            yield "::1"
 
 
 def _port(

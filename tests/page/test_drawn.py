@@ -44,6 +44,8 @@ def test_pods_and_host_are_rows_of_the_matrix_and_each_address_a_column() -> Non
     assert found.tone("pod default/web", six, "open") == "fail"
     assert found.tone("pod default/web", four, "unreachable") == "pass"
     assert found.tone("host", four, "open") == "warn"
+    assert found.tone("pod default/web", six, "an outcome of a later agent") == "unknown"
+    assert found.tone("pod default/web", six, "not tested") == "unknown"
 
 
 def test_a_network_that_could_not_be_asked_says_so_and_claims_no_outcome() -> None:

@@ -8,13 +8,14 @@ from typing import Any, Final
 
 from nodeward.collector.page.rows import drawn
 from nodeward.facts.endpoints import BY_NAME, Kind
-from nodeward.facts.metadata import REACHED, UNCLEAR
+from nodeward.facts.metadata import REACHED, UNCLEAR, Outcome
 from nodeward.model import Table
 
 FAMILY: Final = "meta.pod.reach", "meta.alt-endpoints", "meta.azure-wireserver", "meta.host.reach"
 """Each has rows; the first that has one of a place has the most of it."""
 MOST_COLUMNS: Final = 40
 HOST: Final = "host"
+KEPT_OUT: Final = frozenset(Outcome) - REACHED - UNCLEAR
 MEANT_FOR_PODS: Final = frozenset({Kind.NAMES, Kind.EXPECTED})
 
 
@@ -28,11 +29,14 @@ class Matrix:
 
     @staticmethod
     def tone(place: str, endpoint: str, outcome: str) -> str:
-        """How a cell is coloured: what pods reach is worse than what the host itself does."""
-        if outcome in UNCLEAR:
-            return "unknown"
-        if outcome not in REACHED:
+        """How a cell is coloured: what pods reach is worse than what the host itself does.
+
+        An outcome that only an agent of another version knows is never taken for a good one.
+        """
+        if outcome in KEPT_OUT:
             return "pass"
+        if outcome not in REACHED:
+            return "unknown"
         known = BY_NAME.get(endpoint.partition(" ")[0])
         if known is not None and known.kind in MEANT_FOR_PODS:
             return "meant"

@@ -357,6 +357,35 @@ def test_a_question_is_saved_renamed_shared_and_deleted(
     expect(page.get_by_role("link", name="The lab's nodes")).to_have_count(0)
 
 
+LONG_QUESTION = (
+    "\nSELECT node,\n\tcluster FROM node -- soft\xad & <b>\n"
+    f"WHERE 1 = 1 -- {'x' * 900}\nORDER BY node"
+)
+
+
+def test_a_question_of_many_lines_stays_as_it_was_typed(operator: Eyes, fleet: Site) -> None:
+    """Asked, asked again, saved and taken as CSV; it is longer than what is cut elsewhere."""
+    page = operator.page
+    operator.go("/sql")
+    box = page.get_by_label("One SELECT")
+    box.fill(LONG_QUESTION)
+    for _ in range(2):
+        page.get_by_role("button", name="Ask").click()
+        expect(page.get_by_role("region", name="Answer")).to_contain_text("lab-worker-0002")
+        assert box.input_value() == LONG_QUESTION
+    with page.expect_download() as downloading:
+        page.get_by_role("link", name="CSV").first.click()
+    assert "lab-worker-0002" in Path(downloading.value.path()).read_text()
+    page.get_by_text("Save this question").click()
+    page.get_by_label("Name").fill("Many lines")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("heading", name="Many lines")).to_be_visible()
+    assert box.input_value().strip() == LONG_QUESTION.strip()
+    with fleet.center.engine.connect() as connection:
+        query = t.question.select().where(t.question.c.name == "Many lines")
+        assert connection.execute(query).one().sql == LONG_QUESTION.strip()
+
+
 def test_a_question_that_is_not_shared_is_its_owners_alone(fleet: Site) -> None:
     made = save(fleet.visitor(fleet.token("owner", Role.VIEWER)), fleet, on="mine")
     address = made.headers["location"]

@@ -7,6 +7,8 @@ from functools import cache
 from typing import Any, Final
 
 import jinja2
+from jinja2.filters import do_urlencode
+from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse
 
 from nodeward.collector.page.chain import chains, plain
@@ -45,15 +47,26 @@ def _environment() -> jinja2.Environment:
         "chains": chains_of,
         "plain": plain,
         "short": short,
+        "exact": escape,
+        "urlencode": in_address,
     }
     return environment
 
 
 def _shown(value: object) -> object:
-    """Every value a template prints passes here; text that is already HTML does not change."""
+    """Every value a template prints passes here; text that is already HTML does not change.
+
+    What comes back to us, as the text in a form's field does, is printed `| exact`: it must not be
+    cut or rewritten on its way.
+    """
     if value is None:
         return ""
     return legible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
+def in_address(text: str) -> Markup:
+    """Percent-encoded: nothing is left that HTML acts on, and half an address leads elsewhere."""
+    return Markup(do_urlencode(text))  # noqa: S704
 
 
 def glyph(status: str) -> str:

@@ -73,7 +73,7 @@ def sql(visit: Visit, db: Db) -> Shown:
     """What a SELECT found; a refusal of the database stands beside the text that it refused."""
     chosen = visit.query.get("saved")
     question = None if not chosen else saved.one(db.connection, visit.asker, chosen)
-    text = visit.query.get("sql") or (question["sql"] if question else "")
+    text = _lines(visit.query.get("sql") or (question["sql"] if question else ""))
     found: dict[str, Any] = {"columns": [], "rows": [], "truncated": False}
     refusal = ""
     if text:
@@ -93,6 +93,11 @@ def sql(visit: Visit, db: Db) -> Shown:
         "views": VIEWS,
     }
     return Shown("SQL", found, rows, more)
+
+
+def _lines(text: str) -> str:
+    """As it was typed: browsers send a form's lines with a carriage return at the end of each."""
+    return text.replace("\r\n", "\n")
 
 
 def _run(visit: Visit, text: str) -> Any:  # noqa: ANN401  JSON
@@ -121,7 +126,7 @@ def change(visit: Visit, connection: Connection, form: Mapping[str, str], now: i
 def _fields(form: Mapping[str, str]) -> _Fields:
     return {
         "name": form.get("on", ""),
-        "sql": form.get("sql", ""),
+        "sql": _lines(form.get("sql", "")),
         "shared": form.get("shared") == "yes",
     }
 

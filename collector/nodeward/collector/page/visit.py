@@ -19,6 +19,7 @@ from functools import cached_property
 from typing import Any, Final
 from urllib.parse import parse_qs, quote, urlencode
 
+from markupsafe import Markup, escape
 from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -60,12 +61,12 @@ class Visit:
     def query(self) -> Mapping[str, str]:
         return dict(self.request.query_params)
 
-    def link(self, **over: object) -> str:
-        """This view with other parameters; None takes one away."""
+    def link(self, **over: object) -> Markup:
+        """This view with other parameters, for a template; None takes one away."""
         merged = {**self.query, "cursor": None, "format": None, **over}
         kept = {k: str(v) for k, v in merged.items() if v not in (None, "")}
         path = quote(self.request.url.path)
-        return f"{path}?{urlencode(kept)}" if kept else path
+        return escape(f"{path}?{urlencode(kept)}" if kept else path)
 
 
 @dataclass(frozen=True)

@@ -337,6 +337,39 @@ def test_a_waiver_stays_within_its_makers_clusters(collector: Any) -> None:
     assert _waive(collector, token, labels={"cluster": "east"}).status_code == 201
 
 
+def test_a_waiver_of_more_than_ones_own_clusters_shows_neither_its_nodes_nor_its_reason(
+    collector: Any,
+) -> None:
+    """Their own finding is still told to be waived, and until when."""
+    collector.agent("n1", "east").full(_f("a.x", "fail"))
+    collector.agent("n2", "west").full(_f("a.x", "fail"))
+    made = _waive(collector, collector.access("maker", Role.OPERATOR), reason="as on n2").json()
+    assert collector.post(f"/v1/waivers/{made['id']}/approve").status_code == 200
+    tenant = {"Authorization": f"Bearer {collector.access('east', Role.VIEWER, cluster='east')}"}
+    listed = collector.http.get(f"{collector.url}/v1/waivers", headers=tenant, timeout=30)
+    found = collector.http.get(f"{collector.url}/v1/findings", headers=tenant, timeout=30)
+    assert listed.json()["items"] == []
+    assert [f["waiver"]["id"] for f in found.json()["items"]] == [made["id"]]
+    assert "n2" not in found.text
+    assert {f["waiver"]["reason"] for f in collector.items("/v1/findings")} == {"as on n2"}
+
+
+@SQLITE_ONLY
+def test_a_waiver_cannot_wait_for_a_cluster_that_is_not_there_yet(collector: Any) -> None:
+    """And a tenant cannot tell whether a name is free or another's."""
+    collector.agent("n1", "east")
+    collector.agent("n2", "west")
+    tenant = collector.access("east", Role.OPERATOR, cluster="east")
+    others, free = (
+        _waive(collector, tenant, labels={"cluster": name}) for name in ("west", "nosuch")
+    )
+    assert others.status_code == free.status_code == 400
+    assert others.json() == free.json()
+    typo = _waive(collector, collector.admin, labels={"cluster": "wset"})
+    assert (typo.status_code, typo.json()["error"]["field"]) == (400, "labels")
+    assert collector.items("/v1/waivers") == []
+
+
 @SQLITE_ONLY
 @pytest.mark.parametrize("over", [{"until": "2d ago"}, {"until": "999w"}, {"until": "2020-01-01"},
                                   {"reason": " "}, {"owner": ""}, {"more": 1}])  # fmt: skip

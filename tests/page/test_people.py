@@ -253,6 +253,16 @@ def test_a_tenants_numbers_are_of_its_own_nodes(fleet: Site, tenant: requests.Se
     assert sum(agents["states"].values()) == len(agents["items"])
 
 
+def test_a_waiver_is_asked_for_where_the_node_stands(operator: Eyes, fleet: Site) -> None:
+    """A node of the same name may stand in every cluster."""
+    operator.go("/nodes/prod-us/prod-us-worker-0118")
+    operator.page.evaluate("document.querySelectorAll('details').forEach((d) => d.open = true)")
+    operator.page.get_by_role("link", name="ask for a waiver").first.click()
+    form = operator.page.locator("form[action='/waivers']")
+    expect(form.get_by_label("Cluster")).to_have_value("prod-us")
+    expect(form.get_by_label("Nodes")).to_have_value("prod-us-worker-0118")
+
+
 def test_a_tenant_cannot_open_another_ones_node(fleet: Site, tenant: requests.Session) -> None:
     for path in ("", "/diff"):
         answer = tenant.get(f"{fleet.url}/nodes/prod-eu/prod-eu-worker-0003{path}")

@@ -131,6 +131,7 @@ def waive(
     settings_of(context)
     from nodeward.collector.clock import moment_ms, now_ms, span_ms
     from nodeward.collector.store.audit import note
+    from nodeward.collector.store.access import EVERYTHING
     from nodeward.collector.store.waivers import make_waiver
 
     now = now_ms()
@@ -148,6 +149,7 @@ def waive(
             reason=reason,
             owner=owner,
             expires_at=expires_at,
+            scope=EVERYTHING,
             by=who(),
             approved=True,
             now=now,

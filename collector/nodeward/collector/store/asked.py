@@ -76,7 +76,7 @@ class Db:
     @cached_property
     def waivers(self) -> list[Waiver]:
         """Those in force."""
-        return active_waivers(self.connection, self.now)
+        return active_waivers(self.connection, self.scope, self.now)
 
     @cached_property
     def kept_since(self) -> int:

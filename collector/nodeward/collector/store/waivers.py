@@ -22,6 +22,8 @@ from nodeward.collector.store.access import Scope, scope_of
 
 LONGEST_MS: Final = 366 * 86_400_000
 STATES: Final = ("pending", "active", "expired", "ended")
+WITHHELD: Final = "it covers clusters that you may not see as well"
+"""In place of a reason that may speak of others' nodes."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,17 @@ def make_waiver(
     reason: str,
     owner: str,
     expires_at: int,
+    scope: Scope,
     by: str,
     approved: bool,
     now: int,
 ) -> str:
     """A new waiver's id. Not in force until somebody else approves it (or `approved`)."""
+    clusters = scope_of(connection, labels).clusters
+    if not _within(scope, clusters):
+        raise bad("labels", "a waiver must stay within the clusters of your token")
+    if clusters is not None and not clusters:
+        raise bad("labels", "no cluster is called so, or has these labels")
     if not now < expires_at <= now + LONGEST_MS:
         raise bad("until", "must be in the future, and within 366 days")
     if not reason.strip() or not owner.strip():
@@ -116,19 +124,17 @@ def _row(connection: Connection, waiver: str, scope: Scope) -> Record:
 
 
 def _within(scope: Scope, clusters: frozenset[int] | None) -> bool:
-    """Whether a waiver stays inside what the asker may see."""
+    """Whether a waiver stays inside what the asker may see.
+
+    One of no cluster does not: a cluster that comes later may have its name.
+    """
     if scope.clusters is None:
         return True
-    return clusters is not None and clusters <= scope.clusters
+    return clusters is not None and frozenset() < clusters <= scope.clusters
 
 
 def _clusters(connection: Connection, row: Record) -> frozenset[int] | None:
     return scope_of(connection, json.loads(row.labels)).clusters
-
-
-def in_scope(connection: Connection, labels: Mapping[str, str], scope: Scope) -> bool:
-    """Whether an asker of this scope may make a waiver with these labels."""
-    return _within(scope, scope_of(connection, labels).clusters)
 
 
 def _state(row: Record, now: int) -> str:
@@ -139,24 +145,27 @@ def _state(row: Record, now: int) -> str:
     return "pending" if row.approved_at is None else "active"
 
 
-def active_waivers(connection: Connection, now: int) -> list[Waiver]:
-    """Those in force."""
+def active_waivers(connection: Connection, scope: Scope, now: int) -> list[Waiver]:
+    """Those in force, each with its text if the asker may see all that it covers."""
     w = t.waiver.c
     query = select(t.waiver).where(
         w.approved_at.is_not(None), w.ended_at.is_(None), w.expires_at > now
     )
-    return [
-        Waiver(
-            id=row.id,
-            check=row.check,
-            node=row.node,
-            clusters=_clusters(connection, row),
-            reason=row.reason,
-            owner=row.owner,
-            expires_at=row.expires_at,
-        )
-        for row in connection.execute(query.order_by(w.created_at)).all()
-    ]
+    rows = connection.execute(query.order_by(w.created_at)).all()
+    return [_active(row, scope, _clusters(connection, row)) for row in rows]
+
+
+def _active(row: Record, scope: Scope, clusters: frozenset[int] | None) -> Waiver:
+    told = _within(scope, clusters)
+    return Waiver(
+        id=row.id,
+        check=row.check,
+        node=row.node,
+        clusters=clusters,
+        reason=row.reason if told else WITHHELD,
+        owner=row.owner if told else "somebody else",
+        expires_at=row.expires_at,
+    )
 
 
 def covering(
@@ -169,7 +178,7 @@ def covering(
 def waivers_json(
     connection: Connection, scope: Scope, now: int, state: str | None
 ) -> list[Mapping[str, Any]]:
-    """All that were ever made, the latest first, as far as the asker may see their clusters."""
+    """All that were ever made, the latest first, whose clusters the asker may all see."""
     if state is not None and state not in STATES:
         raise bad("state", f"must be one of {', '.join(STATES)}")
     rows = connection.execute(select(t.waiver).order_by(t.waiver.c.created_at.desc())).all()
@@ -177,14 +186,8 @@ def waivers_json(
         _json(row, now)
         for row in rows
         if (state is None or _state(row, now) == state)
-        and _touches(scope, _clusters(connection, row))
+        and _within(scope, _clusters(connection, row))
     ]
-
-
-def _touches(scope: Scope, clusters: frozenset[int] | None) -> bool:
-    if scope.clusters is None or clusters is None:
-        return True
-    return bool(scope.clusters & clusters)
 
 
 def _json(row: Record, now: int) -> Mapping[str, Any]:

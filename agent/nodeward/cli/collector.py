@@ -130,8 +130,8 @@ def waive(
     labels = labels_of(label)
     settings_of(context)
     from nodeward.collector.clock import moment_ms, now_ms, span_ms
-    from nodeward.collector.store.audit import note
     from nodeward.collector.store.access import EVERYTHING
+    from nodeward.collector.store.audit import note
     from nodeward.collector.store.waivers import make_waiver
 
     now = now_ms()

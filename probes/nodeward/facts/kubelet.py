@@ -71,8 +71,9 @@ class Launch:
 class ConfigFile:
     """The file of --config, or a drop-in of --config-dir. `error` says why it was not read.
 
-    `path` is as the kubelet sees it. `changed_at` is its mtime; `placed_at` its ctime on a running
-    host: a file put there by mv or cp -p keeps an old mtime, but chmod changes the ctime too.
+    `path` is as the kubelet sees it. `changed_at` is its mtime, or that of a link on the way to it
+    if that is later; `placed_at` its ctime on a running host: a file put there by mv or cp -p keeps
+    an old mtime, but chmod changes the ctime too.
     """
 
     path: str

@@ -31,6 +31,7 @@ ALPHA_GATE = b"KUBELET_CONFIG_DROPIN_DIR_ALPHA="
 ENVIRON_LIMIT = 4 << 20
 MOST_DROPINS = 1000
 MOST_LEVELS = 16
+MOST_STEPS = 1000  # names and links on the way to one file; the kernel follows 40 links
 
 BINARIES = (
     "/usr/bin/kubelet",
@@ -244,10 +245,28 @@ def _read_file(host: Host, launch: Launch, path: str, *, dropin: bool = False) -
     try:
         raw = host.read(launch.root + path)
         stat = host.stat(launch.root + path)
+        changed_at = max(stat.mtime, *_links(host, launch.root, path), 0.0)
     except HostError as exc:
         return ConfigFile(path, error=exc.why, dropin=dropin)
-    found = config_file(path, raw, dropin=dropin, changed_at=stat.mtime)
+    found = config_file(path, raw, dropin=dropin, changed_at=changed_at)
     return replace(found, placed_at=stat.ctime) if host.live and stat.ctime else found
+
+
+def _links(host: Host, root: str, path: str) -> Iterator[float]:
+    """When each link on the way to a file was made: one that leads elsewhere by now is a change of
+    what is read, however old the file is that it leads to."""
+    if host.real(root + path) == root + path:
+        return
+    done, todo, steps = "/", path.split("/"), 0
+    while todo and (steps := steps + 1) < MOST_STEPS:
+        place = posixpath.normpath(posixpath.join(done, todo.pop(0)))
+        if not _is_link(host, root + place):
+            done = place
+            continue
+        yield host.lstat(root + place).mtime
+        target = host.link(root + place)
+        done = "/" if target.startswith("/") else done
+        todo = [*target.split("/"), *todo]
 
 
 def _all_files(host: Host, launch: Launch, folder: str) -> Iterator[str]:

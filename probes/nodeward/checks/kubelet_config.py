@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from nodeward.checks.kubelet_authn import NO_KUBELET, NOBODY, C
 from nodeward.checks.kubelet_support import (
@@ -18,7 +18,9 @@ from nodeward.checks.kubelet_support import (
 )
 from nodeward.facts.kubelet import ConfigFile, Kubelet, Unknown, example
 from nodeward.facts.kubelet_defaults import LEGACY
+from nodeward.facts.kubelet_embedded import K3S_CONFIG
 from nodeward.facts.kubelet_fields import faults
+from nodeward.facts.kubelet_flags import FLAG_OF
 from nodeward.facts.kubelet_merge import Layer
 from nodeward.facts.kubelet_strength import STRONGER, weaker
 from nodeward.model import (
@@ -77,13 +79,30 @@ def _legacy(kubelet: Kubelet) -> Verdict:
     if left:
         names = ", ".join(f"{p} is {text(s.value)}" for p, s in left.items())
         how = "only --config-dir" if kubelet.arguments.given("config-dir") else "no --config"
-        return Verdict.failed(f"there is {how}, so {names}", *seen, remedy=_give_config(kubelet))
+        return Verdict.failed(
+            f"there is {how}, so {names}", *seen, remedy=_give_config(kubelet, left)
+        )
     if dark:
         return Verdict.unknown(dark[0], *seen)
     return Verdict.passed("there is no --config, and all four fields are set", *seen)
 
 
-def _give_config(kubelet: Kubelet) -> Remedy:
+_GOOD = {
+    "authentication.anonymous.enabled": "false",
+    "authentication.webhook.enabled": "true",
+    "authorization.mode": "Webhook",
+    "readOnlyPort": "0",
+}
+
+
+def _give_config(kubelet: Kubelet, left: Iterable[str]) -> Remedy:
+    if kubelet.launch.program == "k3s":  # it copies what --config names into its own folder
+        flags = ", ".join(f"{FLAG_OF[p]}={_GOOD[p]}" for p in left)
+        return Remedy(
+            f"Add {flags} to kubelet-arg in the configuration file of k3s ({K3S_CONFIG} where none"
+            " is named).",
+            (restart(kubelet),),
+        )
     return Remedy(
         f"Give {kubelet} a --config file; --config-dir alone keeps the flags' defaults."
         " At once: add --read-only-port=0 --anonymous-auth=false --authorization-mode=Webhook"

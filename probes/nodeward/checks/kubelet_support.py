@@ -8,6 +8,7 @@ from typing import Any
 
 from nodeward.facts.kubelet import Kubelet, Setting, Unknown
 from nodeward.facts.kubelet_answers import SECURE, KubeletAnswers, Port, Tls
+from nodeward.facts.kubelet_embedded import K3S_CONFIG, is_written_by_k3s
 from nodeward.facts.kubelet_flags import FLAG_OF
 from nodeward.facts.kubelet_merge import Layer
 from nodeward.model import Absent, Evidence, Remedy, Source, Status, Unreadable, Verdict
@@ -106,6 +107,8 @@ def unknown(path: str, setting: Setting) -> Verdict:
 
 def mend(kubelet: Kubelet, path: str, good: str, *, breaks: str = "") -> Remedy:
     """Change the very place that wins on this node, and restart."""
+    if kubelet.launch.program == "k3s":
+        return Remedy(_in_k3s(kubelet, path, good), (restart(kubelet),), breaks)
     setting = kubelet.get(path)
     flag = FLAG_OF.get(path, "")
     file = next((f.path for f in kubelet.files if not f.dropin), None)
@@ -126,6 +129,24 @@ def mend(kubelet: Kubelet, path: str, good: str, *, breaks: str = "") -> Remedy:
         case _:
             advice = f"Set {path}: {good} in {file or 'the file given with --config'}."
     return Remedy(advice, (restart(kubelet),), breaks)
+
+
+def _in_k3s(kubelet: Kubelet, path: str, good: str) -> str:
+    """k3s has no --config, and writes some of its drop-ins anew at each start."""
+    setting = kubelet.get(path)
+    if setting.layer in (Layer.FILE, Layer.DROPIN) and not is_written_by_k3s(setting.place):
+        return f"Set {path}: {good} in {setting.source.partition(' ')[0]}."
+    flag, folder = FLAG_OF.get(path), kubelet.arguments.given("config-dir")
+    configuration = f"the configuration file of k3s ({K3S_CONFIG} where none is named)"
+    if setting.layer is Layer.FLAG and "k3s itself" not in setting.source:
+        return f"Flags win over every file: set it to {good} where {setting.source} stands."
+    if flag and (setting.layer is Layer.LEGACY or folder is None):
+        return f"Add {flag}={good} to kubelet-arg in {configuration}."
+    if folder is None:
+        return (
+            f"Set {path}: {good} in a file, and add config=FILE to kubelet-arg in {configuration}."
+        )
+    return f"Set {path}: {good} in a drop-in of your own, {folder.value}/90-own.conf."
 
 
 def restart(kubelet: Kubelet) -> str:

@@ -61,6 +61,8 @@ class Launch:
     differs: tuple[str, ...] = ()
     doubts: Mapping[str, str] = field(default_factory=dict)
     """Fields that whoever starts it may have set by flags we cannot see, and why."""
+    dark: str = ""
+    """Why nothing is known but what a flag sets; "" where that is not so."""
 
     @property
     def program(self) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import field
 from typing import Any
 
 from nodeward.facts.units import Word
@@ -21,13 +22,16 @@ _SNAP = {
 }
 
 K3S = "/var/lib/rancher/k3s"
-K3S_DROPINS = f"{K3S}/agent/etc/kubelet.conf.d"
 K3S_CONFIG = "/etc/rancher/k3s/config.yaml"
+K3S_OWN = "00-k3s-defaults.conf"
+K3S_COPY = {"config": "10-cli-config.conf", "config-dir": "20-cli-config-dir"}
+"""Where k3s copies what such an argument of its kubelet names (extractConfigArgs)."""
 
+FIRST_START = "k3s makes the files of its kubelet at its first start, which has not been"
 READ_ONLY_DOUBT = (
     "k3s gives its kubelet --read-only-port=0 only from 1.32.4 on, and its version is not known"
 )
-OLD_K3S_DOUBT = "what this k3s gives its kubelet cannot be seen"
+AGE_DOUBT = "whether this k3s is older than 1.32 is not known, and so what it gives its kubelet"
 
 
 def microk8s_words(raw: bytes, path: str = MICROK8S_ARGS) -> tuple[Word, ...]:
@@ -50,13 +54,66 @@ class K3sConfig:
     value: Mapping[str, Any]
 
 
-def k3s_kubelet_args(
-    files: Iterable[K3sConfig], arguments: Iterable[str], option: str = "kubelet-arg"
-) -> tuple[Word, ...]:
+@dataclass(frozen=True, slots=True)
+class K3sStart:
+    """How a k3s was started: its unit, the unit's arguments (without the program), its files.
+    `variables` are those K3S_* of its environment that are paths. `unseen` says why its arguments
+    are not known, "" where they are."""
+
+    unit: str
+    words: tuple[str, ...]
+    files: tuple[K3sConfig, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
+    unseen: str = ""
+
+    @property
+    def data(self) -> str:
+        """The data directory: of the command line, else of the files, else of the environment."""
+        given = option(self.words, "--data-dir", "-d") or self._configured("data-dir", "d")
+        return (str(given) if given else self.variables.get("K3S_DATA_DIR", K3S)).rstrip("/")
+
+    @property
+    def dropins(self) -> str:
+        return f"{self.data}/agent/etc/kubelet.conf.d"
+
+    @property
+    def protects_kernel_defaults(self) -> bool:
+        given = option(self.words, "--protect-kernel-defaults", bare="true")
+        value = given or str(self._configured("protect-kernel-defaults"))
+        return value.lower() in ("1", "t", "true")
+
+    def _configured(self, *keys: str) -> object:
+        found = [f.value[k] for f in self.files for k in keys if f.value.get(k) is not None]
+        return found[-1] if found else None
+
+
+def k3s_config_path(words: Iterable[str], variables: Mapping[str, str]) -> str:
+    """The configuration file of a k3s: the environment's comes before the command line's
+    (pkg/configfilearg/parser.go)."""
+    named = variables.get("K3S_CONFIG_FILE") or option(tuple(words), "--config", "-c", first=True)
+    return named or K3S_CONFIG
+
+
+def option(
+    words: tuple[str, ...], *names: str, bare: str | None = None, first: bool = False
+) -> str | None:
+    """The value of an option of k3s, the last one given or the first; `bare` is that of a switch
+    without one. None where it is not given."""
+    found: list[str] = []
+    for place, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name not in names:
+            continue
+        following = words[place + 1] if place + 1 < len(words) else ""
+        found.append(value if equals else following if bare is None else bare)
+    return found[0 if first else -1] if found else None
+
+
+def k3s_kubelet_args(start: K3sStart, option: str = "kubelet-arg") -> tuple[Word, ...]:
     """The kubelet arguments that people gave k3s (or those of another daemon, by its `option`): a
     later file replaces a list unless its key ends in "+", and the command line is added."""
     found: list[Word] = []
-    for file in files:
+    for file in start.files:
         for key in (option, f"{option}+"):
             given = file.value.get(key)
             if given is None:
@@ -64,7 +121,7 @@ def k3s_kubelet_args(
             values = given if isinstance(given, list) else [given]
             words = [Word(f"--{str(v).lstrip('-')}", f"{file.path}: {key}") for v in values]
             found = [*found, *words] if key.endswith("+") else words
-    return (*found, *_of_command(list(arguments), option))
+    return (*found, *_of_command(list(start.words), option))
 
 
 def _of_command(words: list[str], option: str) -> Iterable[Word]:
@@ -74,40 +131,74 @@ def _of_command(words: list[str], option: str) -> Iterable[Word]:
             continue
         text = value if equals else words[place + 1] if place + 1 < len(words) else ""
         if text:
-            yield Word(f"--{text.lstrip('-')}", f"--{option} of k3s (argument {place})")
+            yield Word(f"--{text.lstrip('-')}", f"--{option} of k3s (argument {place + 1})")
 
 
-def k3s_words(
-    given: tuple[Word, ...], version: str | None, *, dropins: bool
-) -> tuple[tuple[Word, ...], Mapping[str, str]]:
-    """All arguments of k3s' kubelet, and the fields that they leave in doubt.
+def without_copied(given: tuple[Word, ...]) -> tuple[tuple[Word, ...], Mapping[str, str]]:
+    """The arguments that reach a kubelet from 1.32 on, and the paths of --config and --config-dir,
+    which k3s takes out and copies into its own folder."""
+    kept: list[Word] = []
+    copied: dict[str, str] = {}
+    pending = ""
+    for word in given:
+        name, equals, value = word.text.removeprefix("--").partition("=")
+        if pending:
+            copied[pending], pending = word.text.removeprefix("--"), ""
+        elif name not in K3S_COPY:
+            kept.append(word)
+        elif equals:
+            copied[name] = value
+        else:
+            pending = name
+    return tuple(kept), copied
+
+
+def is_written_by_k3s(path: str) -> bool:
+    """Whether k3s writes this drop-in at each start."""
+    return any(part in (K3S_OWN, *K3S_COPY.values()) for part in path.split("/"))
+
+
+def is_managed(version: str | None, *, there: bool, runs: bool) -> bool | None:
+    """Whether this k3s configures its kubelet by files in a folder of its own, as from 1.32 on.
+    `there`: whether that folder is. One that `runs` has made it. None: that cannot be told."""
+    patch = _patch(version)
+    if there or (patch is not None and patch >= (32, 0)):
+        return True
+    return None if patch is None and not runs else False
+
+
+def k3s_words(start: K3sStart, version: str | None, *, managed: bool) -> tuple[Word, ...]:
+    """What k3s gives its kubelet by itself.
 
     Before 1.32 k3s gave everything by flags that cannot be seen from outside: what it sets by
     itself is the hardened choice (anonymous off, Webhook, port 0, its own client CA).
     """
-    own = [Word(f"--kubeconfig={K3S}/agent/kubelet.kubeconfig", "k3s itself")]
-    doubts: dict[str, str] = {}
-    if not dropins:
-        hardened = (
-            "--anonymous-auth=false",
-            "--authorization-mode=Webhook",
-            "--authentication-token-webhook=true",
-            f"--client-ca-file={K3S}/agent/client-ca.crt",
-            f"--tls-cert-file={K3S}/agent/serving-kubelet.crt",
-            f"--tls-private-key-file={K3S}/agent/serving-kubelet.key",
-            "--read-only-port=0",
-            "--fail-swap-on=false",
-            "--healthz-bind-address=127.0.0.1",
-        )
-        own += [Word(word, "k3s itself (before 1.32)") for word in hardened]
-        return (*own, *given), doubts
-    own.append(Word(f"--config-dir={K3S_DROPINS}", "k3s itself"))
-    patch = _patch(version)
-    if patch is None:
-        doubts["readOnlyPort"] = READ_ONLY_DOUBT
-    elif patch >= (32, 4):
-        own.append(Word("--read-only-port=0", "k3s itself (from 1.32.4)"))
-    return (*own, *given), doubts
+    agent = f"{start.data}/agent"
+    own = [Word(f"--kubeconfig={agent}/kubelet.kubeconfig", "k3s itself")]
+    if managed:
+        own.append(Word(f"--config-dir={start.dropins}", "k3s itself"))
+        if (_patch(version) or (0,)) >= (32, 4):
+            own.append(Word("--read-only-port=0", "k3s itself (from 1.32.4)"))
+        return tuple(own)
+    hardened = [
+        "--anonymous-auth=false",
+        "--authorization-mode=Webhook",
+        "--authentication-token-webhook=true",
+        f"--client-ca-file={agent}/client-ca.crt",
+        f"--tls-cert-file={agent}/serving-kubelet.crt",
+        f"--tls-private-key-file={agent}/serving-kubelet.key",
+        "--read-only-port=0",
+        "--fail-swap-on=false",
+        "--healthz-bind-address=127.0.0.1",
+    ]
+    if start.protects_kernel_defaults:
+        hardened.append("--protect-kernel-defaults=true")
+    return (*own, *(Word(word, "k3s itself (before 1.32)") for word in hardened))
+
+
+def k3s_doubts(version: str | None, *, managed: bool) -> Mapping[str, str]:
+    """The fields that k3s may have set by flags that are not known."""
+    return {"readOnlyPort": READ_ONLY_DOUBT} if managed and _patch(version) is None else {}
 
 
 def _patch(version: str | None) -> tuple[int, ...] | None:

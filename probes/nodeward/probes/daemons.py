@@ -21,24 +21,23 @@ from nodeward.facts.daemons import (
 )
 from nodeward.facts.errors import ParseError
 from nodeward.facts.kubelet import Kubelet
-from nodeward.facts.kubelet_embedded import K3S, k3s_kubelet_args, microk8s_words
+from nodeward.facts.kubelet_embedded import K3sStart, k3s_kubelet_args, microk8s_words
 from nodeward.facts.kubeyaml import parse_document
 from nodeward.facts.manifests import Manifests
 from nodeward.facts.processes import Process, Processes
 from nodeward.host import Host, HostError
 from nodeward.host.environment import EnvironmentPaths
 from nodeward.model import Absent, Unreadable
-from nodeward.probes.kubelet_embedded import k3s_files, k3s_unit, there
+from nodeward.probes.kubelet_embedded import k3s_start, there
 from nodeward.probes.registry import probe
 
 MICROK8S_FOLDER = "/var/snap/microk8s/current/args"
-K3S_SERVER = f"{K3S}/server/tls"
 # k3s gives its daemons most of their flags itself (pkg/daemons/control/server.go); these decide.
 _K3S_ITSELF = {
     APISERVER: (
         "--secure-port=6444",
-        f"--client-ca-file={K3S_SERVER}/client-ca.crt",
-        f"--requestheader-client-ca-file={K3S_SERVER}/request-header-ca.crt",
+        "--client-ca-file={tls}/client-ca.crt",
+        "--requestheader-client-ca-file={tls}/request-header-ca.crt",
         "--requestheader-allowed-names=system:auth-proxy",
     ),
     MANAGER: (),
@@ -104,16 +103,16 @@ def _microk8s(host: Host) -> Iterator[Daemon]:
 
 
 def _k3s(host: Host) -> Iterator[Daemon]:
-    if not there(host, K3S_SERVER):
-        return
     try:
-        files = list(k3s_files(host))
+        start = k3s_start(host)
     except (HostError, ParseError):
-        files = []
-    unit, words = k3s_unit(host)
+        start = K3sStart("k3s.service", ())
+    if not there(host, f"{start.data}/server/tls"):
+        return
     for program, own in _K3S_ITSELF.items():
-        given = [w.text for w in k3s_kubelet_args(files, words, f"{program}-arg")]
-        yield Daemon(program, arguments_of(program, (program, *own, *given)), f"k3s, {unit}")
+        given = [w.text for w in k3s_kubelet_args(start, f"{program}-arg")]
+        argv = (program, *(w.format(tls=f"{start.data}/server/tls") for w in own), *given)
+        yield Daemon(program, arguments_of(program, argv), f"k3s, {start.unit}")
 
 
 def _of_kubelet(kubelet: Kubelet) -> Daemon:

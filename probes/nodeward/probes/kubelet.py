@@ -21,7 +21,7 @@ from nodeward.facts.units import UNIT_DIRECTORIES, Word
 from nodeward.host import Host, HostError, MissingError, OfflineError
 from nodeward.lazy import pattern
 from nodeward.model import Absent, Unreadable
-from nodeward.probes.kubelet_embedded import EMBEDDED, EMBEDDED_UNITS, there
+from nodeward.probes.kubelet_embedded import EMBEDDED, embedded_services, there
 from nodeward.probes.kubelet_process import find, link
 from nodeward.probes.kubelet_version import version_of
 from nodeward.probes.registry import probe
@@ -41,8 +41,14 @@ BINARIES = (
     "/var/lib/k0s/bin/kubelet",
 )
 
-SUPERVISORS = ("rke2-server.service", "rke2-agent.service", "k0sworker.service")
-"""Units of programs that start a kubelet as their child, with arguments that they make."""
+SUPERVISORS = (
+    "rke2-server.service",
+    "rke2-agent.service",
+    "k0sworker.service",
+    "k3s.service",
+    "k3s-agent.service",
+)
+"""Units of programs that start a kubelet with arguments that they make (k3s: by a wrapper)."""
 
 SHOWN = frozenset(KINDS) - {"manifest-url-header", "manifest-url"}
 
@@ -154,14 +160,10 @@ def _gate(host: Host, pid: int) -> bool | None:
 
 def at_rest(host: Host) -> Launch:
     """How the unit of a tree at rest would start it."""
-    for program, unit in EMBEDDED_UNITS:
-        try:
-            service = read_service(host, unit)
-        except MissingError:
-            continue
+    for program, service in embedded_services(host):
         exe = service.words[0].text if service.words else None
         version = version_of(host, exe, "", None)
-        launch = Launch((program,), unit, exe=exe, version=version, unit=unit)
+        launch = Launch((program,), service.name, exe=exe, version=version, unit=service.name)
         return EMBEDDED[program](host, launch)
     try:
         service = read_service(host, "kubelet.service")
@@ -221,7 +223,7 @@ def read(host: Host, launch: Launch) -> Kubelet:
     files: list[ConfigFile] = []
     skipped: list[str] = []
     folders: list[tuple[str, float]] = []
-    dark = ""
+    dark = launch.dark
     config = arguments.given("config")
     if config is not None:
         files.append(_read_file(host, launch, posixpath.join(launch.cwd, config.value)))
@@ -237,7 +239,7 @@ def read(host: Host, launch: Launch) -> Kubelet:
                 else:
                     skipped.append(path)
         except HostError as exc:
-            dark = f"could not read {place}: {exc.why}"
+            dark = dark or f"could not read {place}: {exc.why}"
     return assemble(launch, files, dark, tuple(skipped), tuple(folders))
 
 

@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 from nodeward.facts.kubelet import Launch
 from nodeward.facts.kubelet_embedded import (
+    AGE_DOUBT,
+    FIRST_START,
     K3S_CONFIG,
-    K3S_DROPINS,
+    K3S_COPY,
+    K3S_OWN,
     MICROK8S_ARGS,
     K3sConfig,
+    K3sStart,
+    is_managed,
+    k3s_config_path,
+    k3s_doubts,
     k3s_kubelet_args,
     k3s_words,
     microk8s_words,
+    without_copied,
 )
 from nodeward.facts.kubeyaml import parse_document
-from nodeward.facts.units import Word
-from nodeward.host import Host, HostError, MissingError
-from nodeward.probes.unit_files import read_service
+from nodeward.facts.units import UNIT_DIRECTORIES, Word
+from nodeward.host import Host, HostError, MissingError, NotRegularError
+from nodeward.host.environment import EnvironmentPaths
+from nodeward.lazy import pattern
+from nodeward.probes.unit_files import Service, read_service
+
+MOST_LEVELS = 16
+MOST_COPIED = 1000
+_K3S_UNIT = pattern(r"k3s(-.+)?\.service")
 
 
 def there(host: Host, path: str) -> bool:
@@ -49,44 +64,111 @@ def _snap_version(host: Host) -> str | None:
 
 
 def _k3s(host: Host, launch: Launch) -> Launch:
-    unit, words = k3s_unit(host)
-    given = k3s_kubelet_args(k3s_files(host), words)
-    dropins = there(host, K3S_DROPINS)
-    all_words, doubts = k3s_words(given, launch.version, dropins=dropins)
-    launch = replace(launch, unit=unit, started_at=_k3s_kubelet_start(host, launch))
-    return replace(_embedded(launch, "k3s", all_words), doubts=doubts)
+    start = k3s_start(host, launch.unit, launch.pid)
+    if not start.data.startswith("/"):
+        raise HostError(start.unit, "the data directory of this k3s cannot be told")
+    runs = launch.pid is not None
+    made = there(host, start.dropins)
+    managed = is_managed(launch.version, there=made, runs=runs)
+    dark = start.unseen or (AGE_DOUBT if managed is None else "")
+    given = () if start.unseen else k3s_kubelet_args(start)
+    own = k3s_words(start, launch.version, managed=bool(managed))
+    if dark:  # whatever k3s sets itself may have been set otherwise
+        own = tuple(w for w in own if w.text.startswith(("--kubeconfig=", "--config-dir=")))
+    if managed is not False:
+        given, copied = without_copied(given)
+        if not runs and not dark:
+            dark = _uncopied(host, start, copied) if made else FIRST_START
+    launch = replace(launch, unit=start.unit, started_at=_k3s_kubelet_start(host, launch, start))
+    doubts = k3s_doubts(launch.version, managed=bool(managed))
+    return replace(_embedded(launch, "k3s", (*own, *given)), doubts=doubts, dark=dark)
 
 
-def _k3s_kubelet_start(host: Host, launch: Launch) -> float | None:
+def _uncopied(host: Host, start: K3sStart, copied: Mapping[str, str]) -> str:
+    """Why the files of a k3s that does not run are not those of its next start: it writes into its
+    folder then. "" where they are the same."""
+    for option, source in copied.items():
+        place = f"{start.dropins}/{K3S_COPY[option]}"
+        if source.startswith(start.dropins):
+            continue
+        try:
+            same = _content(host, source) == _content(host, place)
+        except HostError:
+            same = False
+        if not same:
+            return f"k3s copies {source} to {place} at its next start, and they differ"
+    return ""
+
+
+def _content(host: Host, path: str, level: int = 0) -> object:
+    """A file's bytes, or what is in a folder, by name."""
+    if host.stat(path).mode & 0o170000 != 0o040000:
+        return host.read(path)
+    names = host.names(path)
+    if level > MOST_LEVELS or len(names) > MOST_COPIED:
+        raise HostError(path, "too much to compare")
+    return {name: _content(host, f"{path}/{name}", level + 1) for name in names}
+
+
+def _k3s_kubelet_start(host: Host, launch: Launch, start: K3sStart) -> float | None:
     """k3s writes its own drop-in at each start, and starts the kubelet within itself after that."""
     try:
-        written = host.stat(f"{K3S_DROPINS}/00-k3s-defaults.conf").mtime
+        written = host.stat(f"{start.dropins}/{K3S_OWN}").mtime
     except HostError:
         return launch.started_at
     return max(written, launch.started_at) if launch.started_at is not None else None
 
 
-def k3s_unit(host: Host) -> tuple[str, list[str]]:
-    """The unit, and the arguments that it gives: k3s writes another title over its own."""
-    for unit in ("k3s.service", "k3s-agent.service"):
+def k3s_start(host: Host, unit: str = "", pid: int | None = None) -> K3sStart:
+    """How k3s was, or would be, started: k3s writes another title over its own arguments. HostError
+    where its configuration may not be read."""
+    service = next((s for s in k3s_services(host, unit)), None)
+    words = tuple(w.text for w in service.words[1:]) if service else ()
+    variables = {n: w.text for n, w in service.environment.items()} if service else {}
+    if pid is not None:
+        with suppress(HostError):
+            own: dict[str, str] = host.ask(EnvironmentPaths(pid, "K3S_"))
+            variables |= own
+    path = k3s_config_path(words, variables)
+    given = {n: variables[n] for n in ("K3S_DATA_DIR", "K3S_CONFIG_FILE") if variables.get(n)}
+    unseen = "" if service else "no unit starts this k3s: what it was given is not known"
+    if service and service.unread:
+        unseen = "; ".join(service.unread)
+    name = service.name if service else unit or "k3s.service"
+    return K3sStart(name, words, tuple(_k3s_files(host, path)), given, unseen)
+
+
+def k3s_services(host: Host, first: str = "") -> Iterator[Service]:
+    """Units that start a server or an agent: the installer names them k3s, k3s-agent, k3s-NAME."""
+    names: dict[str, None] = dict.fromkeys([first, "k3s.service", "k3s-agent.service"])
+    for folder in UNIT_DIRECTORIES:
+        with suppress(HostError):
+            names |= dict.fromkeys(n for n in host.names(folder) if _K3S_UNIT.fullmatch(n))
+    for name in names:
         try:
-            return unit, [w.text for w in read_service(host, unit).words]
-        except HostError:
+            service = read_service(host, name)
+        except (MissingError, NotRegularError):  # the second is a masked one
             continue
-    return "k3s.service", []
+        texts = [w.text for w in service.words[:2]]
+        if len(texts) > 1 and texts[0].endswith("/k3s") and texts[1] in ("server", "agent"):
+            yield service
 
 
-def k3s_files(host: Host) -> Iterator[K3sConfig]:
-    folder = f"{K3S_CONFIG}.d"
+def _k3s_files(host: Host, config: str) -> Iterator[K3sConfig]:
+    if not config.startswith("/"):
+        raise HostError(config, "this configuration of k3s cannot be read from here")
+    folder = f"{config}.d"
     try:
         names = [f"{folder}/{n}" for n in host.names(folder) if n.endswith((".yaml", ".yml"))]
     except MissingError:
         names = []
-    for path in (K3S_CONFIG, *names):
+    for path in (config, *names):
         try:
             document = parse_document(host.read(path), path)
         except MissingError:
-            continue
+            if path == K3S_CONFIG or names:
+                continue
+            raise HostError(path, "this configuration of k3s is not there") from None
         if isinstance(document.value, dict):
             yield K3sConfig(path, document.value)
 
@@ -101,8 +183,12 @@ def _embedded(launch: Launch, program: str, words: tuple[Word, ...]) -> Launch:
 
 
 EMBEDDED: dict[str, Callable[[Host, Launch], Launch]] = {"kubelite": _microk8s, "k3s": _k3s}
-EMBEDDED_UNITS = (
-    ("k3s", "k3s.service"),
-    ("k3s", "k3s-agent.service"),
-    ("kubelite", "snap.microk8s.daemon-kubelite.service"),
-)
+
+
+def embedded_services(host: Host) -> Iterator[tuple[str, Service]]:
+    """Units that start a program with a kubelet inside, with that program."""
+    yield from (("k3s", service) for service in k3s_services(host))
+    try:
+        yield "kubelite", read_service(host, "snap.microk8s.daemon-kubelite.service")
+    except MissingError:
+        return

@@ -186,13 +186,17 @@ def test_the_json_of_a_node_has_the_rows_too(fleet: Site) -> None:
 
 
 def test_the_heat_map_by_kernel_adds_up_to_the_one_by_cluster(fleet: Site) -> None:
+    """What does not apply to a node was not judged, however nodes are grouped."""
     http = fleet.visitor(fleet.token("judy", Role.VIEWER))
 
-    def fails(by: str) -> dict[str, int]:
+    def told(by: str) -> dict[str, list[int]]:
         answer = http.get(f"{fleet.url}/heat?by={by}&format=json").json()
-        return {row["check"]: sum(c["fail"] for c in row["cells"]) for row in answer["rows"]}
+        return {
+            row["check"]: [sum(c[k] for c in row["cells"]) for k in ("fail", "judged", "unknown")]
+            for row in answer["rows"]
+        }
 
-    assert fails("node.kernel") == fails("cluster") == fails("node.roles")
+    assert told("node.kernel") == told("cluster") == told("node.roles")
     assert http.get(f"{fleet.url}/heat?by=node.nonsense").status_code == 400
 
 

@@ -103,9 +103,6 @@ def heat(visit: Visit, db: Db) -> Shown:
             raise bad("by", f"must be a label of clusters, or {NODES} and one of "
                       + ", ".join(questions.KINDS))  # fmt: skip
         cells, sizes = questions.heat_of_nodes(db, kind)
-        for groups in cells.values():
-            for name, counts in groups.items():
-                counts["pass"] = sizes[name] - counts.total()  # or nothing to judge
     else:
         cells, sizes = _by_clusters(visit, db, by)
     columns = [name for name, _ in Counter(sizes).most_common(MOST_GROUPS)]

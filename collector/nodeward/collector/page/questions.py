@@ -105,8 +105,8 @@ def heat_of_nodes(
 ) -> tuple[Mapping[str, Mapping[str, Counter[str]]], Mapping[str, int]]:
     """The same with nodes grouped by what they are, and the size of each group.
 
-    No counter has it: nodes are counted by posture and platform, and postings tell what is wrong
-    with each posture. What passes has no posting.
+    No counter has it. The postures of each group are laid below each other, once for each node,
+    and counted column by column: what passes and what does not apply is told apart.
     """
     p, platforms = t.posture.c, select(t.platform.c.id, t.platform.c[kind].label("name"))
     names = {row.id: row.name for row in db.connection.execute(platforms)}
@@ -114,29 +114,28 @@ def heat_of_nodes(
     alike = alike.where(p.set.is_not(None), p.node.not_in(_retired()))
     if db.scope.clusters is not None:
         alike = alike.where(p.cluster.in_(sorted(db.scope.clusters)))
-    groups = alike.group_by(p.set, p.platform).cte("groups").prefix_with("MATERIALIZED")
-    q = t.posting.c
-    wrong = select(q.rule, q.value, groups.c.platform, func.sum(groups.c.nodes).label("nodes"))
-    wrong = wrong.join(groups, groups.c.set == q.set)
-    wrong = wrong.group_by(q.rule, q.value, groups.c.platform)
-    out: dict[str, dict[str, Counter[str]]] = {}
-    for row in db.connection.execute(wrong):
-        check, name = db.names.rule_name(db.connection, row.rule), names.get(row.platform, "")
-        status = WORDS[row.value][0]
-        out.setdefault(check, {}).setdefault(name, Counter())[status] += int(row.nodes)
+    rows = db.connection.execute(alike.group_by(p.set, p.platform)).all()
+    states = db.names.states(db.connection, {row.set for row in rows})
     sizes: Counter[str] = Counter()
-    for row in db.connection.execute(_sizes(db)):
-        sizes[names.get(row.platform, "")] += int(row.nodes)
+    columns: dict[tuple[str, tuple[int, ...]], bytearray] = defaultdict(bytearray)
+    for row in rows:
+        name, state = names.get(row.platform, ""), states[row.set]
+        sizes[name] += row.nodes
+        columns[name, state.rules] += state.vec * row.nodes
+    out: dict[str, dict[str, Counter[str]]] = {}
+    for (name, rules), values in columns.items():
+        for place, rule in enumerate(rules):
+            groups = out.setdefault(db.names.rule_name(db.connection, rule), {})
+            groups.setdefault(name, Counter()).update(_statuses(values[place :: len(rules)]))
     return out, sizes
 
 
-def _sizes(db: Db) -> Select[Any]:
-    p = t.posture.c
-    query = select(p.platform, func.count().label("nodes"))
-    query = query.where(p.set.is_not(None), p.node.not_in(_retired())).group_by(p.platform)
-    if db.scope.clusters is not None:
-        query = query.where(p.cluster.in_(sorted(db.scope.clusters)))
-    return query
+def _statuses(values: bytes | bytearray) -> Counter[str]:
+    """How many of the values are of each status, whatever the severity."""
+    counts: Counter[str] = Counter()
+    for value in set(values):
+        counts[WORDS[value][0]] += values.count(value)
+    return counts
 
 
 def _retired() -> Select[Any]:

@@ -162,6 +162,12 @@ def test_a_configuration_file_that_is_not_to_be_had_is_unknown(config: str, tmp_
     assert config in found[PORT].because
 
 
+def test_a_configuration_of_k3s_that_is_no_yaml_is_unknown(tmp_path: Path) -> None:
+    found = judge({UNIT: unit("1.30.1"), CONFIG: "kubelet-arg: [\n"}, tmp_path)
+    assert {found[c].status for c in (ANONYMOUS, PORT, LEGACY)} == {UNKNOWN}
+    assert CONFIG in found[PORT].because
+
+
 def test_a_process_tells_its_configuration_file(tmp_path: Path) -> None:
     runs = (
         Run(

@@ -43,7 +43,7 @@ def test_the_kubelet_itself_is_judged_by_its_unit(start: str, tmp_path: Path) ->
     assert {f.status for f in found} == {Status.FAIL}
 
 
-@pytest.mark.parametrize("unit", ["rke2-server", "rke2-agent", "k0sworker"])
+@pytest.mark.parametrize("unit", ["rke2-server", "rke2-agent", "k0sworker", "k3s"])
 def test_a_kubelet_that_a_supervisor_would_start_is_unknown(unit: str, tmp_path: Path) -> None:
     files = {f"/usr/local/lib/systemd/system/{unit}.service": "[Service]\nExecStart=/x agent\n"}
     found = judge(files, tmp_path, *DECIDING)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -83,6 +84,27 @@ def test_certificates_are_listed_for_those_who_may_see_them(fleet: Any) -> None:
     first = look(fleet, "/certificates?limit=1")
     (second,) = look(fleet, f"/certificates?limit=1&cursor={first['next']}")["items"]
     assert second["node"] == "worker-2"
+
+
+def ends_in(days: int) -> dict[str, Any]:
+    day = (datetime.now(UTC) + timedelta(days)).date().isoformat()
+    cells = {"until": day, "use": "in use", "renewed by": ""}
+    return {**ENDS, "row": {"table": "ends", "name": "kubelet-client", "cells": cells}}
+
+
+def test_what_ends_today_has_not_ended_and_each_tile_opens_as_many_as_it_says(fleet: Any) -> None:
+    for number, days in enumerate((-1, 0, 5, 20)):
+        agent = fleet.agent(f"ends-{number}", "north")
+        agent.full(said("cert.expiry.kubelet-client", "pass", ends_in(days)))
+    fleet.fold()
+    shown = look(fleet, "/certificates?cluster=north")
+    assert [row["days"] - shown["items"][1]["days"] for row in shown["items"]] == [-1, 0, 5, 20]
+    assert shown["items"][1]["days"] in (0, -1)  # -1: midnight has passed meanwhile
+    for tile in shown["ending"]:
+        opened = look(fleet, f"/certificates?cluster=north&days={tile['within']}")
+        assert tile["certificates"] == len(opened["items"])
+    if shown["items"][1]["days"] == 0:
+        assert [tile["certificates"] for tile in shown["ending"]] == [1, 3, 4, 4, 4]
 
 
 def test_a_certificate_that_is_gone_is_not_listed(fleet: Any) -> None:

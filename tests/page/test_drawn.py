@@ -17,7 +17,7 @@ from nodeward.collector.page.listeners import listeners
 from nodeward.collector.page.matrix import matrix
 from nodeward.collector.store.access import Role
 from nodeward.collector.store.evidence import Said
-from nodeward.collector.store.expiry import ends_of
+from nodeward.collector.store.expiry import DAY_MS, ends_of
 from nodeward.model import Evidence, Row, Table, decide, finding
 from nodeward.model.report import finding_from_json, finding_to_json, row_from_json
 from page_site import Eyes, Site
@@ -116,6 +116,13 @@ def test_certificates_stand_on_a_line_by_the_day_they_end() -> None:
     assert [line["days"] for line in lines] == [-7, 20]
     assert [line["place"] for line in lines] == [0, 5]
     assert lines[1]["renewer"] == "the kubelet"
+
+
+def test_a_certificate_that_ends_later_today_has_not_ended() -> None:
+    noon = 1_782_000_000_000 + 12 * 3_600_000  # of 2026-06-21, the day on which it ends
+    for at, days in ((noon, 0), (noon - DAY_MS, 1), (noon + DAY_MS, -1)):
+        (line,) = timeline([certificate("20 days left of a year")], at)
+        assert line["days"] == days
 
 
 def kept(one: Finding) -> Said:

@@ -248,7 +248,7 @@ def test_a_tenants_numbers_are_of_its_own_nodes(fleet: Site, tenant: requests.Se
     kernels = told("/heat?by=node.kernel")["rows"][0]["cells"]
     assert sum(c["judged"] + c["unknown"] for c in kernels) == 40
     ends, items = told("/certificates")["ending"], told("/certificates?days=365&limit=500")["items"]
-    assert sum(e["certificates"] for e in ends) == len(items)
+    assert ends[-1]["certificates"] == len(items)
     agents = told("/agents?limit=500")
     assert sum(agents["states"].values()) == len(agents["items"])
 

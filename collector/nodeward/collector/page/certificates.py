@@ -13,11 +13,10 @@ from nodeward.collector.page.visit import Shown, Visit, view
 from nodeward.collector.problem import bad
 from nodeward.collector.store import ask
 from nodeward.collector.store.ask import Db, Filter
-from nodeward.collector.store.expiry import FAMILY, day_ms, ends_on
+from nodeward.collector.store.expiry import FAMILY, day_after, day_ms, days_left, ends_on
 from nodeward.collector.store.shared import shared_keys
 from nodeward.model import Table
 
-DAY_MS: Final = questions.DAY_MS
 SPAN_DAYS: Final = 400
 """Width of the timeline. What ends later stands at its end."""
 WITHIN: Final = (7, 30, 90, 365)
@@ -27,14 +26,15 @@ def certificates(visit: Visit, db: Db) -> Shown:
     days = visit.query.get("days") or None
     if days is not None and (not days.isascii() or not days.isdigit() or len(days) > 4):
         raise bad("days", "must be a number of days")
-    until = None if days is None else db.now + int(days) * DAY_MS
-    page = questions.expiring(db, page_filter(visit, (int, int, int), until=until))
+    until = None if days is None else day_after(db.now, int(days))
+    want = page_filter(visit, (int, int, int), until=until)
+    page = questions.expiring(db, want)
     more = {
         "clusters": [c["cluster"] for c in ask.clusters(db, Filter()).items],
         "shared": shared_keys(db, Filter(cluster=visit.query.get("cluster") or None, limit=20)),
         "within": [str(w) for w in (0, *WITHIN)],
     }
-    ending = questions.ending(db, WITHIN)
+    ending = questions.ending(db, want, WITHIN)
     data = {"ending": ending, "items": page.items, "next": page.next}
     return Shown("Certificates", data, page.items, more)
 
@@ -46,7 +46,7 @@ def timeline(findings: Sequence[Mapping[str, Any]], now: int) -> list[Mapping[st
         at = day_ms(day)
         if at is None:
             continue
-        days = (at - now) // DAY_MS
+        days = days_left(at, now)
         rows.append(
             {
                 "name": name,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Select, false, func, or_, select
+from sqlalchemy import ColumnElement, Select, false, func, or_, select
 
 from nodeward.collector.clock import rfc3339
 from nodeward.collector.db import tables as t
@@ -14,6 +14,7 @@ from nodeward.collector.db.engine import Record
 from nodeward.collector.posture import LEVELS, WORDS, State, unpack
 from nodeward.collector.store.ask import Db, Filter, Page, cursor_text, rules_of
 from nodeward.collector.store.asked import clusters_of
+from nodeward.collector.store.expiry import day_after, days_left
 from nodeward.model import Severity, Status
 
 DAY_MS: Final = 86_400_000
@@ -174,14 +175,9 @@ def expiring(db: Db, want: Filter) -> Page:
     """
     e = t.expiry.c
     query = select(e.node, e.rule, e.at, e.renewer).order_by(e.at, e.node, e.rule)
-    clusters = clusters_of(db, want)
-    if clusters is not None:
-        query = query.where(e.cluster.in_(sorted(clusters)) if clusters else false())
-    rules = rules_of(db, want)
-    if rules is not None:
-        query = query.where(e.rule.in_(sorted(rules)) if rules else false())
+    query = query.where(*_of_ends(db, want))
     if want.until is not None:
-        query = query.where(e.at <= want.until)
+        query = query.where(e.at < want.until)
     if want.cursor:
         at, node, rule = want.cursor
         query = query.where(e.at >= at)
@@ -222,24 +218,34 @@ def _end_json(db: Db, row: Record, life: Record, state: State | None) -> Mapping
         "node": life.name,
         "check": db.names.rule_name(db.connection, row.rule),
         "ends": rfc3339(row.at),
-        "days": (row.at - db.now) // DAY_MS,
+        "days": days_left(row.at, db.now),
         "renewer": row.renewer,
         "status": status,
         "severity": severity,
     }
 
 
-def ending(db: Db, days: Sequence[int]) -> list[Mapping[str, Any]]:
-    """How many certificates end within so many days, those that ended already apart."""
+def _of_ends(db: Db, want: Filter) -> Iterator[ColumnElement[bool]]:
+    """The clusters and checks whose certificates are meant."""
     e = t.expiry.c
-    query = select(func.count()).select_from(t.expiry)
-    if db.scope.clusters is not None:
-        query = query.where(e.cluster.in_(sorted(db.scope.clusters)))
-    edges = [0, *days]
-    out: list[Mapping[str, Any]] = []
-    for first, last in zip([None, *edges], edges, strict=False):
-        counted = query.where(e.at < db.now + last * DAY_MS)
-        if first is not None:
-            counted = counted.where(e.at >= db.now + first * DAY_MS)
-        out.append({"within": last, "certificates": db.connection.execute(counted).scalar_one()})
-    return out
+    clusters = clusters_of(db, want)
+    if clusters is not None:
+        yield e.cluster.in_(sorted(clusters)) if clusters else false()
+    rules = rules_of(db, want)
+    if rules is not None:
+        yield e.rule.in_(sorted(rules)) if rules else false()
+
+
+def ending(db: Db, want: Filter, days: Sequence[int]) -> list[Mapping[str, Any]]:
+    """How many certificates end before so many days are over, those that ended already (the whole
+    of 0) among them: as many as the list of that many days has."""
+    query = select(func.count()).select_from(t.expiry).where(*_of_ends(db, want))
+    return [
+        {
+            "within": within,
+            "certificates": db.connection.execute(
+                query.where(t.expiry.c.at < day_after(db.now, within))
+            ).scalar_one(),
+        }
+        for within in (0, *days)
+    ]

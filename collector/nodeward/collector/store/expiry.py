@@ -19,6 +19,7 @@ from nodeward.model import Table
 from nodeward.model.report import row_from_json
 
 FAMILY: Final = "cert.expiry."
+DAY_MS: Final = 86_400_000
 LONGEST: Final = 200
 _ENDS: Final = re.compile(r"\b(?:end(?:s|ed)|expired) on (\d{4}-\d{2}-\d{2})")
 
@@ -84,6 +85,17 @@ def day_ms(day: str) -> int | None:
         return int(datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC).timestamp() * 1000)
     except ValueError:
         return None
+
+
+def days_left(at: int, now: int) -> int:
+    """From today to the day of `at`, both UTC: 0 on the day itself, whose hour we are not told;
+    negative when that day is over."""
+    return at // DAY_MS - now // DAY_MS
+
+
+def day_after(now: int, days: int) -> int:
+    """Midnight (ms, UTC) at the start of the day so many days after today."""
+    return (now // DAY_MS + days) * DAY_MS
 
 
 def keep_ends(connection: Connection, names: Names, ends: Mapping[int, Ends]) -> None:

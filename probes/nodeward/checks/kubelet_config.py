@@ -156,6 +156,8 @@ def _faults(file: ConfigFile, minor: int | None) -> Iterator[Evidence]:
     document = file.document
     if document is None:
         return
+    if file.refused:
+        yield Evidence("the file", file.refused, file.path)
     for duplicate in document.duplicates:
         name = ".".join(map(str, duplicate.path))
         source = f"{file.path}:{duplicate.line}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 
 from nodeward.checks.kubelet_authn import NOBODY, C
@@ -16,7 +17,7 @@ from nodeward.checks.kubelet_support import (
     maps,
     text,
 )
-from nodeward.facts.kubelet import ConfigFile, Kubelet, example
+from nodeward.facts.kubelet import ConfigFile, Effective, Kubelet, example
 from nodeward.facts.kubelet_merge import Layer, Rules
 from nodeward.facts.kubelet_strength import STRONGER, weaker
 from nodeward.model import (
@@ -78,6 +79,33 @@ _DROPIN = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration
         ),
         Example(
             Status.UNKNOWN,
+            example(f"{C} --config-dir=/d", "{}", {"10.conf": "readOnlyPort: 0"}, version=None),
+            "without apiVersion and kind, and the version is not known",
+        ),
+        Example(
+            Status.UNKNOWN,
+            example(
+                f"{C} --config-dir=/d",
+                "readOnlyPort: 10255",
+                {"10.conf": _DROPIN + "readOnlyPort: 0"},
+                version=None,
+                gate=True,
+            ),
+            "1.28 would ignore the 0, and the version is not known",
+        ),
+        Example(
+            Status.FAIL,
+            example(
+                f"{C} --config-dir=/d",
+                "readOnlyPort: 0",
+                {"10.conf": _DROPIN + "readOnlyPort: 10255"},
+                version=None,
+                gate=True,
+            ),
+            "weaker in every version",
+        ),
+        Example(
+            Status.UNKNOWN,
             example(f"{C} --config-dir=/d", "{}", {"10.conf": "a: ["}),
             "a drop-in that is no YAML",
         ),
@@ -92,21 +120,42 @@ def dropin_order(kubelet: Kubelet) -> Verdict:
 def _dropins(kubelet: Kubelet) -> Verdict:
     if kubelet.arguments.given("config-dir") is None:
         return Verdict.not_applicable("this kubelet was given no --config-dir")
-    if kubelet.dark:
-        return Verdict.unknown(kubelet.dark)
     dropins = [f for f in kubelet.files if f.dropin]
-    found = [*_weakening(kubelet), *_without_effect(kubelet, dropins), *_unread(kubelet)]
+    refused = [Evidence("the file", f.refused, f.path) for f in dropins if f.refused]
+    if kubelet.dark and not refused:
+        return Verdict.unknown(kubelet.dark)
+    by_rules = [list(_by_rules(kubelet, one, dropins)) for one in kubelet.effective]
+    found = [*refused, *(by_rules[-1] if all(by_rules) else ()), *_unread(kubelet)]
     if found:
-        because = f"{found[0].what}: {found[0].value} ({found[0].source})"
-        return Verdict.failed(because, *most(found))
+        return Verdict.failed(_said(found[0]), *most(found))
+    if some := [(e, rows) for e, rows in zip(kubelet.effective, by_rules, strict=True) if rows]:
+        because = "; ".join(f"by {one.rules}: {_said(rows[0])}" for one, rows in some)
+        because += "; the version of this kubelet is not known"
+        return Verdict.unknown(because, *most([row for _, rows in some for row in rows]))
     count = len(dropins)
     return Verdict.passed(f"{count} drop-in{'s' * (count != 1)}, each in force and none weaker")
 
 
-def _weakening(kubelet: Kubelet) -> Iterator[Evidence]:
+def _said(found: Evidence) -> str:
+    return f"{found.what}: {found.value} ({found.source})"
+
+
+def _by_rules(kubelet: Kubelet, one: Effective, dropins: list[ConfigFile]) -> Iterator[Evidence]:
+    """What is wrong with the drop-ins under one set of merge rules."""
+    yield from _weakening(kubelet, one.rules)
+    yield from _without_effect(_under(kubelet, one.rules), dropins)
+
+
+def _under(kubelet: Kubelet, rules: Rules | None) -> Kubelet:
+    """As if its version were one that merges by these rules."""
+    fitting = [one for one in kubelet.effective if one.rules in (rules, None)]
+    return replace(kubelet, effective=tuple(fitting))
+
+
+def _weakening(kubelet: Kubelet, rules: Rules | None) -> Iterator[Evidence]:
     """What the files say step by step, without flags. Without --config the drop-ins are all that
     there is: what they set otherwise than a default is judged where it counts."""
-    steps = kubelet.steps()
+    steps = [_under(step, rules) for step in kubelet.steps()]
     alone = kubelet.arguments.given("config") is None
     for before, after in pairwise(steps):
         for path in STRONGER:
@@ -119,11 +168,12 @@ def _weakening(kubelet: Kubelet) -> Iterator[Evidence]:
 
 
 def _without_effect(kubelet: Kubelet, dropins: list[ConfigFile]) -> Iterator[Evidence]:
-    rules = kubelet.effective[0].rules if len(kubelet.effective) == 1 else None
+    rules = kubelet.effective[0].rules
     for file in dropins:
-        if rules is Rules.PATCH and not {"apiVersion", "kind"} <= set(file.mapping):
+        if rules is not Rules.INTERNAL and not {"apiVersion", "kind"} <= set(file.mapping):
+            since = "of 1.28" if rules is Rules.MERGO else "from 1.32"
             yield Evidence(
-                "no apiVersion and kind", "no kubelet from 1.32 starts with it", file.path
+                "no apiVersion and kind", f"no kubelet {since} starts with it", file.path
             )
         if rules is Rules.MERGO:
             yield from _ignored_by_mergo(kubelet, file)

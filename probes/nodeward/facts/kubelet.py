@@ -75,7 +75,7 @@ class ConfigFile:
 
     `path` is as the kubelet sees it. `changed_at` is its mtime, or that of a link on the way to it
     if that is later; `placed_at` its ctime on a running host: a file put there by mv or cp -p keeps
-    an old mtime, but chmod changes the ctime too.
+    an old mtime, but chmod changes the ctime too. `refused` says why no kubelet starts with it.
     """
 
     path: str
@@ -84,6 +84,7 @@ class ConfigFile:
     changed_at: float | None = None
     dropin: bool = False
     placed_at: float | None = None
+    refused: str = ""
 
     @property
     def mapping(self) -> Mapping[str, Any]:
@@ -328,7 +329,25 @@ def _legacy_tree(kubelet: Kubelet) -> Tree:
 
 
 def _errors(files: Sequence[ConfigFile]) -> str:
-    return "; ".join(f"could not read {f.path}: {f.error}" for f in files if f.error)
+    found = [f"could not read {f.path}: {f.error}" for f in files if f.error]
+    return "; ".join([*found, *(f"{f.path}: {f.refused}" for f in files if f.refused)])
+
+
+def refused(file: ConfigFile, minor: int | None, gate: bool | None) -> str:
+    """Why no kubelet of this version starts with the file: it is of another kind, or of none. The
+    decoder asks for both apiVersion and kind; drop-ins from 1.29 to 1.31 alone are not decoded.
+    """
+    if file.error or (file.dropin and Rules.INTERNAL in rules_for(minor, gate)):
+        return ""
+    given = {key.lower(): value for key, value in file.mapping.items() if isinstance(key, str)}
+    for key, wanted in TYPE.items():
+        if (value := given.get(key.lower())) != wanted:
+            what = f"{key} is {value}" if value else f"there is no {key}"
+            return f"{what}, where {wanted} belongs: no kubelet starts with it"
+    return ""
+
+
+TYPE = {"kind": "KubeletConfiguration", "apiVersion": "kubelet.config.k8s.io/v1beta1"}
 
 
 def changed_after(changed_at: float | None, started_at: float | None) -> bool:

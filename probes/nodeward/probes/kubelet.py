@@ -12,6 +12,8 @@ from nodeward.facts.kubelet import (
     Launch,
     assemble,
     config_file,
+    minor_of,
+    refused,
 )
 from nodeward.facts.kubelet_flags import KINDS
 from nodeward.facts.listeners import Listeners
@@ -251,6 +253,7 @@ def _read_file(host: Host, launch: Launch, path: str, *, dropin: bool = False) -
     except HostError as exc:
         return ConfigFile(path, error=exc.why, dropin=dropin)
     found = config_file(path, raw, dropin=dropin, changed_at=changed_at)
+    found = replace(found, refused=refused(found, minor_of(launch.version), launch.gate))
     return replace(found, placed_at=stat.ctime) if host.live and stat.ctime else found
 
 

@@ -1,16 +1,12 @@
-"""Files with which no kubelet starts, drop-ins of an unknown version, and links set elsewhere."""
+"""Files with which no kubelet starts, and drop-ins where the version is not known."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
-import kubelet_hosts
-from kubelet_hosts import BOOT, HEAD, Host, Run, findings
-from nodeward.agent.scan import scan, select
-from nodeward.host import TreeHost
+from kubelet_hosts import HEAD, Host, Run, findings
 from nodeward.model import Status
 
 CONFIG = "/var/lib/kubelet/config.yaml"
@@ -58,21 +54,3 @@ def test_a_drop_in_that_not_every_version_takes_is_unknown_where_the_version_is(
     order = found["kubelet.config.dropin-order"]
     assert order.status is Status.UNKNOWN
     assert "the merge rules of 1.32 and later" in order.because
-
-
-@pytest.mark.parametrize("linked", [CONFIG, "/var/lib/kubelet"], ids=["file", "folder"])
-def test_a_link_that_leads_elsewhere_since_the_start_is_drift(linked: str, tmp_path: Path) -> None:
-    """The file that it leads to now is older than the process."""
-    below = CONFIG.removeprefix(linked)
-    files = {f"/v1{below}": HEAD, f"/v2{below}": HEAD + OPEN, linked: "->/v1"}
-    host = Host(files, (Run(V136, ("kubelet", f"--config={CONFIG}")),))
-    root = kubelet_hosts.build(host, tmp_path / "host")
-    drift = select(["kubelet.config.drift"])
-    assert scan(TreeHost(root), drift, at=BOOT + 3600).findings[0].status is Status.PASS
-    link = root / linked.lstrip("/")
-    link.unlink()
-    link.symlink_to("/v2")
-    os.utime(link, (BOOT + 1800, BOOT + 1800), follow_symlinks=False)
-    found = scan(TreeHost(root), drift, at=BOOT + 3600).findings[0]
-    assert found.status is Status.FAIL
-    assert CONFIG in found.because

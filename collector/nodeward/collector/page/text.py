@@ -7,6 +7,7 @@ or reorder what stands beside them, and strings that would fill the screen.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 LONGEST: Final = 800
@@ -24,6 +25,11 @@ def legible(text: object) -> str:
     if len(plain) <= LONGEST:
         return plain
     return f"{plain[:LONGEST]}… ({len(plain)} characters; the JSON has them all)"
+
+
+def verbatim(texts: Iterable[str]) -> bool:
+    """Whether all of them stand on the page just as they are."""
+    return all(legible(text) == text for text in texts)
 
 
 SHORT: Final = 160

@@ -39,7 +39,7 @@ function reveal() {
   if (id) document.getElementById(id)?.scrollIntoView();
 }
 
-// Commands are there to be run elsewhere.
+// Commands are there to be run elsewhere, whole or not at all.
 function copies(pre) {
   const button = document.createElement("button");
   button.type = "button";
@@ -58,6 +58,6 @@ function copies(pre) {
 window.addEventListener("hashchange", reveal);
 document.addEventListener("DOMContentLoaded", () => {
   reveal();
-  if (navigator.clipboard) document.querySelectorAll("pre").forEach(copies);
+  if (navigator.clipboard) document.querySelectorAll("pre:not([data-altered])").forEach(copies);
   for (const place of document.querySelectorAll("[data-trend]")) draw(place);
 });

@@ -77,3 +77,15 @@ def test_nor_one_of_the_same_name_with_another_key(cluster: Pair, tmp_path: Path
     impostor = tls_keys.make("kubernetes", ca=True)
     own = tls_keys.make("system:node:n1", cluster)
     assert worker(tmp_path, impostor, cluster, own).status is Status.FAIL
+
+
+def test_a_named_file_that_is_not_there_is_no_ca(tmp_path: Path) -> None:
+    """No kubelet starts with it; what one takes that did before cannot be told."""
+    files = {CONFIG: HEAD + "authentication: {x509: {clientCAFile: /nope.crt}}\n"}
+    host = Host(files, (Run("/opt/v1.36.2/kubelet", ("kubelet", f"--config={CONFIG}")),))
+    root = kubelet_hosts.build(host, tmp_path / "host")
+    report = scan(TreeHost(root), select(["kubelet.authn.x509"]), at=kubelet_hosts.BOOT + 3600)
+    (found,) = report.findings
+    assert found.status is Status.UNKNOWN
+    assert "/nope.crt" in found.because
+    assert "which is not there" in found.because

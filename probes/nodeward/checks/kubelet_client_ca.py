@@ -52,6 +52,11 @@ def _file(name: str, key: PublicKey = OTHER_KEY) -> tuple[Use, Pem]:
     return place("kubelet-client-ca", "/ca.crt", certificate(name=name, key=key), kind=Kind.TRUST)
 
 
+def _no_file() -> tuple[Use, Pem]:
+    use, _ = _file("")
+    return use, Pem(use.path, error="not there", absent=True)
+
+
 def _api_server(issuer: str, authority: str = "") -> Pki:
     """A control-plane node: the certificate that its API server shows to kubelets."""
     shows = place("apiserver-kubelet-client", "/pki/client.crt", certificate(issuer=issuer))
@@ -149,6 +154,11 @@ def _worker(*files: tuple[Use, Pem], issuer: str = "CN=kubernetes") -> Pki:
             (example(C, _CA_SET), OFFLINE, _worker(_file("kubernetes"), issuer="CN=x")),
             "the name of the kubeconfig's CA with another key",
         ),
+        Example(
+            Status.UNKNOWN,
+            (example(C, _CA_SET), OFFLINE, together(_no_file())),
+            "the file that is named is not there",
+        ),
         Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
         Example(Status.NOT_APPLICABLE, NO_KUBELET, "no kubelet"),
     ],
@@ -181,9 +191,19 @@ def _client_ca(kubelet: Kubelet, answers: Answers, pki: Pki | Absent | Unreadabl
         return Verdict.failed(because, *seen, remedy=remedy)
     if (why := mute(port, tls)) is not None:
         return Verdict.unknown(f"{why}; {said(X509, setting)}", *seen)
+    if _gone(kubelet, pki):
+        because = f"{said(X509, setting)}, which is not there: no kubelet starts with that"
+        return Verdict.unknown(unprobed(answers, because), *seen)
     names_ = tuple(c.subject for c in _of_file(pki))
     found = _against(pki, names_, said(X509, setting), seen, remedy)
     return replace(found, because=unprobed(answers, found.because))
+
+
+def _gone(kubelet: Kubelet, pki: Pki | Absent | Unreadable) -> bool:
+    """Whether the file that is named as the client CA was looked for, and is not there."""
+    held = pki.held("kubelet-client-ca", kind=Kind.TRUST) if isinstance(pki, Pki) else ()
+    place = f"{kubelet.root}{kubelet.path(X509)}"
+    return any(one.pem.path == place and one.pem.absent for one in held)
 
 
 def _against(

@@ -83,8 +83,9 @@ class _Look:
     @property
     def whole(self) -> bool:
         """Whether no port of the kubelet can be hidden from us: one of its sockets is known, so
-        its descriptors were read, so all are."""
-        return self.alone and bool(self.own)
+        its descriptors were read, so all are; or every socket is known to be somebody's."""
+        told = bool(self.own) or all(row.pid is not None for row in self.listeners.rows)
+        return self.alone and told and self.kubelet.pid is not None
 
     def others(self, known: Iterable[int]) -> list[int]:
         """Further ports that the kubelet itself holds open to others than loopback."""

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from nodeward.collector.clock import now_ms
+from nodeward.collector.db import tables as t
 from nodeward.collector.store.access import Role
 
 ENDS = {
@@ -171,3 +173,21 @@ def test_a_fix_that_a_host_tells_is_not_shown_as_ours(fleet: Any) -> None:
 def test_a_command_that_is_not_shown_as_it_is_cannot_be_copied(fleet: Any, step: str) -> None:
     page = node_page(fleet, said("kernel.module.sctp", "fail"), {"text": "x", "steps": [step]})
     assert '<pre tabindex="0" aria-label="Commands" data-altered>' in page
+
+
+def test_a_key_whose_time_is_over_is_not_shown_as_active(fleet: Any) -> None:
+    """Nor is one that was ended before its time told to have expired."""
+    agents = {a["node"]: a["agent"] for a in look(fleet, "/agents")["items"]}
+    over = t.agent.update().where(t.agent.c.id == agents["worker-1"])
+    fleet.center.writer.act_now(lambda c: c.execute(over.values(expires_at=now_ms() - 1)))
+    shown = look(fleet, "/agents")
+    assert shown["states"] == {"active": 1, "expired": 1}
+    assert {a["node"]: a["status"] for a in shown["items"]} == {
+        "worker-1": "expired",
+        "worker-2": "active",
+    }
+    assert [a["node"] for a in look(fleet, "/agents?state=expired")["items"]] == ["worker-1"]
+    assert [a["node"] for a in look(fleet, "/agents?state=active")["items"]] == ["worker-2"]
+    assert look(fleet, "/agents", cluster="east")["states"] == {"expired": 1}
+    assert fleet.post(f"/v1/agents/{agents['worker-1']}/revoke").status_code == 200
+    assert look(fleet, "/agents")["states"] == {"active": 1, "revoked": 1}

@@ -15,6 +15,7 @@ from nodeward.collector.posture import LEVELS, WORDS, State, unpack
 from nodeward.collector.store.ask import Db, Filter, Page, cursor_text, rules_of
 from nodeward.collector.store.asked import clusters_of
 from nodeward.collector.store.expiry import day_after, days_left
+from nodeward.collector.store.lifecycle import key_state
 from nodeward.model import Severity, Status
 
 DAY_MS: Final = 86_400_000
@@ -90,11 +91,13 @@ def heat(
 def agent_states(db: Db) -> Mapping[str, int]:
     """How many keys have each status."""
     a = t.agent.c
-    query = select(a.status, func.count().label("many")).group_by(a.status).order_by(a.status)
+    keys = select(key_state(db.now).label("state"))
     if db.scope.clusters is not None:
-        query = query.join(t.node, t.node.c.id == a.node)
-        query = query.where(t.node.c.cluster.in_(sorted(db.scope.clusters)))
-    return {row.status: int(row.many) for row in db.connection.execute(query)}
+        keys = keys.join(t.node, t.node.c.id == a.node)
+        keys = keys.where(t.node.c.cluster.in_(sorted(db.scope.clusters)))
+    state = keys.subquery().c.state
+    query = select(state, func.count().label("many")).group_by(state).order_by(state)
+    return {row.state: int(row.many) for row in db.connection.execute(query)}
 
 
 KINDS: Final = ("roles", "kernel", "kubelet", "os", "runtime", "cloud")

@@ -23,7 +23,7 @@ from nodeward.collector.store.asked import (
     seen_as,
     within,
 )
-from nodeward.collector.store.lifecycle import KEY_STATES
+from nodeward.collector.store.lifecycle import KEY_STATES, key_state
 from nodeward.model import Severity, Status
 
 
@@ -98,9 +98,9 @@ def _cluster_json(name: str, counts: Mapping[int, int]) -> Mapping[str, Any]:
 
 def agents(db: Db, want: Filter) -> Page:
     """Enrolled keys and what became of them."""
-    a = t.agent.c
+    a, state = t.agent.c, key_state(db.now)
     query = (
-        select(t.agent, t.node.c.name, t.cluster.c.name.label("cluster_name"))
+        select(t.agent, state.label("state"), t.node.c.name, t.cluster.c.name.label("cluster_name"))
         .join(t.node, t.node.c.id == a.node)
         .join(t.cluster, t.cluster.c.id == t.node.c.cluster)
         .order_by(a.id)
@@ -113,7 +113,7 @@ def agents(db: Db, want: Filter) -> Page:
     if want.state is not None:
         if want.state not in KEY_STATES:
             raise bad("state", f"must be one of {', '.join(KEY_STATES)}")
-        query = query.where(a.status == want.state)
+        query = query.where(state == want.state)
     if want.cursor:
         query = query.where(a.id > want.cursor[0])
     rows = db.connection.execute(query.limit(want.limit + 1)).all()
@@ -122,7 +122,7 @@ def agents(db: Db, want: Filter) -> Page:
             "agent": row.id,
             "cluster": row.cluster_name,
             "node": row.name,
-            "status": row.status,
+            "status": row.state,
             "method": row.method,
             "enrolled_at": rfc3339(row.created_at),
             "expires_at": rfc3339(row.expires_at),

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import ColumnElement, Connection, case, select, update
 
 from nodeward.collector.db import tables as t
 from nodeward.collector.db.engine import Record
@@ -19,9 +19,14 @@ from nodeward.collector.store.shared import forget_keys
 
 ENDS: Final = ("revoked", "superseded", "retired")
 """Statuses that no key leaves."""
+KEY_STATES: Final = ("pending", "active", "quarantined", "expired", *ENDS)
 
 
-KEY_STATES: Final = ("pending", "active", "quarantined", *ENDS)
+def key_state(now: int) -> ColumnElement[str]:
+    """What becomes of a key at this time: its status, or that its own time is over."""
+    a = t.agent.c
+    over = a.status.not_in(ENDS) & (a.expires_at <= now)
+    return case((over, "expired"), else_=a.status)
 
 
 def agent_row(connection: Connection, agent: str, scope: Scope) -> Record:

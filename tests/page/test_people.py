@@ -52,6 +52,8 @@ def test_from_the_page_alone_one_learns_who_can_load_sctp_since_when_why_and_wha
     expect(who).to_contain_text(re.compile(r"since \d{4}-\d{2}-\d{2} \d{2}:\d{2}"))
     expect(who).to_contain_text("any process can load sctp: socket(")
     expect(page.get_by_text("install sctp /bin/false").first).to_be_visible()
+    expect(page.get_by_role("heading", name="Fix in general")).to_be_visible()
+    expect(page.get_by_text("run the fix that stands with it")).to_be_visible()
     who.click()
     expect(first).to_contain_text("net-pf-2-proto-132 -> sctp")
     expect(first).to_contain_text("modules.alias:1")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from nodeward.host import MissingError, TreeHost
 from nodeward.host.go_version import GoVersion
+from nodeward.probes.kubelet_version import version_of
 
 NAMES = b"\0.rodata\0.shstrtab\0"
 
@@ -74,3 +75,10 @@ def test_what_is_no_program_has_no_version(tmp_path: Path) -> None:
     assert TreeHost(tmp_path).ask(GoVersion("/folder")) is None
     with pytest.raises(MissingError):
         TreeHost(tmp_path).ask(GoVersion("/none"))
+
+
+def test_the_program_tells_its_version_before_its_path_does(tmp_path: Path) -> None:
+    folder = tmp_path / "app-1.30.1"
+    folder.mkdir()
+    (folder / "kubelet").write_bytes(elf(b"\0v1.36.2\0"))
+    assert version_of(TreeHost(tmp_path), "/app-1.30.1/kubelet", "", None) == "v1.36.2"

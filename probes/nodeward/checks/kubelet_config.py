@@ -19,9 +19,9 @@ from nodeward.checks.kubelet_support import (
 from nodeward.facts.kubelet import ConfigFile, Kubelet, Unknown, example
 from nodeward.facts.kubelet_defaults import LEGACY
 from nodeward.facts.kubelet_embedded import K3S_CONFIG
-from nodeward.facts.kubelet_fields import faults
+from nodeward.facts.kubelet_fields import FIELDS, Fault, faults
 from nodeward.facts.kubelet_flags import FLAG_OF
-from nodeward.facts.kubelet_merge import Layer
+from nodeward.facts.kubelet_merge import Layer, Rules, rules_for
 from nodeward.facts.kubelet_strength import STRONGER, weaker
 from nodeward.model import (
     Evidence,
@@ -123,6 +123,13 @@ def _give_config(kubelet: Kubelet, left: Iterable[str]) -> Remedy:
     examples=lambda: [
         Example(Status.PASS, example(C, "readOnlyPort: 0"), "all keys are fields"),
         Example(Status.FAIL, example(C, "readonlyPort: 0"), "a mistyped key"),
+        Example(
+            Status.PASS,
+            example(
+                f"{C} --config-dir=/d", "{}", {"1.conf": "readonlyport: 10255"}, version="v1.30.2"
+            ),
+            "which a drop-in of 1.29 to 1.31 may be",
+        ),
         Example(Status.FAIL, example(C, "anonymous: {enabled: false}"), "in the wrong place"),
         Example(Status.FAIL, example(C, "readOnlyPort: 0\nreadOnlyPort: 10255"), "given twice"),
         Example(Status.FAIL, example(C, "tlsCurvePreferences: [29]", version="v1.35.0"), "too new"),
@@ -163,11 +170,22 @@ def _faults(file: ConfigFile, minor: int | None) -> Iterator[Evidence]:
         source = f"{file.path}:{duplicate.line}"
         yield Evidence(name, "is given again; the last one counts", source)
     for fault in faults(file.mapping, minor):
+        if file.dropin and _whatever_the_case(fault, minor):
+            continue
         line = document.line(*(int(k) if k.isdigit() else k for k in fault.path.split(".")))
         why = f"{fault.why}: no kubelet starts with that" if fault.fatal else fault.why
         yield Evidence(fault.path, why, f"{file.path}:{line}" if line else file.path)
     if document.more:
         yield Evidence("a second document", "is never read", file.path)
+
+
+def _whatever_the_case(fault: Fault, minor: int | None) -> bool:
+    """From 1.29 to 1.31 the key of a drop-in is applied however its letters are written."""
+    inside = rules_for(minor, None) == (Rules.INTERNAL,)
+    return inside and fault.path not in FIELDS and fault.path.lower() in _LOWER
+
+
+_LOWER = frozenset(path.lower() for path in FIELDS)
 
 
 @check(

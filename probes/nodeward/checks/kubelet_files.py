@@ -260,11 +260,31 @@ def _failed(row: Row, offenders: list[tuple[FileRow, Leak]]) -> Verdict:
         f"others than root may {leak.what} {file.path}: {leak.how}{note}",
         *most(seen),
         severity=severity,
-        remedy=Remedy(
-            f"Give {file.path} to root with mode {row.mode}.",
-            (f"chown root:root {file.path}", f"chmod {row.mode} {file.path}"),
-        ),
+        remedy=_remedy(row, file, leak),
     )
+
+
+def _remedy(row: Row, file: FileRow, leak: Leak) -> Remedy:
+    if leak.folder:
+        return Remedy(
+            f"Give {leak.folder} to root, and let nobody else write in it.",
+            (f"chown root:root {leak.folder}", f"chmod go-w {leak.folder}"),
+        )
+    mode = _mode(row, file)
+    return Remedy(
+        f"Give {file.path} to root with mode {mode}.",
+        (f"chown root:root {file.path}", f"chmod {mode} {file.path}"),
+    )
+
+
+def _mode(row: Row, file: FileRow) -> str:
+    """The row's mode, as it fits a directory, a program, or a file that is none."""
+    mode, now = int(row.mode, 8), file.guard.mode if file.guard is not None else 0
+    if file.directory:
+        mode |= (mode & 0o444) >> 2
+    elif not now & 0o111:
+        mode &= ~0o111
+    return f"{mode:04o}"
 
 
 @check(

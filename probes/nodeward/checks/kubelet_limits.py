@@ -170,6 +170,24 @@ def _seccomp(kubelet: Kubelet, limits: KubeletLimits | Absent | Unreadable) -> V
             "pods swap to an unencrypted partition",
         ),
         Example(
+            Status.FAIL,
+            (
+                example(
+                    C, "{failSwapOn: false, featureGates: {NodeSwap: true}}", version="v1.28.4"
+                ),
+                KubeletLimits(swaps=(Swap("/dev/sda2", "partition", False),)),
+            ),
+            "before 1.30 there is no NoSwap: with the gate on, pods swap unless told otherwise",
+        ),
+        Example(
+            Status.UNKNOWN,
+            (
+                example(C, "failSwapOn: false", version="v1.28.4"),
+                KubeletLimits(swaps=(Swap("/dev/sda2", "partition", False),)),
+            ),
+            "without the gate, the container runtime decides",
+        ),
+        Example(
             Status.UNKNOWN,
             (
                 example(C, "{failSwapOn: false, memorySwap: {swapBehavior: LimitedSwap}}"),
@@ -184,6 +202,10 @@ def swap(kubelet: Kubelet, limits: KubeletLimits | Absent | Unreadable) -> Verdi
     return each(kubelet, lambda k: _swap(k, limits))
 
 
+NO_SWAP = 30
+"""The minor version from which no swap is what pods get by default."""
+
+
 def _swap(kubelet: Kubelet, limits: KubeletLimits | Absent | Unreadable) -> Verdict:
     path = "memorySwap.swapBehavior"
     setting, fails = kubelet.get(path), kubelet.get("failSwapOn")
@@ -195,7 +217,11 @@ def _swap(kubelet: Kubelet, limits: KubeletLimits | Absent | Unreadable) -> Verd
     if fails.value is True:
         return Verdict.passed(f"no kubelet starts where swap is on: {said('failSwapOn', fails)}")
     if setting.value in ("", None, "NoSwap"):
-        return Verdict.passed(f"pods use no swap: {said(path, setting)}", shown(path, setting))
+        if kubelet.minor is not None and kubelet.minor >= NO_SWAP:
+            return Verdict.passed(f"pods use no swap: {said(path, setting)}", shown(path, setting))
+        if kubelet.minor is None or kubelet.gate("NodeSwap") is not True:
+            because = f"{said(path, setting)}, which keeps pods from swap from 1.{NO_SWAP} alone"
+            return Verdict.unknown(f"{because} ({kubelet.version or 'version not known'})")
     if swaps is None:
         return Verdict.unknown(f"{said(path, setting)}; whether swap is on cannot be seen: offline")
     open_ = [s for s in swaps if s.encrypted is False]

@@ -10,7 +10,7 @@ from nodeward.facts.kubelet import Kubelet, Setting, Unknown
 from nodeward.facts.kubelet_answers import SECURE, KubeletAnswers, Port, Tls
 from nodeward.facts.kubelet_embedded import K3S_CONFIG, is_written_by_k3s
 from nodeward.facts.kubelet_flags import FLAG_OF
-from nodeward.facts.kubelet_merge import Layer
+from nodeward.facts.kubelet_merge import Layer, Rules
 from nodeward.model import Absent, Evidence, Remedy, Source, Status, Unreadable, Verdict
 
 Answers = KubeletAnswers | Absent | Unreadable
@@ -118,8 +118,10 @@ def mend(kubelet: Kubelet, path: str, good: str, *, breaks: str = "") -> Remedy:
                 f"Flags win over every file: remove {setting.source}, or set it to {good};"
                 f" then {path}: {good} belongs in {file or 'a file given with --config'}."
             )
+        case Layer.DROPIN if good in ZEROS and kubelet.effective[0].rules is Rules.MERGO:
+            advice = _over_mergo(kubelet, path, good, file)
         case Layer.FILE | Layer.DROPIN if setting.place:
-            advice = f"Set {path}: {good} in {setting.source.partition(' ')[0]}."
+            advice = f"Set {path}: {good} in {_place(setting)}."
         case Layer.LEGACY:
             advice = (
                 f"Start the kubelet with --config and set {path}: {good} in that file. Without"
@@ -147,6 +149,28 @@ def _in_k3s(kubelet: Kubelet, path: str, good: str) -> str:
             f"Set {path}: {good} in a file, and add config=FILE to kubelet-arg in {configuration}."
         )
     return f"Set {path}: {good} in a drop-in of your own, {folder.value}/90-own.conf."
+
+
+ZEROS = ("false", "0", '""', "[]")
+
+
+def _place(setting: Setting) -> str:
+    """The file with its line, where the source is one."""
+    word = setting.source.partition(" ")[0]
+    return word if word.startswith(setting.place) else setting.place
+
+
+def _over_mergo(kubelet: Kubelet, path: str, good: str, file: str | None) -> str:
+    """1.28 ignores a zero in a drop-in, and fills the defaults that are none into each."""
+    setting, flag = kubelet.get(path), FLAG_OF.get(path, "")
+    where = file or "a file given with --config"
+    if setting.source.startswith(setting.place):
+        return (
+            f"Remove {path} from {_place(setting)}: 1.28 ignores {good} in a drop-in."
+            f" {path}: {good} belongs in {where}."
+        )
+    instead = f"add --{flag}={good}" if flag else f"remove --config-dir, and set it in {where}"
+    return f"1.28 fills its default of {path} into every drop-in: {instead}."
 
 
 def restart(kubelet: Kubelet) -> str:

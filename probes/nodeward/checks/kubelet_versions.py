@@ -63,6 +63,16 @@ FEATURES = Source(
         Example(Status.FAIL, example(C, "featureGates: {MemoryQoS: true}"), "an alpha feature"),
         Example(
             Status.FAIL,
+            example(C, "featureGates: {KubeletRegistrationGetOnExistsOnly: true}"),
+            "a deprecated one",
+        ),
+        Example(
+            Status.UNKNOWN,
+            example(C, "featureGates: {DynamicKubeletConfig: true}"),
+            "one that Kubernetes 1.36 does not have",
+        ),
+        Example(
+            Status.FAIL,
             example(f"{C} --feature-gates=RotateKubeletServerCertificate=false", "{}"),
             "a protecting one is switched off",
         ),
@@ -92,8 +102,15 @@ def _gates(kubelet: Kubelet) -> Verdict:
     if some is not None:
         because = f"{some} is {text(settings[some].value)}, which is wrong in some versions only"
         return Verdict.unknown(f"{because}; the version of this kubelet is not known")
+    strange = [n for n, s in settings.items() if n not in KNOWN and s.value is not False]
     names = ", ".join(f"{n}={text(s.value)}" for n, s in settings.items())
+    if strange:
+        because = f"{strange[0]} is on; whether it is tested in any version is not known here"
+        return Verdict.unknown(because, shown(strange[0], settings[strange[0]]))
     return Verdict.passed(f"gates set: {names or 'none'}")
+
+
+KNOWN = GATES.keys() | {"AllAlpha", "AllBeta"}
 
 
 def _gate(name: str, setting: Setting, minor: int) -> Iterator[Evidence]:
@@ -107,6 +124,9 @@ def _gate(name: str, setting: Setting, minor: int) -> Iterator[Evidence]:
     now = stage(gate, minor)
     if setting.value is True and now == "alpha":
         yield Evidence(name, f"is on, and alpha in 1.{minor}", setting.source)
+    if now == "deprecated" and setting.value is not gate.deprecated_on:
+        value = f"is {text(setting.value)}, which is deprecated in 1.{minor}"
+        yield Evidence(name, value, setting.source)
     if setting.value is False and gate.why and now in ("beta", "stable"):
         yield Evidence(name, f"is off; with it {gate.why}", setting.source)
 

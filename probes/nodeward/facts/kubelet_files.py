@@ -53,10 +53,12 @@ class KubeletFiles(Fact):
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """What others than root may do with a file, and by which bit: ("change", "mode 0666")."""
+    """What others than root may do with a file, and by which bit: ("change", "mode 0666"). `folder`
+    is the directory above whose owner or mode it is."""
 
     what: str
     how: str
+    folder: str = ""
 
 
 def leaks(guard: Guard, *, owners: bool) -> Iterator[Leak]:
@@ -94,7 +96,7 @@ def _of_folders(guard: Guard, owners: bool) -> Iterator[Leak]:
     reachable = True
     for folder in reversed(guard.folders):  # from "/" down
         if owners and folder.uid != 0:
-            yield Leak(WRITE, f"{folder.path} is owned by uid {folder.uid}")
+            yield Leak(WRITE, f"{folder.path} is owned by uid {folder.uid}", folder.path)
         elif folder.mode & 0o002 and not folder.mode & 0o1000 and reachable:
-            yield Leak(WRITE, f"{folder.path} has mode {folder.mode & 0o7777:04o}")
+            yield Leak(WRITE, f"{folder.path} has mode {folder.mode & 0o7777:04o}", folder.path)
         reachable = reachable and bool(folder.mode & 0o001)

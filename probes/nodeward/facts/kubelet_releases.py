@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from nodeward.facts.kubelet_gates import ROWS
 from nodeward.lazy import dataclass
 
 END_OF_LIFE: Mapping[int, str] = {
@@ -29,31 +30,41 @@ OLDEST, NEWEST = min(END_OF_LIFE), max(END_OF_LIFE)
 @dataclass(frozen=True, slots=True)
 class Gate:
     """A kubelet's feature gate: minor versions from which it is alpha, beta, stable (None: not
-    yet), whether its beta is on by default, and why it matters for security ("": it does not)."""
+    yet), whether its beta is on by default, why it matters for security ("": it does not), and from
+    when it is deprecated, with its default since."""
 
     alpha: int
     beta: int | None = None
     stable: int | None = None
     beta_on: bool = True
     why: str = ""
+    deprecated: int | None = None
+    deprecated_on: bool = False
+
+
+def _gate(*words: str) -> Gate:
+    alpha, beta, stable, deprecated = (None if w == "-" else int(w) for w in words[:4])
+    first = min(n for n in (alpha, beta, stable, deprecated) if n is not None)
+    return Gate(first, beta, stable, deprecated=deprecated, deprecated_on=words[4:] == ("on",))
 
 
 GATES: Mapping[str, Gate] = {
+    **{name: _gate(*words) for name, *words in (row.split() for row in ROWS.splitlines())},
     "RotateKubeletServerCertificate": Gate(7, 12, None, True, "serving certificates are requested"),
     "SeccompDefault": Gate(22, 25, 27, True, "seccompDefault has an effect"),
     "KubeletFineGrainedAuthz": Gate(32, 33, 36, True, "reading is told from running"),
     "ReloadKubeletServerCertificateFile": Gate(31, 31, None, True, "a renewed certificate is used"),
     "UserNamespacesSupport": Gate(25, 30, 36, False, "pods can have user namespaces"),
     "KubeletEnsureSecretPulledImages": Gate(33, 35, None, True, "pulled images stay private"),
-    "ProcMountType": Gate(12, 31, None, False),
+    "ProcMountType": Gate(12, 31, 36, False),
     "NodeLogQuery": Gate(27, 30, 36, False),
     "InPlacePodVerticalScaling": Gate(27, 33, 35, True),
     "ContainerCheckpoint": Gate(25, 30, None, True),
     "MemoryQoS": Gate(22, None, None),
-    "EventedPLEG": Gate(26, 27, None, False),
+    "EventedPLEG": Gate(26, None, None),
     "KubeletInUserNamespace": Gate(22, None, None),
     "DynamicResourceAllocation": Gate(26, 32, 34, True),
-    "ImageVolume": Gate(31, 33, 35, True),
+    "ImageVolume": Gate(31, 33, 36, True),
     "PodLevelResources": Gate(32, 34, None, True),
     "KubeletCrashLoopBackOffMax": Gate(32, 35, None, True),
     "ClusterTrustBundleProjection": Gate(29, 33, None, False),
@@ -65,11 +76,14 @@ GATES: Mapping[str, Gate] = {
     "PodCertificateRequest": Gate(34, 35, None, False),
     "ContainerRestartRules": Gate(34, 35, None, True),
     "HugePageStorageMediumSize": Gate(18, 19, 22, True),
+    "DevicePlugins": Gate(8, 10, 26, True),
 }
 
 
 def stage(gate: Gate, minor: int) -> str:
-    """ "alpha", "beta", "stable", or "" where the version does not have it."""
+    """ "alpha", "beta", "stable", "deprecated", or "" where the version does not have it."""
+    if gate.deprecated is not None and minor >= gate.deprecated:
+        return "deprecated"
     if gate.stable is not None and minor >= gate.stable:
         return "stable"
     if gate.beta is not None and minor >= gate.beta:

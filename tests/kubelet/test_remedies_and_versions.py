@@ -1,0 +1,78 @@
+"""What to change is what is at fault, and the version is that of the program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kubelet_hosts import DPKG, HEAD, Host, Run, build, findings
+from nodeward.checks.kubelet_support import mend
+from nodeward.facts.kubelet import example
+from nodeward.host import TreeHost
+from nodeward.model import Status
+from nodeward.probes.kubelet_version import version_of
+
+CONFIG = "/var/lib/kubelet/config.yaml"
+DIR = "--config=/c --config-dir=/d"
+EXE = "/opt/v1.36.2/kubelet"
+
+
+def test_1_28_is_told_where_a_zero_has_an_effect() -> None:
+    opened = "authentication: {anonymous: {enabled: true}}"
+    old = example(DIR, "{}", {"1.conf": opened}, version="v1.28.4", gate=True)
+    advice = mend(old, "authentication.anonymous.enabled", "false").text
+    assert advice.startswith("Remove authentication.anonymous.enabled from /etc/kubernetes/")
+    assert "false belongs in /var/lib/kubelet/config.yaml" in advice
+
+
+def test_a_default_that_1_28_fills_in_is_overruled_in_the_drop_in() -> None:
+    old = example(DIR, "{}", {"1.conf": "maxPods: 5"}, version="v1.28.4", gate=True)
+    assert mend(old, "podPidsLimit", "4096").text.endswith(
+        "4096 in /etc/kubernetes/kubelet.d/1.conf."
+    )
+    qps = mend(old, "eventRecordQPS", "0").text
+    assert qps == "1.28 fills its default of eventRecordQPS into every drop-in: add --event-qps=0."
+
+
+def test_a_folder_at_fault_is_what_is_mended(tmp_path: Path) -> None:
+    host = Host(
+        {CONFIG: HEAD, "/d/1.conf": HEAD},
+        (Run(EXE, ("kubelet", f"--config={CONFIG}", "--config-dir=/d")),),
+        modes={CONFIG: 0o600, "/d/1.conf": 0o600, "/d": 0o777, "/var/lib/kubelet": 0o755},
+    )
+    found = findings(host, tmp_path)["kubelet.file.config-perms"]
+    assert found.status is Status.FAIL
+    assert found.remedy is not None
+    assert "chmod 0600 /d" not in found.remedy.steps
+
+
+@pytest.mark.parametrize(("mode", "wanted"), [(0o666, "0644"), (0o777, "0755")])
+def test_a_file_that_is_no_program_is_not_made_one(mode: int, wanted: str, tmp_path: Path) -> None:
+    flag = "--image-credential-provider-config=/p.yaml"
+    host = Host(
+        {CONFIG: HEAD, "/p.yaml": "a: 1\n"},
+        (Run(EXE, ("kubelet", f"--config={CONFIG}", flag)),),
+        modes={"/p.yaml": mode},
+    )
+    found = findings(host, tmp_path)["kubelet.credential-provider"]
+    assert found.remedy is not None
+    assert f"chmod {wanted} /p.yaml" in found.remedy.steps
+
+
+@pytest.mark.parametrize(
+    ("status", "version"),
+    [("install ok installed", "v1.36.2"), ("hold ok installed", "v1.36.2"),
+     ("deinstall ok config-files", None)],
+)  # fmt: skip
+def test_a_package_that_was_removed_tells_no_version(
+    status: str, version: str | None, tmp_path: Path
+) -> None:
+    package = DPKG.format("1.36.2").replace("install ok installed", status)
+    host = Host({"/usr/bin/kubelet": "", "/var/lib/dpkg/status": package})
+    assert version_of(TreeHost(build(host, tmp_path)), "/usr/bin/kubelet", "", None) == version
+
+
+@pytest.mark.parametrize("exe", ["/opt/app-1.2.3/kubelet", "/opt/tool-1.9/kubelet"])
+def test_a_number_that_is_no_release_is_no_version(exe: str, tmp_path: Path) -> None:
+    assert version_of(TreeHost(tmp_path), exe, "", None) is None

@@ -196,6 +196,33 @@ def test_a_program_that_another_user_owns_is_high(root: Path) -> None:
     assert findings(root)["kernel.module.autoload-switch"].status is Status.PASS
 
 
+def test_a_link_in_a_folder_that_others_may_write_is_high(root: Path) -> None:
+    program(root, "/usr/sbin/modprobe")
+    put(root, {"/opt/x/modprobe": "-> /sbin/modprobe",
+               "/proc/sys/kernel/modprobe": "/opt/x/modprobe\n"})  # fmt: skip
+    assert findings(root)["kernel.module.autoload-switch"].status is Status.PASS
+    (root / "opt/x").chmod(0o777)
+    found = findings(root)["kernel.module.autoload-switch"]
+    assert found.status is Status.FAIL
+    assert "may write to /opt/x" in found.because
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777])
+def test_a_program_that_others_may_put_there_is_high_and_no_block(root: Path, mode: int) -> None:
+    put(root, {"/proc/sys/kernel/modprobe": "/opt/x/modprobe\n", "/opt/x/README": ""})
+    assert findings(root)["kernel.module.autoload-switch"].status is Status.PASS
+    assert findings(root)["kernel.module.sctp"].status is Status.PASS
+    (root / "opt/x").chmod(mode)
+    assert findings(root)["kernel.module.autoload-switch"].status is Status.FAIL
+    assert findings(root)["kernel.module.sctp"].status is Status.UNKNOWN
+
+
+def test_a_program_that_others_may_make_executable_is_high(root: Path) -> None:
+    program(root, "/opt/modprobe", mode=0o666)
+    put(root, {"/proc/sys/kernel/modprobe": "/opt/modprobe\n"})
+    assert findings(root)["kernel.module.autoload-switch"].status is Status.FAIL
+
+
 def test_a_kernel_that_calls_no_helper_is_a_block(root: Path) -> None:
     put(root, {f"/boot/config-{RELEASE}": "CONFIG_STATIC_USERMODEHELPER=y\n"
                                           'CONFIG_STATIC_USERMODEHELPER_PATH=""\n'})  # fmt: skip

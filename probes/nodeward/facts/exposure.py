@@ -260,6 +260,13 @@ def switched_off(node: KernelModules, variant: Variant) -> Exposure | None:
     }.get(helper.kind)
     if why is None:
         return None
+    if helper.writable:
+        return _shown(
+            State.UNKNOWN,
+            f"kernel.modprobe {why}, but others than root may write to {helper.writable} and put"
+            " another program there",
+            Evidence("kernel.modprobe", helper.setting, "/proc/sys/kernel/modprobe"),
+        )
     return _shown(
         State.OFF,
         f"kernel.modprobe {why}: the kernel loads no module on request",

@@ -6,7 +6,7 @@ import re
 import stat as statmod
 from typing import TYPE_CHECKING, ClassVar
 
-from nodeward.host.base import MissingError
+from nodeward.host.base import MissingError, Stat
 from nodeward.host.query import Query
 from nodeward.lazy import dataclass
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from nodeward.host.tree import TreeHost
 
 PROGRAM_LIMIT = 16 << 20
+MOST_LINKS = 40  # as the kernel follows
 NOTHING = ("false", "true")
 # kmod keeps its default_config_paths as plain text. "/lib/modprobe.d" may share its bytes with
 # the end of a longer one, so only the others can be told; it is in every version.
@@ -46,15 +47,15 @@ class WhatProgram(Query[ProgramKind]):
     path: str
 
     def answer(self, host: TreeHost) -> ProgramKind:
+        writable = _writable(host, self.path)
         try:
             real = host.real(self.path)
             found = host.stat(self.path)
         except MissingError:
-            return ProgramKind("missing", "")
+            return ProgramKind("missing", "", writable)
         name = real.rpartition("/")[2]
         if not statmod.S_ISREG(found.mode) or not found.mode & 0o111:
-            return ProgramKind("not executable", real)
-        writable = _writable(host, real)
+            return ProgramKind("not executable", real, writable)
         if name in NOTHING:
             return ProgramKind(name, real, writable)
         raw = host.read(self.path, limit=PROGRAM_LIMIT)
@@ -89,20 +90,47 @@ def _dirs(raw: bytes) -> tuple[str, ...]:
     return (*(d.decode() for d in found), "/lib/modprobe.d")
 
 
-def _writable(host: TreeHost, real: str) -> str:
-    """The first of the program and its folders that others than root may change.
+def _writable(host: TreeHost, path: str) -> str:
+    """What on the way to a program, every link followed, others than root may change: the first
+    such folder, link or file. A path that leads nowhere is followed as far as it goes.
 
     In a tree whose "/" is not root's (unpacked by an ordinary user) owners mean nothing.
     """
-    parts = real.split("/")
     owned = host.stat("/").uid == 0
-    for end in range(len(parts), 0, -1):
-        path = "/".join(parts[:end]) or "/"
-        found = host.stat(path)
-        if owned and found.uid != 0:
-            return path
-        sticky = statmod.S_ISDIR(found.mode) and found.mode & statmod.S_ISVTX
-        group = found.mode & 0o020 and found.gid != 0
-        if (found.mode & 0o002 or group) and not sticky:
-            return path
-    return ""
+    at, todo, links = "", path.split("/"), 0
+    open_to_all = _others(host.lstat("/"), owned=owned)
+    while todo and not open_to_all:
+        part = todo.pop(0)
+        if part in ("", "."):
+            continue
+        if part == "..":
+            at = at.rpartition("/")[0]
+            continue
+        here = f"{at}/{part}"
+        try:
+            found = host.lstat(here)
+        except MissingError:
+            return (at or "/") if _anybody(host.lstat(at or "/")) else ""
+        if not statmod.S_ISLNK(found.mode):
+            at, open_to_all = here, _others(found, owned=owned)
+            continue
+        if owned and found.uid != 0 and _anybody(host.lstat(at or "/")):
+            return here  # in a folder with the sticky bit its owner may put another there
+        links += 1
+        if links > MOST_LINKS:
+            return ""
+        target = host.link(here)
+        at = "" if target.startswith("/") else at
+        todo[:0] = target.split("/")
+    return (at or "/") if open_to_all else ""
+
+
+def _anybody(found: Stat) -> bool:
+    """Whether others than root may make entries in this folder, or write to this file."""
+    return bool(found.mode & 0o002 or (found.mode & 0o020 and found.gid != 0))
+
+
+def _others(found: Stat, *, owned: bool) -> bool:
+    """Whether others than root may change this file, or what is in this folder already."""
+    sticky = statmod.S_ISDIR(found.mode) and found.mode & statmod.S_ISVTX
+    return (owned and found.uid != 0) or (_anybody(found) and not sticky)

@@ -151,7 +151,7 @@ def _helper(host: Host, notes: Notes) -> Helper:
         return Helper(setting, "other", "", error=f"{exc.path}: {exc.why}")
     if found.kind == "missing" and raw is None:
         notes.assumed.append("modprobe is kmod (none in this tree)")
-        return Helper(setting, "kmod", "")
+        return Helper(setting, "kmod", "", found.writable)
     return Helper(setting, found.kind, found.real, found.writable, found.dirs, found.version)
 
 

@@ -47,6 +47,7 @@ WITHOUT_EFFECT = [
      "/etc/modprobe.d/a.conf hides this file", "of another name"),
     ({"/proc/cmdline": "modprobe.blacklist=dccp-ipv4\n"}, "'_' only", "dccp_ipv4"),
     ({"/proc/cmdline": "module_blacklist=dccp-ipv4\n"}, "compares exactly", "dccp_ipv4"),
+    ({"/proc/cmdline": "module-blacklist=sctp,dccp-ipv4\n"}, "compares exactly", "dccp_ipv4"),
     ({"/proc/cmdline": "module_blacklist=sctp module_blacklist=dccp\n"}, "only the last", "once"),
 ]  # fmt: skip
 

@@ -119,7 +119,8 @@ def test_a_build_option_is_found_at_the_start_of_a_line_only() -> None:
 part = st.sampled_from(
     ("/bin/false", "false", "/bin/true", "true", ":", "exit 0", "exit 3", "exit", "echo x",
      "/no/such/program", "modprobe -i a", "/sbin/modprobe -q --ignore-install b", "modprobe -a c d",
-     "modprobe", "exec /bin/false", "sh -c 'exit 4'",
+     "modprobe", "exec /bin/false", '"exec" /bin/false', "'exec' sh -c 'exit 3'", "exec",
+     "exec >/dev/null", "sh -c 'exit 4'",
      "echo 'a; modprobe b'", 'echo "a && b" > /dev/null', "echo 'x",
      "/bin/false\r", "/bin/true >/dev/null 2>&1")
 )  # fmt: skip
@@ -181,7 +182,8 @@ def _stub(folder: Path, *, works: bool) -> Path:
     ["/usr/bin/logger2 x", "if true; then exit 1; fi", "cat /etc/passwd | sh", "insmod /x.ko",
      'sh -c "false; modprobe -i sctp"', "sh -c 'true && modprobe -i sctp'",
      "bash -c '/bin/false || modprobe -i sctp'", "echo \\' ; modprobe -i sctp #'",
-     "`modprobe sctp`", "$(echo false)", "modprobe -C /x sctp", "test -e /x && exit 1"],
+     "`modprobe sctp`", "exec modprobe -i sctp", "/bin/false &>/dev/null && modprobe -i sctp",
+     "'exec' $X /bin/false", "$(echo false)", "modprobe -C /x sctp", "test -e /x && exit 1"],
 )  # fmt: skip
 def test_what_cannot_be_followed_is_said_to_be_unclear(text: str) -> None:
     programs = dict.fromkeys(command.paths(text), True)

@@ -115,6 +115,26 @@ def test_a_command_that_cannot_be_followed_is_never_a_pass(root: Path) -> None:
     assert "ask-me" in found.because
 
 
+def test_a_false_in_the_background_is_no_block(root: Path) -> None:
+    """`&>` sends both streams away in bash; dash runs the command in the background, and the
+    redirection alone succeeds."""
+    put(root, {"x.conf": "install sctp /bin/false &>/dev/null && /sbin/modprobe -i sctp\n"})
+    assert findings(root)["kernel.module.sctp"].status is Status.FAIL
+
+
+def test_a_quoted_exec_is_an_exec(root: Path) -> None:
+    put(
+        root,
+        {
+            "x.conf": 'install sctp "exec" /bin/false\n',
+            "y.conf": "alias net-pf-30 tipc\ninstall tipc exec; modprobe -i tipc\n",
+        },
+    )
+    found = findings(root)
+    assert found["kernel.module.sctp"].status is Status.PASS
+    assert found["kernel.module.tipc"].status is Status.FAIL
+
+
 def test_two_kernels_in_a_tree_are_judged_and_the_worse_is_named(root: Path) -> None:
     (root / "proc/sys/kernel/osrelease").unlink()
     Modules({"kernel/net/sctp/sctp.ko": ()}).write(root / "lib/modules/6.12.0-other")

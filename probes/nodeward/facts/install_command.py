@@ -21,7 +21,7 @@ INSMOD = frozenset({"insmod", "/sbin/insmod", "/usr/sbin/insmod"})
 SHELLS = frozenset({"sh", "/bin/sh", "/usr/bin/sh", "bash", "/bin/bash", "/usr/bin/bash"})
 PATH = ("/sbin", "/usr/sbin", "/bin", "/usr/bin")  # what the kernel gives its helper
 LONGEST = 16384  # characters; nobody writes such a command to block a module
-_REDIRECT = pattern(r"\s*(?:[12&]?>>?\s*(?:&[12]|/dev/null)|<\s*/dev/null)(?=[\s;&|]|$)")
+_REDIRECT = pattern(r"\s*(?:[12]?>>?\s*(?:&[12]|/dev/null)|<\s*/dev/null)(?=[\s;&|]|$)")
 _JOINT = pattern(r"\s*(;|&&|\|\||\n)\s*")
 _QUOTED = pattern(r"'[^']*'|\"[^\"]*\"")
 _HIDE = {ord(char): 0xE000 + i for i, char in enumerate(";&|<>")}
@@ -106,13 +106,22 @@ def _step(part: str, programs: Mapping[str, bool]) -> Step:
         words = [word.translate(_SHOW) for word in shlex.split(part)]
     except ValueError:
         return Exit(2)  # the shell's syntax error
-    if words and words[0] == "exec":
-        after = _step(part.strip().removeprefix("exec"), programs)
-        if isinstance(after, Exit):
-            return Exit(after.status, final=True)
-        return after if len(words) == 1 else Unclear("exec of another program")
     if not words:
         return Exit(None)
+    if words == ["exec"]:
+        return Exit(0)  # only its redirections: the shell goes on
+    if words[0] == "exec":
+        after = _plain(words[1:], part, programs)
+        return (
+            Exit(after.status, final=True)
+            if isinstance(after, Exit)
+            else Unclear("exec of another program")
+        )
+    return _plain(words, part, programs)
+
+
+def _plain(words: list[str], part: str, programs: Mapping[str, bool]) -> Step:
+    """A command and its arguments; `part` is its text."""
     if words[0] in SHELLS and words[1:2] == ["-c"] and len(words) == 3:
         inner = steps(words[2], programs)
         if len(inner) != 1:

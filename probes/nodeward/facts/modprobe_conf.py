@@ -268,17 +268,21 @@ def kernel_words(raw: bytes) -> Iterator[str]:
         yield word
 
 
+def blacklist_words(raw: bytes) -> Iterator[str]:
+    """The words `module_blacklist=...`; the kernel takes "-" for "_" in a parameter's name."""
+    for word in kernel_words(raw):
+        if word == "--":  # the rest is for init
+            return
+        key, equals, _ = word.partition("=")
+        if equals and key.replace("-", "_") == "module_blacklist":
+            yield word
+
+
 def module_blacklist(raw: bytes) -> tuple[str, ...]:
     """`module_blacklist=a,b`, which the kernel itself enforces by exact name. The last one
     wins: it is one charp parameter."""
-    names: tuple[str, ...] = ()
-    for word in kernel_words(raw):
-        if word == "--":  # the rest is for init
-            break
-        key, equals, value = word.partition("=")
-        if equals and key.replace("-", "_") == "module_blacklist":
-            names = tuple(value.split(","))
-    return names
+    words = list(blacklist_words(raw))
+    return tuple(words[-1].partition("=")[2].split(",")) if words else ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,8 @@ from nodeward.facts.modprobe_conf import (
     Kind,
     Oddity,
     Rule,
+    blacklist_words,
     is_config,
-    kernel_words,
     module_blacklist,
     parse,
 )
@@ -312,7 +312,7 @@ def unfollowed(variant: Variant) -> Iterator[Useless]:
 
 def _on_command_line(node: KernelModules, variant: Variant) -> Iterator[Useless]:
     """module_blacklist= compares exactly; only "_" names exist."""
-    words = [w for w in kernel_words(node.command_line) if "module_blacklist=" in w]
+    words = list(blacklist_words(node.command_line))
     for name in module_blacklist(node.command_line):
         if "-" in name and variant.engine.path(name.replace("-", "_")) is not None:
             yield Useless(

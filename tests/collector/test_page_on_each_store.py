@@ -191,3 +191,23 @@ def test_a_key_whose_time_is_over_is_not_shown_as_active(fleet: Any) -> None:
     assert look(fleet, "/agents", cluster="east")["states"] == {"expired": 1}
     assert fleet.post(f"/v1/agents/{agents['worker-1']}/revoke").status_code == 200
     assert look(fleet, "/agents")["states"] == {"active": 1, "revoked": 1}
+
+
+def test_a_check_that_nobody_has_or_told_of_is_not_there(fleet: Any) -> None:
+    """Nor one that only another tenant's agents told of."""
+    fleet.agent("worker-4", "west").full(said("of.another.version", "fail"))
+    fleet.fold()
+    everybody, east = (
+        fleet.access("all", Role.VIEWER),
+        fleet.access("e", Role.VIEWER, cluster="east"),
+    )
+
+    def status(name: str, token: str) -> int:
+        url, cookies = f"{fleet.url}/checks/{name}", {"nodeward": token}
+        got: int = fleet.http.get(url, cookies=cookies, timeout=30).status_code
+        return got
+
+    assert status("of.another.version", everybody) == 200
+    assert status("kernel.module.dccp", everybody) == 200
+    assert status("of.another.version", east) == status("zzz.nope", everybody) == 404
+    assert status("of.*", everybody) == 404

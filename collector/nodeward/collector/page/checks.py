@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from glob import escape
 from typing import Any, Final, TypeAlias
 
 from nodeward.checks import catalog
 from nodeward.collector.api.people import filter_of
 from nodeward.collector.page import questions
 from nodeward.collector.page.visit import Shown, Visit, view
-from nodeward.collector.problem import bad
+from nodeward.collector.problem import bad, gone
 from nodeward.collector.store import ask
 from nodeward.collector.store.ask import Db, Filter
 from nodeward.model import Check, CheckId, Severity, Status
@@ -44,6 +45,8 @@ def checks(visit: Visit, db: Db) -> Shown:
 def check(visit: Visit, db: Db) -> Shown:
     """One check, and the findings of every node that has something to say of it."""
     name = visit.request.path_params["check"]
+    if name not in catalog() and not _heard_of(db, name):
+        raise gone("check")
     want = page_filter(visit, (int, int, int), checks=(name,))
     if not want.statuses:
         want = page_filter(
@@ -60,6 +63,12 @@ def check(visit: Visit, db: Db) -> Shown:
     more = {"rule": _rule(catalog().get(CheckId(name))), "statuses": [s.value for s in Status],
             "shown": [s.value for s in want.statuses]}  # fmt: skip
     return Shown(name, data, finding_rows(page.items), more)
+
+
+def _heard_of(db: Db, name: str) -> bool:
+    """Whether agents told of a check that we do not have, now or ever."""
+    exact = Filter(checks=(escape(name),), limit=1)
+    return bool(ask.checks(db, exact).items or ask.changes(db, exact).items)
 
 
 def _rule(rule: Check[...] | None) -> Mapping[str, Any] | None:

@@ -90,7 +90,8 @@ def test_an_argument_outweighs_the_usual_place(root: Path) -> None:
 
 def test_a_static_pods_paths_are_those_of_its_container(root: Path) -> None:
     write(root / "srv/pki/inside.crt", pem(Authority().issue(Spec())))
-    write(root / "var/lib/kubelet/config.yaml", "staticPodPath: /srv/manifests\n")
+    kind = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n"
+    write(root / "var/lib/kubelet/config.yaml", f"{kind}staticPodPath: /srv/manifests\n")
     argv = ["kubelet", "--config=/var/lib/kubelet/config.yaml"]
     add_process(root, 6, argv, exe="/usr/bin/kubelet")
     write(root / "srv/manifests/etcd.yaml", ETCD_POD)

@@ -31,12 +31,17 @@ def certificates(visit: Visit, db: Db) -> Shown:
     page = questions.expiring(db, want)
     more = {
         "clusters": [c["cluster"] for c in ask.clusters(db, Filter()).items],
-        "shared": shared_keys(db, Filter(cluster=visit.query.get("cluster") or None, limit=20)),
         "within": [str(w) for w in (0, *WITHIN)],
     }
     ending = questions.ending(db, want, WITHIN)
-    data = {"ending": ending, "items": page.items, "next": page.next}
-    return Shown("Certificates", data, page.items, more)
+    keys = shared_keys(db, Filter(cluster=want.cluster, limit=20))
+    data = {
+        "ending": ending,
+        "items": page.items,
+        "next": page.next,
+        "shared_keys": {"items": keys.items, "next": keys.next},
+    }
+    return Shown("Certificates", data, page.items, more, questions.END)
 
 
 def timeline(findings: Sequence[Mapping[str, Any]], now: int) -> list[Mapping[str, Any]]:

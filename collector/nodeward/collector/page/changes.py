@@ -29,7 +29,8 @@ def changes(visit: Visit, db: Db) -> Shown:
         "statuses": [s.value for s in Status],
         "severities": [s.value for s in Severity],
     }
-    return Shown("Changes", {"items": page.items, "next": page.next}, rows, more)
+    columns = ("at", "cluster", "node", "check", "old", "new", "severity")
+    return Shown("Changes", {"items": page.items, "next": page.next}, rows, more, columns)
 
 
 def diff(visit: Visit, db: Db) -> Shown:
@@ -50,7 +51,7 @@ def diff(visit: Visit, db: Db) -> Shown:
         for c in found["changes"]
     ]
     more = {"since": visit.query.get("since", "7d"), "until": visit.query.get("until", "")}
-    return Shown(f"{name}, then and now", found, rows, more)
+    return Shown(f"{name}, then and now", found, rows, more, ("check", "old", "new"))
 
 
 ROUTES: Final = [

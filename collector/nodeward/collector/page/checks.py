@@ -16,6 +16,7 @@ from nodeward.collector.problem import bad, gone
 from nodeward.collector.store import ask
 from nodeward.collector.store.ask import Db, Filter
 from nodeward.model import Check, CheckId, Severity, Status
+from nodeward.model.report import remedy_to_json
 
 MOST_GROUPS: Final = 24
 """Columns of the heat map; more would not be legible. Group by a label then."""
@@ -39,7 +40,8 @@ def checks(visit: Visit, db: Db) -> Shown:
     ]
     clusters = [c["cluster"] for c in ask.clusters(db, Filter()).items]
     more = {"clusters": clusters, "severities": [s.value for s in Severity]}
-    return Shown("Checks", {"items": items}, rows, more)
+    columns = ("check", "severity", *(s.value for s in Status), "title")
+    return Shown("Checks", {"items": items}, rows, more, columns)
 
 
 def check(visit: Visit, db: Db) -> Shown:
@@ -57,12 +59,13 @@ def check(visit: Visit, db: Db) -> Shown:
     data = {
         "check": name,
         "nodes": counted[0]["nodes"] if counted else {s.value: 0 for s in Status},
+        "about": _rule(catalog().get(CheckId(name))),
         "items": page.items,
         "next": page.next,
     }
-    more = {"rule": _rule(catalog().get(CheckId(name))), "statuses": [s.value for s in Status],
+    more = {"statuses": [s.value for s in Status],
             "shown": [s.value for s in want.statuses]}  # fmt: skip
-    return Shown(name, data, finding_rows(page.items), more)
+    return Shown(name, data, finding_rows(page.items), more, FINDING)
 
 
 def _heard_of(db: Db, name: str) -> bool:
@@ -78,15 +81,20 @@ def _rule(rule: Check[...] | None) -> Mapping[str, Any] | None:
         "title": rule.title,
         "why": rule.why,
         "severity": rule.severity.value,
-        "remedy": rule.remedy,
-        "sources": rule.sources,
+        "remedy": remedy_to_json(rule.remedy),
+        "sources": [{"name": s.name, "url": s.url} for s in rule.sources],
         "mappings": {k: v for k, v in rule.mappings.items() if v},
     }
 
 
+FINDING: Final = (
+    "cluster", "node", "check", "status", "severity", "because", "since", "last_seen", "waiver",
+)  # fmt: skip
+
+
 def finding_rows(items: Any) -> list[Mapping[str, Any]]:  # noqa: ANN401  JSON
     """Findings for a spreadsheet."""
-    names = ("cluster", "node", "check", "status", "severity", "because", "since", "last_seen")
+    names = FINDING[:-1]
     return [
         {**{n: item[n] for n in names}, "waiver": (item["waiver"] or {}).get("id")}
         for item in items
@@ -131,7 +139,7 @@ def heat(visit: Visit, db: Db) -> Shown:
         for column, cell in zip(columns, r["cells"], strict=True)
     ]
     more = {"labels": questions.label_keys(db), "kinds": questions.KINDS, "sizes": sizes}
-    return Shown("Heat map", data, flat, more)
+    return Shown("Heat map", data, flat, more, ("check", by, *_cell(Counter())))
 
 
 def _by_clusters(visit: Visit, db: Db, by: str) -> tuple[Cells, Mapping[str, int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from nodeward.collector.page.checks import finding_rows, page_filter
+from nodeward.collector.page.checks import FINDING, finding_rows, page_filter
 from nodeward.collector.page.visit import Shown, Visit, view
 from nodeward.collector.store import ask
 from nodeward.collector.store.ask import Db, Filter
@@ -23,7 +23,7 @@ def findings(visit: Visit, db: Db) -> Shown:
         "severities": [s.value for s in Severity],
     }
     data = {"items": page.items, "next": page.next}
-    return Shown("Findings", data, finding_rows(page.items), more)
+    return Shown("Findings", data, finding_rows(page.items), more, FINDING)
 
 
 ROUTES: Final = [view("/findings", "findings.html", findings)]

@@ -7,12 +7,13 @@ from typing import Any, Final
 
 from nodeward.collector.page.certificates import timeline
 from nodeward.collector.page.chain import chains
-from nodeward.collector.page.checks import finding_rows, page_filter
+from nodeward.collector.page.checks import FINDING, finding_rows, page_filter
 from nodeward.collector.page.listeners import listeners
 from nodeward.collector.page.matrix import matrix
 from nodeward.collector.page.visit import Shown, Visit, view
 from nodeward.collector.store import ask
 from nodeward.collector.store.ask import Db, Filter
+from nodeward.model import Status
 
 FAMILIES: Final = {
     "kernel": "Kernel and modules",
@@ -30,7 +31,9 @@ def nodes(visit: Visit, db: Db) -> Shown:
     names = ("cluster", "node", "seen", "score", "last_seen", "kernel", "kubelet")
     rows = [{**{n: i[n] for n in names}, **i["summary"]} for i in page.items]
     clusters = [c["cluster"] for c in ask.clusters(db, Filter()).items]
-    return Shown("Nodes", {"items": page.items, "next": page.next}, rows, {"clusters": clusters})
+    columns = (*names, *(s.value for s in Status))
+    data = {"items": page.items, "next": page.next}
+    return Shown("Nodes", data, rows, {"clusters": clusters}, columns)
 
 
 def node(visit: Visit, db: Db) -> Shown:
@@ -46,7 +49,7 @@ def node(visit: Visit, db: Db) -> Shown:
         "chains": chains(findings),
         "changes": changes.items,
     }
-    return Shown(f"{name} in {cluster}", found, finding_rows(findings), more)
+    return Shown(f"{name} in {cluster}", found, finding_rows(findings), more, FINDING)
 
 
 def _families(findings: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]]]]:

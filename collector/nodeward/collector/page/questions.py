@@ -213,6 +213,10 @@ def _lives(db: Db, nodes: Collection[int]) -> Mapping[int, Record]:
     return {row.id: row for row in db.connection.execute(query)}
 
 
+END: Final = ("cluster", "node", "check", "ends", "days", "renewer", "status", "severity")
+"""What is told of a certificate's end."""
+
+
 def _end_json(db: Db, row: Record, life: Record, state: State | None) -> Mapping[str, Any]:
     value = dict(zip(state.rules, state.vec, strict=True)).get(row.rule) if state else None
     status, severity = (None, None) if value is None else WORDS[value]

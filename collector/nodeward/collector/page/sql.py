@@ -83,7 +83,6 @@ def sql(visit: Visit, db: Db) -> Shown:
             if visit.query.get("format", "html") != "html":
                 raise
             refusal = problem.message
-    rows = [dict(zip(found["columns"], row, strict=True)) for row in found["rows"]]
     more = {
         "sql": text,
         "question": question,
@@ -92,7 +91,7 @@ def sql(visit: Visit, db: Db) -> Shown:
         "refusal": refusal,
         "views": VIEWS,
     }
-    return Shown("SQL", found, rows, more)
+    return Shown("SQL", found, found["rows"], more, found["columns"])
 
 
 def _lines(text: str) -> str:

@@ -33,10 +33,12 @@ from nodeward.collector.page.render import html
 from nodeward.collector.page.text import csv_cell
 from nodeward.collector.problem import Problem, bad
 from nodeward.collector.store.access import Asker, Role, asker_of
-from nodeward.collector.store.ask import Db
+from nodeward.collector.store.ask import MOST, Db
 
 COOKIE: Final = "nodeward"
 LARGEST_FORM: Final = 64 << 10
+MOST_ROWS: Final = 10_000
+"""Rows of a CSV; where there are more it says so."""
 
 
 @dataclass(frozen=True)
@@ -63,20 +65,34 @@ class Visit:
 
     def link(self, **over: object) -> Markup:
         """This view with other parameters, for a template; None takes one away."""
-        merged = {**self.query, "cursor": None, "format": None, **over}
-        kept = {k: str(v) for k, v in merged.items() if v not in (None, "")}
+        return escape(self.address(**over))
+
+    def address(self, **over: object) -> str:
+        over = {"cursor": None, "format": None, **over}
+        kept = [(k, v) for k, v in self.request.query_params.multi_items() if v and k not in over]
+        kept += [(k, str(v)) for k, v in over.items() if v not in (None, "")]
         path = quote(self.request.url.path)
-        return escape(f"{path}?{urlencode(kept)}" if kept else path)
+        return f"{path}?{urlencode(kept)}" if kept else path
+
+    def turned_to(self, cursor: str) -> Visit:
+        """The same visit to the page of the list that begins there."""
+        query = self.address(cursor=cursor, limit=MOST, format="csv").partition("?")[2]
+        request = Request({**self.request.scope, "query_string": query.encode()})
+        return Visit(request, self.asker, self.token)
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What a view found: `data` is its JSON, `rows` its CSV, `more` only the template's."""
+    """What a view found: `data` is its JSON, `rows` its CSV, `more` only the template's.
+
+    Rows are mappings, or the cells themselves in the order of `columns`.
+    """
 
     title: str
     data: Mapping[str, Any]
-    rows: Sequence[Mapping[str, Any]] = ()
+    rows: Sequence[Mapping[str, Any] | Sequence[Any]] = ()
     more: Mapping[str, Any] = field(default_factory=dict)
+    columns: Sequence[str] = ()
 
 
 Question = Callable[[Visit, Db], Shown]
@@ -112,6 +128,8 @@ def view(path: str, template: str, question: Question, role: Role = Role.VIEWER)
             return to_door(request)
         try:
             visit.asker.needs(role)
+            if visit.query.get("format") == "csv":
+                return await asyncio.to_thread(_csv, visit, question)
             shown = await asyncio.to_thread(_ask, visit, question)
         except Problem as problem:
             return trouble(visit, problem)
@@ -128,25 +146,48 @@ def _answer(visit: Visit, template: str, shown: Shown) -> Response:
     form = visit.query.get("format", "html")
     if form == "json":
         return answer(shown.data, headers={"Cache-Control": "private, no-store"})
-    if form == "csv":
-        return _csv(shown.rows)
     if form != "html":
         return trouble(visit, bad("format", "must be html, json or csv"))
     return html(template, visit=visit, title=shown.title, data=shown.data, **shown.more)
 
 
-def _csv(rows: Sequence[Mapping[str, Any]]) -> Response:
-    out = io.StringIO()
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow([_cell(row.get(key)) for key in columns])
+def _csv(visit: Visit, question: Question) -> Response:
+    """All rows of a view, page by page. One that is asked for with a limit ends there, and says
+    like one of MOST_ROWS, in a header and in its last line, where the rest is."""
+    page = visit if visit.query.get("limit") else visit.turned_to(visit.query.get("cursor", ""))
+    shown = _ask(page, question)
+    rows, following = list(shown.rows), shown.data.get("next")
+    while following and not visit.query.get("limit") and len(rows) < MOST_ROWS:
+        part = _ask(visit.turned_to(following), question)
+        rows += part.rows
+        following = part.data.get("next")
+    columns = shown.columns or list(dict.fromkeys(key for row in rows for key in row))
+    lines = [_line(row, columns) for row in rows]
     headers = {
         "Content-Disposition": 'attachment; filename="nodeward.csv"',
         "Cache-Control": "private, no-store",
     }
-    return Response(out.getvalue().encode("utf-8", "replace"), 200, headers, "text/csv")
+    if following:
+        rest = visit.address(cursor=following, format="csv")
+        headers["Link"] = f'<{rest}>; rel="next"'
+        lines.append([f"More than these {len(rows)} rows: {rest}"])
+    elif shown.data.get("truncated"):
+        headers["X-Nodeward-Truncated"] = "true"
+        lines.append([f"More than these {len(rows)} rows: ask for fewer at a time"])
+    body = _csv_text(columns, lines).encode("utf-8", "replace")
+    return Response(body, 200, headers, "text/csv")
+
+
+def _line(row: Mapping[str, Any] | Sequence[Any], columns: Sequence[str]) -> list[Any]:
+    return [row.get(key) for key in columns] if isinstance(row, Mapping) else list(row)
+
+
+def _csv_text(columns: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\r\n")
+    writer.writerow([_cell(name) for name in columns])
+    writer.writerows([_cell(value) for value in line] for line in lines)
+    return out.getvalue()
 
 
 def _cell(value: object) -> str:

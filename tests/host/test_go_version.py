@@ -78,7 +78,7 @@ def test_what_is_no_program_has_no_version(tmp_path: Path) -> None:
 
 
 def test_the_program_tells_its_version_before_its_path_does(tmp_path: Path) -> None:
-    folder = tmp_path / "app-1.30.1"
+    folder = tmp_path / "k8s-1.30.1"
     folder.mkdir()
     (folder / "kubelet").write_bytes(elf(b"\0v1.36.2\0"))
-    assert version_of(TreeHost(tmp_path), "/app-1.30.1/kubelet", "", None) == "v1.36.2"
+    assert version_of(TreeHost(tmp_path), "/k8s-1.30.1/kubelet", "", None) == "v1.36.2"

@@ -73,6 +73,6 @@ def test_a_package_that_was_removed_tells_no_version(
     assert version_of(TreeHost(build(host, tmp_path)), "/usr/bin/kubelet", "", None) == version
 
 
-@pytest.mark.parametrize("exe", ["/opt/app-1.2.3/kubelet", "/opt/tool-1.9/kubelet"])
-def test_a_number_that_is_no_release_is_no_version(exe: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("exe", ["/opt/app-1.2.3/kubelet", "/opt/containerd-1.28.4/kubelet"])
+def test_a_number_that_is_no_release_of_the_kubelet_is_no_version(exe: str, tmp_path: Path) -> None:
     assert version_of(TreeHost(tmp_path), exe, "", None) is None

@@ -228,7 +228,14 @@ def _swap(kubelet: Kubelet, limits: KubeletLimits | Absent | Unreadable) -> Verd
     seen = [Evidence(s.kind, s.path, "/proc/swaps") for s in swaps]
     if open_:
         because = f"pods swap to {open_[0].path}, which is not encrypted; {said(path, setting)}"
-        return Verdict.failed(because, *seen, remedy=mend(kubelet, path, "NoSwap"))
+        return Verdict.failed(because, *seen, remedy=_no_swap(kubelet, path))
     if any(s.encrypted is None for s in swaps):
         return Verdict.unknown("whether the swap file's disk is encrypted could not be told", *seen)
     return Verdict.passed("all swap is encrypted, or is memory", *seen)
+
+
+def _no_swap(kubelet: Kubelet, path: str) -> Remedy:
+    if kubelet.minor is not None and kubelet.minor < NO_SWAP:
+        advice = f"Turn swap off or encrypt it: {kubelet.version} has no NoSwap."
+        return Remedy(advice, ("swapoff -a",))
+    return mend(kubelet, path, "NoSwap")

@@ -9,7 +9,8 @@ from nodeward.host import Host, HostError
 from nodeward.host.go_version import GoVersion
 from nodeward.lazy import pattern
 
-_VERSION = pattern(r"(?<![\d.])v?(1\.\d{2,3}\.\d{1,3})(?![\d.])")
+_VERSION = pattern(r"/(?:(?:k8s|kubernetes|kubelet|k3s|rke2)[-_])?v?(1\.\d{2,3}\.\d{1,3})(?![\d.])")
+"""A part of the path that begins with it: /opt/containerd-1.28.4 names another program's."""
 
 _PACKAGE = pattern(rb"(?:\A|\n)Package: kubelet\n(?:[^\n]+\n)*")
 DEBIAN = "/usr/bin/kubelet"

@@ -461,3 +461,40 @@ def test_a_waiver_ends_when_somebody_ends_it(operator: Eyes) -> None:
     operator.page.get_by_role("button", name="end the waiver of kubelet.pod-pids").click()
     row = operator.page.locator("tr", has_text="sized by hand")
     expect(row).to_contain_text("ended")
+
+
+def test_a_wrong_field_of_a_waiver_keeps_what_was_filled_in(operator: Eyes) -> None:
+    operator.go("/waivers?check=kubelet.pod-pids&cluster=lab")
+    form = operator.page.locator("form[action='/waivers']")
+    reason = 'as "measured" <here> ' + "x" * 900
+    for label, text in (("Reason", reason), ("Owner", "capacity"), ("Until", "some day")):
+        form.get_by_label(label).fill(text)
+    form.get_by_role("button", name="Ask").click()
+    expect(operator.page.get_by_role("alert")).to_contain_text("until")
+    operator.complaints.clear()  # the browser's own word on the 400
+    for label, text in (("Check", "kubelet.pod-pids"), ("Cluster", "lab"), ("Reason", reason)):
+        expect(form.get_by_label(label)).to_have_value(text)
+    form.get_by_label("Until").fill("8d")
+    form.get_by_role("button", name="Ask").click()
+    expect(operator.page.locator("tr", has_text="measured")).to_contain_text("pending")
+
+
+def test_after_an_expired_session_a_form_leads_back_to_its_page(fleet: Site) -> None:
+    http = fleet.visitor("")
+    for path, page in (("/waivers/x/approve", "/waivers"), ("/logout", "/")):
+        answer = http.post(fleet.url + path, allow_redirects=False)
+        assert answer.headers["location"] == "/login?next=" + page.replace("/", "%2F")
+
+
+@pytest.mark.parametrize(("path", "status"), [("/agents/enrol", 405), ("/no/such/page", 404)])
+def test_people_hear_of_an_address_that_is_none_on_a_page(
+    fleet: Site, path: str, status: int
+) -> None:
+    """Programs hear of it as of everything else."""
+    http = fleet.visitor("")
+    answer = http.get(fleet.url + path, headers={"Accept": "text/html,*/*;q=0.8"})
+    assert (answer.status_code, "Back to the fleet" in answer.text) == (status, True)
+    assert "frame-ancestors" in answer.headers["content-security-policy"]
+    assert http.get(fleet.url + path).json()["error"]["code"] in ("method", "not-found")
+    program = http.get(fleet.url + "/v1/nothing", headers={"Accept": "text/html"})
+    assert program.json()["error"]["code"] == "not-found"

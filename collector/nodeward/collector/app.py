@@ -7,7 +7,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -34,8 +34,20 @@ REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 API: tuple[BaseRoute, ...] = (*acts.ROUTES, *people.ROUTES, *operate.ROUTES, *openapi.ROUTES)
 
 
-def build_app(center: Center, more: Iterable[BaseRoute] = ()) -> Starlette:
-    """The collector's application: the API and `more` routes (the page). Runs the center."""
+Telling = Callable[[Request, Problem], Response]
+
+
+def _plainly(_request: Request, problem: Problem) -> Response:
+    return problem_answer(problem)
+
+
+def build_app(
+    center: Center, more: Iterable[BaseRoute] = (), telling: Telling = _plainly
+) -> Starlette:
+    """The collector's application: the API and `more` routes (the page). Runs the center.
+
+    `telling`: how an asker hears of an address that is none.
+    """
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -61,6 +73,7 @@ def build_app(center: Center, more: Iterable[BaseRoute] = ()) -> Starlette:
     )
     app.router.redirect_slashes = False
     app.state.center = center
+    app.state.telling = telling
     return app
 
 
@@ -77,7 +90,8 @@ def _store_away(_request: Request, exc: Exception) -> Response:
 def _http(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)
     code = {404: "not-found", 405: "method"}.get(exc.status_code, "refused")
-    response = problem_answer(Problem(exc.status_code, code, exc.detail))
+    telling: Telling = request.app.state.telling
+    response = telling(request, Problem(exc.status_code, code, exc.detail))
     if exc.status_code == 405:
         response.headers["Allow"] = ", ".join(_allowed(request))
     return response

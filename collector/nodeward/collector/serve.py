@@ -15,6 +15,7 @@ from nodeward.collector.archive import available
 from nodeward.collector.center import Center
 from nodeward.collector.db.migrate import migrate
 from nodeward.collector.page import ROUTES as PAGE
+from nodeward.collector.page.visit import lost
 from nodeward.collector.protocol import protocol_of
 from nodeward.collector.reload import Reload
 from nodeward.collector.settings import Settings, SettingsError
@@ -51,7 +52,7 @@ def configure(settings: Settings, again: Callable[[], Settings] | None = None) -
     migrate(center.engine)
     host, port = settings.address
     config = uvicorn.Config(
-        build_app(center, PAGE),
+        build_app(center, PAGE, lost),
         host=host,
         port=port,
         http=protocol_of(center),

@@ -79,7 +79,7 @@ def _known(request: Request, token: str) -> bool:
 async def let_out(request: Request) -> Response:
     visit = await asyncio.to_thread(visitor, request)
     if visit is None:
-        return to_door(request)
+        return to_door(request, "/")
     try:
         await own_form(visit)
     except Problem as problem:

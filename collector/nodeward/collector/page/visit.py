@@ -26,7 +26,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from nodeward.collector.api.acting import act_as
-from nodeward.collector.api.answer import answer, body_of
+from nodeward.collector.api.answer import answer, body_of, problem_answer
 from nodeward.collector.center import Center
 from nodeward.collector.clock import now_ms
 from nodeward.collector.page.render import html
@@ -113,9 +113,9 @@ def visitor(request: Request) -> Visit | None:
     return Visit(request, asker, token)
 
 
-def to_door(request: Request) -> Response:
-    """Log in first, then come back."""
-    here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+def to_door(request: Request, then: str | None = None) -> Response:
+    """Log in first, then come back; after a form, which is lost, to `then`."""
+    here = then or request.url.path + (f"?{request.url.query}" if request.url.query else "")
     return RedirectResponse(f"/login?next={quote(here, safe='')}", 303)
 
 
@@ -202,13 +202,35 @@ def trouble(visit: Visit | None, problem: Problem) -> Response:
     )
 
 
-def action(path: str, role: Role, name: str, act: Act, then: str) -> Route:
-    """A form's target: checks where it came from, does it, writes it down, goes on to `then`."""
+LOST: Final = {
+    404: "there is no such page",
+    405: "this address only takes a form: open the page that the form stands on",
+}
+
+
+def lost(request: Request, problem: Problem) -> Response:
+    """An address that is none: a page for people, JSON for programs."""
+    people = "text/html" in request.headers.get("Accept", "")
+    if not people or request.url.path.startswith("/v1/"):
+        return problem_answer(problem)
+    said = LOST.get(problem.status, problem.message)
+    return trouble(None, Problem(problem.status, problem.code, said))
+
+
+def action(
+    path: str, role: Role, name: str, act: Act, then: str, again: tuple[str, Question] | None = None
+) -> Route:
+    """A form's target: checks where it came from, does it, writes it down, goes on to `then`.
+
+    `again`: the template and the question of the form's own view, which is shown with what was
+    filled in (`draft`) where a field was wrong (`problem`).
+    """
 
     async def endpoint(request: Request) -> Response:
         visit = await asyncio.to_thread(visitor, request)
         if visit is None:
-            return to_door(request)
+            return to_door(request, then)
+        form: dict[str, str] = {}
         try:
             form = await own_form(visit)
             where = {k: str(v) for k, v in request.path_params.items()}
@@ -222,13 +244,24 @@ def action(path: str, role: Role, name: str, act: Act, then: str) -> Route:
                 lambda connection, _asker, now: act(visit, connection, form | where, now),
             )
         except Problem as problem:
-            return trouble(visit, problem)
+            if again is None or problem.field is None or not form:
+                return trouble(visit, problem)
+            return await asyncio.to_thread(_once_more, visit, *again, form, problem)
         await asyncio.to_thread(visit.center.keys.poll)
         if isinstance(result, Response):
             return result
         return RedirectResponse(then, 303)
 
     return Route(path, endpoint, methods=["POST"], name=f"do {name}")
+
+
+def _once_more(
+    visit: Visit, template: str, question: Question, form: Mapping[str, str], problem: Problem
+) -> Response:
+    shown = _ask(visit, question)
+    draft = {**shown.more["draft"], **form}
+    more = {**shown.more, "draft": draft, "problem": problem}
+    return html(template, problem.status, visit=visit, title=shown.title, data=shown.data, **more)
 
 
 async def own_form(visit: Visit) -> dict[str, str]:

@@ -19,7 +19,8 @@ from nodeward.collector.store.ask import Db
 def waivers(visit: Visit, db: Db) -> Shown:
     want = page_filter(visit, ())
     items = store.waivers_json(db.connection, db.scope, db.now, want.state)
-    draft = {"check": "", "node": "*", "cluster": "", **visit.query}
+    draft = dict.fromkeys(("on", "node", "cluster", "reason", "owner", "until"), "")
+    draft |= {"node": "*", **visit.query, "on": visit.query.get("check", "")}
     more = {"states": store.STATES, "draft": draft}
     return Shown("Waivers", {"items": items}, items, more)
 
@@ -66,7 +67,14 @@ def end(visit: Visit, connection: Connection, form: Mapping[str, str], now: int)
 
 ROUTES: Final = [
     view("/waivers", "waivers.html", waivers),
-    action("/waivers", Role.OPERATOR, "waiver.create", make, "/waivers"),
+    action(
+        "/waivers",
+        Role.OPERATOR,
+        "waiver.create",
+        make,
+        "/waivers",
+        again=("waivers.html", waivers),
+    ),
     action("/waivers/{waiver}/approve", Role.OPERATOR, "waiver.approve", approve, "/waivers"),
     action("/waivers/{waiver}/end", Role.OPERATOR, "waiver.end", end, "/waivers"),
 ]

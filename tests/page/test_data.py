@@ -13,6 +13,7 @@ from playwright.sync_api import expect
 
 from nodeward.checks import catalog
 from nodeward.collector.page import visit
+from nodeward.collector.page.sql import BUILT_IN
 from nodeward.collector.store.access import Role
 from nodeward.model import CheckId
 from page_site import Eyes, Site
@@ -82,6 +83,16 @@ def test_sql_keeps_columns_of_one_name_and_the_names_of_an_empty_answer(
     assert table(cut)[-1][0].startswith("More than these 10000 rows")
     assert cut.headers["x-nodeward-truncated"] == "true"
     assert asked("SELECT nothing").status_code == 400
+
+
+def test_since_when_a_node_can_load_sctp_is_told_of_each(
+    fleet: Site, reader: requests.Session
+) -> None:
+    sql = BUILT_IN["Which nodes can load SCTP, since when"]
+    head, *rows = table(reader.get(fleet.url + "/sql", params={"sql": sql, "format": "csv"}))
+    assert head == ["cluster", "node", "since"]
+    listed = table(reader.get(fleet.url + "/checks/kernel.module.sctp?format=csv"))[1:]
+    assert {(c, n): since[:19] for c, n, since in rows} == {(r[0], r[1]): r[6][:19] for r in listed}
 
 
 @pytest.mark.parametrize("path", ["/findings", "/nodes", "/changes", "/certificates", "/checks"])

@@ -41,10 +41,12 @@ BUILT_IN: Final = {
         "GROUP BY check_id, severity ORDER BY nodes DESC LIMIT 20"
     ),
     "Which nodes can load SCTP, since when": (
-        "SELECT f.cluster, f.node, max(c.at) AS since FROM finding f LEFT JOIN change c\n"
+        "SELECT f.cluster, f.node, coalesce(max(c.at), n.first_seen) AS since FROM finding f\n"
+        "JOIN node n ON n.cluster = f.cluster AND n.node = f.node\n"
+        "LEFT JOIN change c\n"
         "ON c.cluster = f.cluster AND c.node = f.node AND c.check_id = f.check_id\n"
         "WHERE f.check_id = 'kernel.module.sctp' AND f.status = 'fail'\n"
-        "GROUP BY f.cluster, f.node ORDER BY since DESC"
+        "GROUP BY f.cluster, f.node, n.first_seen ORDER BY since DESC"
     ),
     "The posture of each cluster": (
         "SELECT cluster, status, sum(nodes) AS findings FROM tally\n"

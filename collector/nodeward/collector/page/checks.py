@@ -54,7 +54,7 @@ def check(visit: Visit, db: Db) -> Shown:
         want = page_filter(
             visit, (int, int, int), checks=(name,), statuses=frozenset({Status.FAIL})
         )
-    counted = ask.checks(db, Filter(checks=(name,))).items
+    counted = ask.checks(db, want).items
     page = ask.findings(db, want)
     data = {
         "check": name,

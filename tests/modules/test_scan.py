@@ -308,6 +308,57 @@ def test_a_symbol_in_a_softdep_is_a_side_door(root: Path) -> None:
     assert "net-pf-38" in found.because
 
 
+def test_a_module_outside_of_the_kernels_folder_is_found(root: Path) -> None:
+    """depmod writes an absolute path for what its `external` setting brings."""
+    folder = root / f"lib/modules/{RELEASE}"
+    put(root, {"/opt/kmods/sctp.ko": ""})
+    for name in ("modules.dep", "modules.alias"):
+        text = (folder / name).read_text().replace("kernel/net/sctp/sctp.ko", "/opt/kmods/sctp.ko")
+        (folder / name).write_text(text)
+    (folder / "kernel/net/sctp/sctp.ko").unlink()
+    found = findings(root)["kernel.module.sctp"]
+    assert found.status is Status.FAIL
+    assert any(e.source == "/opt/kmods/sctp.ko" for e in found.evidence)
+
+
+def test_a_tree_without_a_shell_proves_no_block(root: Path) -> None:
+    (root / "usr/bin/sh").unlink()
+    put(root, {"x.conf": "install sctp /sbin/modprobe -i sctp\n"})
+    assert findings(root)["kernel.module.sctp"].status is Status.FAIL
+    (root / "etc/modprobe.d/x.conf").write_text("install sctp /bin/false\n")
+    found = findings(root)["kernel.module.sctp"]
+    assert found.status is Status.PASS
+    assert "taken for granted" in found.because
+    assert "/bin/sh is there" in found.because
+
+
+@pytest.mark.parametrize("name", ["modules.dep", "modules.alias"])
+@pytest.mark.parametrize("how", ["cut", "empty", "noise"])
+def test_a_damaged_text_index_is_unknown_and_named(root: Path, name: str, how: str) -> None:
+    path = root / f"lib/modules/{RELEASE}/{name}"
+    whole = path.read_bytes()
+    noise = lzma.compress(bytes(range(256)) * 50) + b"\n"
+    path.write_bytes({"cut": whole[: whole.index(b"sctp")], "empty": b"", "noise": noise}[how])
+    found = findings(root)["kernel.module.sctp"]
+    assert found.status is Status.UNKNOWN
+    assert name in found.because
+
+
+@pytest.mark.parametrize(
+    ("config", "status"), [("CONFIG_IP_SCTP=y\n", Status.FAIL),
+                           ("# CONFIG_IP_SCTP is not set\n", Status.PASS), ("", Status.UNKNOWN)]
+)  # fmt: skip
+def test_what_is_built_in_is_told_by_the_build_where_the_index_does_not(
+    tmp_path: Path, config: str, status: Status
+) -> None:
+    folder = tmp_path / "lib/modules/6.12.1"
+    Modules({"kernel/net/tipc/tipc.ko": ()}).write(folder)
+    for path in folder.glob("modules.builtin*"):
+        path.unlink()
+    put(tmp_path, {"/boot/config-6.12.1": config} if config else {})
+    assert findings(tmp_path)["kernel.module.sctp"].status is status
+
+
 def test_every_protocol_that_the_index_forgot_is_named(root: Path) -> None:
     folder = root / f"lib/modules/{RELEASE}"
     lines = (folder / "modules.dep").read_text().splitlines()

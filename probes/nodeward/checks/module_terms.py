@@ -261,7 +261,11 @@ def example_node(
     entries: tuple[Entry, ...] = (),
 ) -> KernelModules:
     """A small host for the truth tables: one kernel, one file of configuration."""
-    files: Mapping[str, bytes] = {"modules.alias": alias.encode(), "modules.dep": dep.encode()}
+    files: Mapping[str, bytes] = {
+        "modules.alias": (alias or "# Aliases\n").encode(),
+        "modules.dep": (dep or "kernel/lib/crc8.ko:\n").encode(),
+        "modules.builtin": b"",
+    }
     rows = [Loaded(name, 0, "Live") for name in loaded]
     rows += [Loaded(name, 1, "Live") for name in held]
     rows += [Loaded(name, 1, "Live", "OE") for name in tainted]

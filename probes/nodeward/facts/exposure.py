@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import field, replace
 from enum import StrEnum
 from functools import cache
+from posixpath import join
 
 from nodeward.facts.autoload import Does, Event, Run
 from nodeward.facts.build_options import BUILT_BY
 from nodeward.facts.errors import ParseError
 from nodeward.facts.kernel_modules import KernelModules, KernelTree, Variant, version
-from nodeward.facts.module_index import module_name
+from nodeward.facts.module_index import BUILT_IN_FILES, module_name
 from nodeward.facts.module_requests import BY_NAME, DIAG_GUARD, UNDATED, Component, Request
 from nodeward.lazy import dataclass
 from nodeward.model import Evidence, Row, Table
@@ -188,6 +189,9 @@ def _absent(node: KernelModules, variant: Variant, component: Component) -> Expo
         )
     paths = [engine.path(m) for m in component.registers]
     if all(p is None for p in paths):
+        untold = _untold(tree, component)
+        if untold is not None:
+            return untold
         note = ""
         mine = forgotten(tree, component)
         if mine:
@@ -209,6 +213,24 @@ def _absent(node: KernelModules, variant: Variant, component: Component) -> Expo
             Evidence("missing file", gone, tree.folder),
         )
     return None
+
+
+def _untold(tree: KernelTree, component: Component) -> Exposure | None:
+    """Where the index does not say what is built in, the build's options do, or nothing does."""
+    if not BUILT_IN_FILES.isdisjoint(tree.files):
+        return None
+    option = BUILT_BY[component.name]
+    said = (tree.config or {}).get(option)
+    if said == "y":
+        return _built_in(component.registers[0], f"CONFIG_{option}=y")
+    if said is not None:
+        return None
+    return _shown(
+        State.UNKNOWN,
+        f"whether {component.name} is built into kernel {tree.release} cannot be told: there is no"
+        f" modules.builtin in {tree.folder}, and no config of this kernel",
+        Evidence("modules.builtin", "not there", tree.folder),
+    )
 
 
 def forgotten(tree: KernelTree, component: Component) -> tuple[str, ...]:
@@ -443,7 +465,7 @@ def chain(variant: Variant, request: Request, run: Run) -> tuple[Evidence, ...]:
 def _row(variant: Variant, event: Event) -> Evidence:
     match event.does:
         case Does.INSERT:
-            return Evidence("inserts", event.module, f"{variant.tree.folder}/{event.detail}")
+            return Evidence("inserts", event.module, join(variant.tree.folder, event.detail))
         case Does.RUNS | Does.BLACKLISTED:
             return Evidence("rule", event.detail, event.place)
         case _:

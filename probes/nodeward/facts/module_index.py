@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 from nodeward.facts.errors import ParseError
 from nodeward.facts.globs import WILD, matches
 from nodeward.lazy import dataclass
+from nodeward.lazy import pattern as regex
 
 MAGIC = 0xB007F457
 MAJOR = 2
@@ -306,6 +307,33 @@ def parse_builtin_modinfo(raw: bytes) -> Table:
     return Table(tuple(rows))
 
 
+_SHAPES = {
+    "modules.dep": regex(r"[^:]*\.ko[^:]*:.*"),
+    "modules.alias": regex(r"alias\s+\S.*\s\S+"),
+    "modules.symbols": regex(r"alias\s+\S.*\s\S+"),
+    "modules.builtin": regex(r"\S+\.ko\S*"),
+}
+"""What each line is, as kmod's and BusyBox's depmod write them."""
+NEVER_EMPTY = ("modules.dep", "modules.alias")
+
+
+def check_whole(raw: bytes, name: str) -> None:
+    """ParseError when a text is empty, cut off in a line, or holds lines that depmod writes not."""
+    if not raw:
+        if name in NEVER_EMPTY:
+            raise ParseError(name, 0, "it is empty")
+        return
+    if name == "modules.builtin.modinfo":
+        if not raw.endswith(b"\0"):
+            raise ParseError(name, 0, "cut off at its end")
+        return
+    if not raw.endswith(b"\n"):
+        raise ParseError(name, raw.count(b"\n") + 1, "cut off in its last line")
+    for number, line in enumerate(raw.decode("latin-1").split("\n"), 1):
+        if line.strip() and line[0] != "#" and not _SHAPES[name].fullmatch(line):
+            raise ParseError(name, number, "no line of depmod")
+
+
 @dataclass(frozen=True)
 class Index:
     """All that depmod wrote for one kernel. `text` says that the text files stand for the tries."""
@@ -345,6 +373,9 @@ BINARY = ("modules.dep.bin", "modules.alias.bin", "modules.builtin.bin",
           "modules.builtin.alias.bin")  # fmt: skip
 TEXT = ("modules.dep", "modules.alias", "modules.builtin", "modules.builtin.modinfo")
 
+BUILT_IN_FILES = frozenset({"modules.builtin", "modules.builtin.bin"})
+"""Without either, the index does not say what is built in."""
+
 
 class Reads(StrEnum):
     """Which of the two forms decides: kmod reads tries, BusyBox texts, a tree at rest either."""
@@ -373,6 +404,9 @@ def read_index(files: Mapping[str, bytes], reads: Reads = Reads.EITHER) -> Index
             builtin_alias=Kept(read.get("modules.builtin.alias.bin", EMPTY)),
             lines=lines,
         )
+    for name in (*TEXT, "modules.symbols"):
+        if name in files:
+            check_whole(files[name], name)
     return Index(
         dep=parse_dep(files.get("modules.dep", b"")),
         alias=Kept(parse_alias(lines)),

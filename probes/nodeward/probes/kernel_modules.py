@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from posixpath import join
 
 from nodeward.facts.autoload import Modprobe
 from nodeward.facts.build_options import BUILT_BY
@@ -25,7 +26,7 @@ from nodeward.facts.modprobe_conf import (
     Entry,
     parse,
 )
-from nodeward.facts.module_index import BINARY, TEXT
+from nodeward.facts.module_index import BINARY, BUILT_IN_FILES, TEXT
 from nodeward.facts.module_requests import COMPONENTS
 from nodeward.facts.pods import PodGuards
 from nodeward.facts.runtime import Runtime
@@ -103,7 +104,7 @@ def _inputs(host: Host) -> KernelModules:
         loaded=loaded,
         built_in=_built_in(host, loaded or ()),
         modular=modular,
-        programs=_programs(host, entries),
+        programs=_programs(host, entries, notes),
         banner=_banner(host),
         boot_sysctl=_boot_sysctl(host),
         assumed=tuple(notes.assumed),
@@ -257,6 +258,8 @@ def _tree(
         files |= _files(host, notes, folder, ("modules.builtin",))
     if not busybox and not host.live and not any(n.endswith(".bin") for n in files):
         files |= _files(host, notes, folder, (*TEXT, *_texts(wanted)))
+    if BUILT_IN_FILES.isdisjoint(files):  # then only the build's options tell
+        options = (*options, *BUILT_BY.values())
     return KernelTree(
         release, folder, files, tuple(notes.errors), config=_config(host, release, folder, options)
     )
@@ -293,8 +296,9 @@ def _config(
     return None
 
 
-def _programs(host: Host, entries: Iterable[Entry]) -> Mapping[str, bool]:
-    """Whether the programs that install commands name are there."""
+def _programs(host: Host, entries: Iterable[Entry], notes: Notes) -> Mapping[str, bool]:
+    """Whether the programs that install commands name are there. A tree without a shell is not
+    the whole host: that no command can run is proved on a live one only."""
     wanted: set[str] = set()
     for entry in entries:
         rules, _ = (
@@ -305,7 +309,11 @@ def _programs(host: Host, entries: Iterable[Entry]) -> Mapping[str, bool]:
                 wanted |= paths(rule.value)
     if not wanted:
         return {}
-    return {path: _is(host, path) for path in sorted(wanted - FALSE - TRUE | {"/bin/sh"})}
+    found = {path: _is(host, path) for path in sorted(wanted - FALSE - TRUE | {"/bin/sh"})}
+    if not host.live and not found["/bin/sh"]:
+        del found["/bin/sh"]
+        notes.assumed.append("/bin/sh is there (none in this tree)")
+    return found
 
 
 def _with_files(host: Host, found: KernelModules) -> KernelModules:
@@ -333,7 +341,7 @@ def _on_disk(host: Host, tree: KernelTree, engine: Modprobe) -> KernelTree:
                 continue
             for name in (module, *engine.dependencies(module)):
                 wanted[name] = engine.path(name) or ""
-    missing = {p for p in wanted.values() if p and not _is(host, f"{tree.folder}/{p}")}
+    missing = {p for p in wanted.values() if p and not _is(host, join(tree.folder, p))}
     return replace(tree, missing=frozenset(missing), forgotten=tuple(forgotten))
 
 

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from kubelet_hosts import DPKG, HEAD, Host, Run, build, findings
+from nodeward.checks.kubelet_limits import swap
 from nodeward.checks.kubelet_support import mend
 from nodeward.facts.kubelet import example
+from nodeward.facts.kubelet_limits import KubeletLimits, Swap
 from nodeward.host import TreeHost
 from nodeward.model import Status
 from nodeward.probes.kubelet_version import version_of
@@ -76,3 +78,13 @@ def test_a_package_that_was_removed_tells_no_version(
 @pytest.mark.parametrize("exe", ["/opt/app-1.2.3/kubelet", "/opt/containerd-1.28.4/kubelet"])
 def test_a_number_that_is_no_release_of_the_kubelet_is_no_version(exe: str, tmp_path: Path) -> None:
     assert version_of(TreeHost(tmp_path), exe, "", None) is None
+
+
+@pytest.mark.parametrize(("version", "named"), [("v1.28.4", False), ("v1.36.2", True)])
+def test_no_swap_is_advised_where_there_is_such_a_value(version: str, named: bool) -> None:
+    config = "{failSwapOn: false, memorySwap: {swapBehavior: LimitedSwap}}"
+    limits = KubeletLimits(swaps=(Swap("/dev/sda2", "partition", False),))
+    kubelet = example("--config=/c", config, version=version)
+    verdict = swap(kubelet, limits)
+    assert verdict.remedy is not None
+    assert ("swapBehavior: NoSwap" in verdict.remedy.text) is named

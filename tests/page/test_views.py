@@ -73,7 +73,7 @@ def test_a_dark_screen_has_contrast_too(dark: Eyes, name: str) -> None:
     assert serious(dark) == []
 
 
-@pytest.mark.parametrize("name", ["fleet", "node", "heat"])
+@pytest.mark.parametrize("name", VIEWS)
 def test_a_narrow_dark_screen_shows_it_too(dark_phone: Eyes, name: str) -> None:
     dark_phone.go(VIEWS[name])
     dark_phone.shot(f"{name}-phone")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
+from nodeward.collector.page.text import legible
 from nodeward.collector.store.access import Role
 from page_site import Eyes, Site, eyes
 
@@ -105,6 +107,38 @@ def test_hostile_text_acts_on_nothing_and_can_be_read(operator: Eyes) -> None:
         section = operator.page.locator(f"section:has({drawn})")
         assert "<script>alert(1)</script>" in section.inner_text()
     assert "\u202e" not in operator.page.content()
+
+
+def test_a_pass_is_not_counted_with_what_does_not_apply(operator: Eyes) -> None:
+    operator.go(VIEWS["node"])
+    summary = operator.page.locator(".quiet-list summary", has_text="not-applicable").first
+    assert re.search(r"pass\s+\d+\s+–\s+not-applicable\s+\d+", summary.inner_text())
+
+
+def test_escape_closes_what_the_search_found(operator: Eyes) -> None:
+    operator.go("/")
+    box = operator.page.get_by_role("searchbox", name="Find a node or check")
+    box.press_sequentially("sctp")
+    found = operator.page.locator("#found")
+    found.get_by_role("link", name="kernel.module.sctp").focus()
+    operator.page.keyboard.press("Escape")
+    expect(found).to_be_hidden()
+    expect(box).to_be_focused()
+
+
+HIDDEN = "\u034f\u115f\u1160\u2800\u3164\ufe0f\uffa0\U000e0041\U000e0100\u200b\u202e"
+
+
+@pytest.mark.parametrize("char", HIDDEN)
+def test_a_character_that_cannot_be_seen_is_shown_by_its_number(char: str) -> None:
+    assert legible(f"a{char}b") == f"a\u27e8U+{ord(char):04X}\u27e9b"
+
+
+def test_a_letter_carries_few_marks() -> None:
+    assert legible("e\u0323\u0302") == "e\u0323\u0302"
+    shown = legible("e" + "\u0301" * 240)
+    assert shown.count("\u0301") == 4
+    assert "\u27e8U+0301\u27e9" in shown
 
 
 def test_vendored_files_are_what_was_released() -> None:

@@ -9,19 +9,24 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from typing import Final
+from unicodedata import category
 
 LONGEST: Final = 800
 """Characters of one value on a page; the JSON has the rest."""
 
 _UNSEEN: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f"
-    "\ud800-\udfff\ufeff\ufff9-\ufffb]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"
+    "\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff"
+    "\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
+"""Unicode's Default_Ignorable_Code_Point, controls, and the blank of Braille."""
+MOST_MARKS: Final = 4
+"""Combining marks on one letter; more would cover the lines above and below."""
 
 
 def legible(text: object) -> str:
     """The text with each such character by its number, and an end to it."""
-    plain = _UNSEEN.sub(lambda m: f"\u27e8U+{ord(m[0]):04X}\u27e9", str(text))
+    plain = _UNSEEN.sub(lambda m: _number(m[0]), _unpiled(str(text)))
     if len(plain) <= LONGEST:
         return plain
     return f"{plain[:LONGEST]}… ({len(plain)} characters; the JSON has them all)"
@@ -30,6 +35,21 @@ def legible(text: object) -> str:
 def verbatim(texts: Iterable[str]) -> bool:
     """Whether all of them stand on the page just as they are."""
     return all(legible(text) == text for text in texts)
+
+
+def _number(char: str) -> str:
+    return f"\u27e8U+{ord(char):04X}\u27e9"
+
+
+def _unpiled(text: str) -> str:
+    """Combining marks past those that a letter can carry, by their numbers."""
+    if text.isascii():
+        return text
+    out, marks = [], 0
+    for char in text:
+        marks = marks + 1 if category(char) in ("Mn", "Me") else 0
+        out.append(char if marks <= MOST_MARKS else _number(char))
+    return "".join(out)
 
 
 SHORT: Final = 160

@@ -55,7 +55,18 @@ function copies(pre) {
   frame.append(button, pre);
 }
 
+// Escape ends the search; what was typed is gone with what it found.
+function ended(event) {
+  const search = event.key === "Escape" && event.target.closest?.(".search");
+  if (!search) return;
+  const box = search.querySelector("input");
+  search.querySelector("#found").replaceChildren();
+  box.value = "";
+  box.focus();
+}
+
 window.addEventListener("hashchange", reveal);
+window.addEventListener("keydown", ended);
 document.addEventListener("DOMContentLoaded", () => {
   reveal();
   if (navigator.clipboard) document.querySelectorAll("pre:not([data-altered])").forEach(copies);

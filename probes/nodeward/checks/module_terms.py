@@ -189,15 +189,14 @@ def _built_in(names: Sequence[str]) -> Remedy:
 def _no_effect(node: KernelModules, component: Component) -> list[Evidence]:
     """Lines of configuration that were meant for this component and do nothing."""
     try:
-        variants = list(node.variants())
+        rows = {
+            line: Evidence("rule without effect", f"{line.text} ({line.why})", line.place)
+            for variant in node.variants()
+            for line in useless(node, variant)
+            if set(line.modules) & set(component.modules)
+        }
     except ParseError:  # it is loaded, whatever the index says
         return []
-    rows = {
-        line: Evidence("rule without effect", f"{line.text} ({line.why})", line.place)
-        for variant in variants
-        for line in useless(node, variant)
-        if set(line.modules) & set(component.modules)
-    }
     return list(rows.values())[:MOST_LINES]
 
 

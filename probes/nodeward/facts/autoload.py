@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import field, replace
 from enum import StrEnum
 from functools import cached_property
+from itertools import islice
 from typing import NamedTuple
 
 from nodeward.facts import install_command as command
@@ -24,6 +25,8 @@ from nodeward.lazy import dataclass
 DEEPEST = 8  # nested calls of modprobe by install commands; more is a loop
 MOST_STEPS = 2000  # soft dependencies can fan out
 MOST_NESTED = 100  # and can be chained
+MOST_CALLS = 200  # of modprobe in one run; install commands can fan out too
+MOST_FOUND = 256  # modules that one name leads to; no kernel's index has so many
 
 
 class EndlessError(Exception):
@@ -86,6 +89,7 @@ class Run:
     unclear: list[str] = field(default_factory=list)
     found: tuple[Found, ...] = ()
     touched: set[str] = field(default_factory=set)  # every module that was considered
+    calls: int = 0
     ok: bool | None = True
 
 
@@ -159,7 +163,7 @@ class Modprobe:
     def _by_config(self, name: str) -> tuple[Found, ...]:
         return tuple(
             Found(r.value, r.name, r.place, self.is_builtin(r.value))
-            for r in self.conf.matching("alias", name)
+            for r in islice(self.conf.matching("alias", name), MOST_FOUND + 1)
         )
 
     def _by_name(self, name: str) -> tuple[Found, ...]:
@@ -297,15 +301,17 @@ class Modprobe:
     def play(self, name: str, *, ignore_install: bool = False, blacklist: bool = False) -> Run:
         """The same for a call by hand: `modprobe [-i] [-b] NAME`."""
         run = Run(name)
-        run.found = self.lookup(name)
+        run.found = self.lookup(name)[:MOST_FOUND]
         run.ok = self._call(run, name, ignore=ignore_install, blacklist=blacklist, depth=0)
         return run
 
     def _call(
         self, run: Run, name: str, *, ignore: bool, blacklist: bool, depth: int
     ) -> bool | None:
-        if depth > DEEPEST:
-            run.unclear.append(f"install commands call each other without end ({name})")
+        run.calls += 1
+        if depth > DEEPEST or run.calls > MOST_CALLS:
+            if run.calls <= MOST_CALLS + 1:  # said once
+                run.unclear.append(f"install commands call each other without end ({name})")
             return None
         found = self.lookup(name)
         if not found:
@@ -314,9 +320,12 @@ class Modprobe:
         if self.program is Program.BUSYBOX:
             found = found[::-1]
         ok: bool | None = True
-        for module in found:
+        for module in found[:MOST_FOUND]:
             run.touched.add(module.name)
             ok = self._insert(run, module, ignore=ignore, blacklist=blacklist, depth=depth)
+        if len(found) > MOST_FOUND:
+            run.unclear.append(f"{name} leads to more than {MOST_FOUND} modules")
+            return None
         return ok
 
     def _there(self, run: Run, module: Found) -> bool:

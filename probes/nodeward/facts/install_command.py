@@ -21,8 +21,8 @@ INSMOD = frozenset({"insmod", "/sbin/insmod", "/usr/sbin/insmod"})
 SHELLS = frozenset({"sh", "/bin/sh", "/usr/bin/sh", "bash", "/bin/bash", "/usr/bin/bash"})
 PATH = ("/sbin", "/usr/sbin", "/bin", "/usr/bin")  # what the kernel gives its helper
 LONGEST = 16384  # characters; nobody writes such a command to block a module
-_REDIRECT = pattern(r"\s*(?:[12]?>>?\s*(?:&[12]|/dev/null)|<\s*/dev/null)(?=[\s;&|]|$)")
-_JOINT = pattern(r"\s*(;|&&|\|\||\n)\s*")
+_REDIRECT = pattern(r"(?:[12]?>>?\s*(?:&[12]|/dev/null)|<\s*/dev/null)(?=[\s;&|]|$)")
+_JOINT = pattern(r"(;|&&|\|\||\n)\s*")
 _QUOTED = pattern(r"'[^']*'|\"[^\"]*\"")
 _HIDE = {ord(char): 0xE000 + i for i, char in enumerate(";&|<>")}
 _SHOW = {0xE000 + i: char for i, char in enumerate(";&|<>")}

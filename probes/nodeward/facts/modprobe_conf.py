@@ -317,7 +317,7 @@ class Configuration:
         """The first rule of a kind whose name, a pattern, matches a module's."""
         return self._named(kind).first(module)
 
-    def matching(self, kind: str, name: str) -> tuple[Rule, ...]:
+    def matching(self, kind: str, name: str) -> Iterator[Rule]:
         """All rules of a kind whose name, a pattern, matches, in their order."""
         return self._named(kind).all(name)
 
@@ -353,35 +353,30 @@ class Named:
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._rules = rules
         self._literal: dict[str, list[int]] = {}
-        self._wild: dict[str, list[int]] = {}
+        self._wild: dict[str, dict[str, list[int]]] = {}
         for i, rule in enumerate(rules):
             if WILD.isdisjoint(rule.name) and "\\" not in rule.name:
                 self._literal.setdefault(rule.name, []).append(i)
             else:
-                self._wild.setdefault(_head(rule.name), []).append(i)
+                alike = self._wild.setdefault(_head(rule.name), {})
+                alike.setdefault(rule.name, []).append(i)
 
-    def _patterns(self, name: str) -> Iterator[int]:
-        """Those that may match, in the order given."""
-        if not self._wild:
-            return iter(())
-        heads = dict.fromkeys(name[:n] for n in range(HEAD + 1))
-        return merge(*(self._wild[head] for head in heads if head in self._wild))
+    def _places(self, name: str) -> Iterator[list[int]]:
+        """Where the rules stand that match, for each name or pattern."""
+        if name in self._literal:
+            yield self._literal[name]
+        for head in dict.fromkeys(name[:n] for n in range(HEAD + 1)) if self._wild else ():
+            for pattern, places in self._wild.get(head, {}).items():
+                if matches(pattern, name):
+                    yield places
 
-    def all(self, name: str) -> tuple[Rule, ...]:
+    def all(self, name: str) -> Iterator[Rule]:
         """Every rule that matches, in the order given."""
-        wild = [i for i in self._patterns(name) if matches(self._rules[i].name, name)]
-        literal = self._literal.get(name, [])
-        return tuple(self._rules[i] for i in (sorted(literal + wild) if wild else literal))
+        return (self._rules[i] for i in merge(*self._places(name)))
 
     def first(self, name: str) -> Rule | None:
         """The first that matches."""
-        best = self._literal.get(name, [len(self._rules)])[0]
-        for i in self._patterns(name):
-            if i >= best:
-                break
-            if matches(self._rules[i].name, name):
-                best = i
-        return self._rules[best] if best < len(self._rules) else None
+        return next(self.all(name), None)
 
 
 def _head(pattern: str) -> str:

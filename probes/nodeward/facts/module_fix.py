@@ -37,9 +37,13 @@ def fix(node: KernelModules, component: Component, file: str) -> tuple[str, ...]
 
 def _search(node: KernelModules, component: Component, file: str) -> tuple[str, ...]:
     try:
-        variants = [v.without(component.modules) for v in node.variants()]
+        return _proved(node, component, file)
     except ParseError:  # nothing can be proved on a damaged index
         return ()
+
+
+def _proved(node: KernelModules, component: Component, file: str) -> tuple[str, ...]:
+    variants = [v.without(component.modules) for v in node.variants()]
     for variant in variants:
         sockets_by_module(variant)  # all is played once, so that what a line changes can be told
     lines = list(dict.fromkeys(_candidates(variants, component)))

@@ -22,7 +22,7 @@ MAGIC = 0xB007F457
 MAJOR = 2
 HAS_PREFIX, HAS_VALUES, HAS_CHILDREN = 0x80000000, 0x40000000, 0x20000000
 OFFSET = 0x0FFFFFFF
-MOST_NODES = 2_000_000  # a damaged file can lead in circles
+MOST_TEXT = 64_000_000  # characters of all patterns; nodes of a damaged file can overlap
 LAST_WILD = max(map(ord, WILD))
 
 _U32 = struct.Struct(">I")
@@ -149,19 +149,22 @@ class Trie:
 
     def _walk(self, node: _Node, before: str) -> Iterator[tuple[str, list[tuple[int, str]]]]:
         """Every (pattern, values) below a node; `before` is the text that leads to it."""
-        todo, seen = [(node, before)], 0
+        todo, seen, spent = [(node, before)], {0}, 0
         while todo:
             at, text = todo.pop()
-            seen += 1
-            if seen > MOST_NODES or len(text) > len(self._data):
-                raise ParseError(self._name, 0, "leads in circles")
             text += at.prefix
             if at.values:
                 yield text, self._values(at)
             for code in range(at.first, at.last + 1):
-                child = self._node(self._long(at.children + 4 * (code - at.first)))
-                if child is not None:
-                    todo.append((child, text + chr(code)))
+                reference = self._long(at.children + 4 * (code - at.first))
+                child = self._node(reference)
+                if child is None:
+                    continue
+                spent += len(text) + 1
+                if reference & OFFSET in seen or spent > MOST_TEXT:  # depmod writes a tree
+                    raise ParseError(self._name, 0, "leads in circles")
+                seen.add(reference & OFFSET)
+                todo.append((child, text + chr(code)))
 
     def under(self, prefix: str) -> Iterator[tuple[str, str]]:
         node, i = self._node(self._root), 0

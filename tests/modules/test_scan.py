@@ -180,6 +180,22 @@ def test_a_setting_in_sysctl_d_lasts(root: Path) -> None:
     assert findings(root)["kernel.module.persistence"].status is Status.PASS
 
 
+def test_a_modprobe_of_another_path_at_the_next_boot_is_a_modprobe(root: Path) -> None:
+    program(root, "/usr/bin/kmod", b"\x7fELF\0kmod version 34\0")
+    (root / "usr/sbin/modprobe").symlink_to("../bin/kmod")
+    put(root, {"/proc/sys/kernel/modprobe": "\n",
+               "/etc/sysctl.d/x.conf": "kernel.modprobe = /usr/sbin/modprobe\n"})  # fmt: skip
+    assert findings(root)["kernel.module.persistence"].status is Status.FAIL
+    (root / "etc/sysctl.d/x.conf").write_text("kernel.modprobe = /no/such/program\n")
+    assert findings(root)["kernel.module.persistence"].status is Status.PASS
+
+
+def test_a_rule_that_is_a_link_into_run_is_lost(root: Path) -> None:
+    put(root, {"/run/rules": "install sctp /bin/false\n", "y.conf": "-> /run/rules"})
+    assert findings(root)["kernel.module.sctp"].status is Status.PASS
+    assert findings(root)["kernel.module.persistence"].status is Status.FAIL
+
+
 def test_modules_disabled_is_a_block_until_the_next_boot(root: Path) -> None:
     put(root, {"/proc/sys/kernel/modules_disabled": "1\n"})
     assert findings(root)["kernel.module.sctp"].status is Status.PASS

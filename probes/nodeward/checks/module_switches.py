@@ -18,7 +18,7 @@ from nodeward.checks.module_terms import (
 )
 from nodeward.facts.exposure import BAD, Exposure, State, expose
 from nodeward.facts.kernel_modules import DEFAULT_MODPROBE, Helper, KernelModules
-from nodeward.facts.modprobe_conf import Entry
+from nodeward.facts.modprobe_conf import Entry, Kind
 from nodeward.facts.module_requests import BY_NAME, RDS, SCTP, TIPC
 from nodeward.model import Evidence, Example, Remedy, Severity, Status, Verdict, check
 
@@ -140,6 +140,8 @@ def persistence(node: KernelModules) -> Verdict:
     later = _next_boot(node)
     lost = [(c, expose(later, c)) for c in kept]
     lost = [(c, e) for c, e in lost if e.state in BAD or e.state is State.UNKNOWN]
+    if lost and all(e.state is State.UNKNOWN for _, e in lost):
+        return Verdict.unknown(f"after the next boot: {lost[0][1].because}")
     if not lost:
         return Verdict.passed(
             f"what keeps {', '.join(c.title for c in kept)} out is there after a boot too"
@@ -170,12 +172,18 @@ def _rebooted(node: KernelModules) -> KernelModules:
     modprobe, _ = node.boot_sysctl.get("kernel.modprobe", (DEFAULT_MODPROBE, ""))
     helper = node.helper
     if helper.setting != modprobe:
-        # What another program would do is not known here; the kernel's default is taken for kmod.
+        # The kernel's default is taken for kmod.
         kinds = {"": "off", DEFAULT_MODPROBE: "kmod", "/bin/false": "false", "/bin/true": "true"}
-        helper = Helper(modprobe, kinds.get(modprobe, "missing"), "")
+        helper = Helper(modprobe, kinds.get(modprobe, "other"), "")
+        if modprobe not in kinds and node.boot_helper is not None:
+            helper = node.boot_helper
     return replace(
         node,
-        entries=tuple(e for e in node.entries if not e.path.startswith("/run/")),
+        entries=tuple(
+            Entry(e.path, Kind.DANGLING) if e.path in node.volatile else e
+            for e in node.entries
+            if not e.path.startswith("/run/")
+        ),
         disabled=disabled == "1",
         helper=helper,
     ).fresh()

@@ -127,6 +127,8 @@ class KernelModules(Fact):
     runtime: Runtime | None = None
     banner: str = ""
     boot_sysctl: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    boot_helper: Helper | None = None  # what kernel.modprobe of boot_sysctl leads to
+    volatile: frozenset[str] = frozenset()  # files of modprobe.d outside of /run that link into it
     assumed: tuple[str, ...] = ()
     errors: tuple[tuple[str, str], ...] = ()
     memo: dict[object, object] = field(default_factory=dict, repr=False, compare=False)

@@ -93,6 +93,7 @@ def _inputs(host: Host) -> KernelModules:
     )
     if helper.kind == "busybox":
         entries = modprobe_d.with_included(host, entries)
+    boot_sysctl = _boot_sysctl(host)
     return KernelModules(
         live=host.live,
         kernels=_kernels(host, notes, _wanted(helper, entries), _options(modular=modular)),
@@ -106,7 +107,9 @@ def _inputs(host: Host) -> KernelModules:
         modular=modular,
         programs=_programs(host, entries, notes),
         banner=_banner(host),
-        boot_sysctl=_boot_sysctl(host),
+        boot_sysctl=boot_sysctl,
+        boot_helper=_boot_helper(host, boot_sysctl),
+        volatile=frozenset(e.path for e in entries if _in_run(host, e)),
         assumed=tuple(notes.assumed),
         errors=tuple(notes.errors),
     )
@@ -201,6 +204,27 @@ def _boot_sysctl(host: Host) -> Mapping[str, tuple[str, str]]:
         if b"modprobe" in raw or b"modules_disabled" in raw:
             found |= {k: (v, f"{path}:{n}") for k, v, n in parse_sysctl(raw) if k in SYSCTLS}
     return found
+
+
+def _boot_helper(host: Host, boot_sysctl: Mapping[str, tuple[str, str]]) -> Helper | None:
+    setting, _ = boot_sysctl.get("kernel.modprobe", ("", ""))
+    if not setting:
+        return None
+    try:
+        found = host.ask(WhatProgram(setting))
+    except HostError as exc:
+        return Helper(setting, "other", "", error=f"{exc.path}: {exc.why}")
+    return Helper(setting, found.kind, found.real, found.writable, found.dirs, found.version)
+
+
+def _in_run(host: Host, entry: Entry) -> bool:
+    """Whether a file that stands elsewhere lies in /run, which a boot empties."""
+    if entry.path.startswith("/run/"):
+        return False
+    try:
+        return host.real(entry.path).startswith("/run/")
+    except HostError:
+        return False
 
 
 def _built_in(host: Host, loaded: tuple[Loaded, ...]) -> frozenset[str]:

@@ -9,7 +9,7 @@ from nodeward.facts.exposure import BAD, Exposure, State, expose, forgotten
 from nodeward.facts.kernel_modules import KernelModules, KernelTree, Loaded
 from nodeward.facts.modprobe_conf import DIRS_29, Entry, Habits
 from nodeward.facts.modprobe_effect import useless
-from nodeward.facts.module_fix import FOLDER, file_name, fix
+from nodeward.facts.module_fix import FOLDER, file_name, fix, together
 from nodeward.facts.module_requests import Component
 from nodeward.facts.seccomp_profiles import keeps_out
 from nodeward.lazy import dataclass
@@ -205,27 +205,39 @@ def mend(
     name: str,
     components: Sequence[Component],
     exposures: Mapping[str, Exposure],
-) -> Remedy | None:
-    """The smallest file that the engine itself finds to block; None when the check's own text
-    must do (nothing that we found helps)."""
+) -> Remedy:
+    """The smallest file that the engine itself finds to block; where none helps it says so."""
     file = file_name(node, name)
-    lines: list[str] = []
-    for component in components:
-        if exposures[component.name].state is not State.BUILT_IN:
-            lines += [x for x in fix(node, component, file) if x not in lines]
-    if not lines:
-        names = [c.title for c in components if exposures[c.name].state is State.BUILT_IN]
-        return _built_in(names) if names else None
+    fixes = {
+        c.name: fix(node, c, file)
+        for c in components
+        if exposures[c.name].state is not State.BUILT_IN
+    }
+    mended = [c for c in components if fixes.get(c.name)]
+    left = [c.title for c in components if c.name in fixes and not fixes[c.name]]
+    lines = list(dict.fromkeys(line for c in mended for line in fixes[c.name]))
+    if not mended or not together(node, mended, f"{FOLDER}/{file}", lines):
+        built_in = [c.title for c in components if c.name not in fixes]
+        return _built_in(built_in) if built_in and not left else _unproved(components)
     path = f"{FOLDER}/{file}"
     text = "".join(f"{line}\\n" for line in lines)
-    loaded = [c.title for c in components if exposures[c.name].state is State.LOADED]
+    loaded = [c.title for c in mended if exposures[c.name].state is State.LOADED]
     after = ("then reboot: " + ", ".join(loaded) + " cannot be unloaded while it holds itself",)
     return Remedy(
         f"{path} with {'these lines' if len(lines) > 1 else 'this line'} keeps"
-        f" {', '.join(c.title for c in components)} out of this host: {'; '.join(lines)}"
-        + (f"; {after[0]}" if loaded else ""),
+        f" {', '.join(c.title for c in mended)} out of this host: {'; '.join(lines)}"
+        + (f"; {after[0]}" if loaded else "")
+        + (f"; no file that was tried keeps out {', '.join(left)}" if left else ""),
         (f"printf '{text}' > '{path}'", *(("reboot",) if loaded else ())),
         BREAKS.get(name, "Whatever uses it on this node."),
+    )
+
+
+def _unproved(components: Sequence[Component]) -> Remedy:
+    return Remedy(
+        f"No file that was tried is proved to keep {', '.join(c.title for c in components)} out of"
+        " this host: take away what lets it in (see the evidence), or set kernel.modprobe to"
+        " nothing, and look again.",
     )
 
 

@@ -335,6 +335,14 @@ def _judged(node: KernelModules, variant: Variant, component: Component) -> Expo
     return _blocked(variant, component, held)
 
 
+def openings(variant: Variant, component: Component) -> tuple[str, ...]:
+    """The requests that load it, its own and those of other sockets."""
+    own = {r.name: variant.engine.run(r.name) for r in requests(variant, component)}
+    side = {r.name: run for r, run in _side_doors(variant, component, set(own))}
+    mine = set(component.registers)
+    return tuple(name for name, run in (own | side).items() if mine & set(run.inserted))
+
+
 def _concerns(run: Run, component: Component) -> bool:
     named = {f.name for f in run.found} | {e.module for e in run.events}
     return bool(named & set(component.modules)) or any(

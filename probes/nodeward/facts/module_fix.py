@@ -6,17 +6,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
 
 from nodeward.facts.errors import ParseError
-from nodeward.facts.exposure import BAD, State, expose_in, sockets_by_module
+from nodeward.facts.exposure import BAD, State, expose_in, openings, sockets_by_module
 from nodeward.facts.kernel_modules import KernelModules, Variant
 from nodeward.facts.module_requests import Component
 
 FOLDER = "/etc/modprobe.d"
+MOST_ALIASES = 4  # rounds: one request may be let through only when another is not
 MOST_LINES = 3  # for one component; what three lines do not stop needs a person
 
 
 def file_name(node: KernelModules, name: str) -> str:
-    """A name that sorts before every other: the first `install` and `softdep` win."""
-    file = f"00-nodeward-{name}.conf"
+    """A name that sorts before every other, for the first `install` and `softdep` win, and that no
+    file has yet: it would be overwritten, or hidden where it lies in a lower folder."""
+    taken = {e.name for e in node.entries}
+    names = (f"00-nodeward-{name}{more}.conf" for more in ("", *(f"-{n}" for n in range(2, 1000))))
+    file = next(n for n in names if n not in taken and f"!{n}" not in taken)
     others = {e.name for e in node.entries if e.name.endswith(".conf")}
     if any(o < file and not o.startswith("00-nodeward-") for o in others):
         return f"!{file}"
@@ -44,6 +48,8 @@ def _search(node: KernelModules, component: Component, file: str) -> tuple[str, 
 
 def _proved(node: KernelModules, component: Component, file: str) -> tuple[str, ...]:
     variants = [v.without(component.modules) for v in node.variants()]
+    if not variants:
+        return ()
     for variant in variants:
         sockets_by_module(variant)  # all is played once, so that what a line changes can be told
     lines = list(dict.fromkeys(_candidates(variants, component)))
@@ -51,7 +57,27 @@ def _proved(node: KernelModules, component: Component, file: str) -> tuple[str, 
         for chosen in combinations(lines, count):
             if holds(node, variants, (component,), f"{FOLDER}/{file}", chosen):
                 return chosen
-    return ()
+    return _aliased_off(node, variants, component, f"{FOLDER}/{file}")
+
+
+def _aliased_off(
+    node: KernelModules, variants: Sequence[Variant], component: Component, path: str
+) -> tuple[str, ...]:
+    """Every request that still comes through led to nowhere, then without the needless lines."""
+    lines = [f"install {module} /bin/false" for module in component.registers]
+    for _ in range(MOST_ALIASES):
+        left = {r for v in variants for r in openings(v.plus(path, lines), component)}
+        left = {f"alias {r} off" for r in left} - set(lines)
+        if not left:
+            break
+        lines += sorted(left)
+    if not holds(node, variants, (component,), path, lines):
+        return ()
+    for line in tuple(lines):
+        fewer = [x for x in lines if x != line]
+        if fewer and holds(node, variants, (component,), path, fewer):
+            lines = fewer
+    return tuple(lines)
 
 
 def holds(
@@ -63,12 +89,26 @@ def holds(
 ) -> bool:
     """Whether with this one more file every component is kept out, in every variant."""
     for variant in variants:
+        if path.rpartition("/")[0] not in variant.conf.dirs:
+            return False
         changed = variant.plus(path, lines)
         for component in components:
             state = expose_in(node, changed, component).state
             if state in BAD or state is State.UNKNOWN:
                 return False
     return True
+
+
+def together(
+    node: KernelModules, components: Sequence[Component], path: str, lines: Sequence[str]
+) -> bool:
+    """Whether the lines that were found for each hold for all of them in one file."""
+    modules = tuple(m for c in components for m in c.modules)
+    try:
+        variants = [v.without(modules) for v in node.variants()]
+        return bool(variants) and holds(node, variants, components, path, lines)
+    except ParseError:
+        return False
 
 
 def _candidates(variants: Sequence[Variant], component: Component) -> Iterator[str]:

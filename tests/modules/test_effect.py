@@ -122,3 +122,13 @@ def test_debians_own_files_are_in_order(tmp_path: Path) -> None:
     put(tmp_path, {"/usr/lib/modprobe.d/fb.conf": "# No framebuffers\nblacklist radeonfb\n\n"})
     put(tmp_path, {"/usr/lib/modprobe.d/aliases.conf": "alias char-major-10-1 psmouse\n"})
     assert judged(tmp_path).status is Status.PASS
+
+
+def test_a_line_that_leaves_something_open_is_found_behind_thousands_of_others(
+    tmp_path: Path,
+) -> None:
+    debian(tmp_path, upstream=True)
+    put(tmp_path, {"a.conf": "nonsense here\n" * 5001 + "blacklist dccp\n"})
+    found = judged(tmp_path)
+    assert (found.status, found.severity) == (Status.FAIL, "high")
+    assert "/etc/modprobe.d/a.conf:5002" in found.because

@@ -33,6 +33,7 @@ INERT = (".dpkg-old", ".dpkg-dist", ".dpkg-new", ".dpkg-bak", ".rpmsave", ".rpmn
          ".ucf-old", ".ucf-dist", ".bak", ".old", ".orig", ".disabled", ".off", ".save", ".example",
          "~", ".swp", ".md", ".txt")  # fmt: skip
 MOST_LINES = 5000  # of one host; beyond it nobody reads on
+JUDGED = {m for c in COMPONENTS for m in c.modules}
 
 
 class Useless(NamedTuple):
@@ -47,11 +48,14 @@ class Useless(NamedTuple):
 
 
 def useless(node: KernelModules, variant: Variant) -> tuple[Useless, ...]:
-    """All such lines under one way of reading, in the order of their files. Kept."""
+    """All such lines under one way of reading, first those about a module that is judged. Kept."""
     key = ("useless", variant.tree.release, variant.tree.folder, variant.habits)
     kept = node.memo.get(key)
     if not isinstance(kept, tuple):
-        kept = node.memo[key] = tuple(_useless(node, variant))[:MOST_LINES]
+        every = _useless(node, variant)
+        first = [line for line in every if not JUDGED.isdisjoint(line.modules)]
+        rest = [line for line in every if JUDGED.isdisjoint(line.modules)]
+        kept = node.memo[key] = (*first, *rest[:MOST_LINES])
     return kept
 
 

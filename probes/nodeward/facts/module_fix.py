@@ -102,7 +102,17 @@ def holds(
 def together(
     node: KernelModules, components: Sequence[Component], path: str, lines: Sequence[str]
 ) -> bool:
-    """Whether the lines that were found for each hold for all of them in one file."""
+    """Whether the lines that were found for each hold for all of them in one file. Kept."""
+    key = ("together", path, *lines, *(c.name for c in components))
+    kept = node.memo.get(key)
+    if not isinstance(kept, bool):
+        kept = node.memo[key] = _hold_together(node, components, path, lines)
+    return kept
+
+
+def _hold_together(
+    node: KernelModules, components: Sequence[Component], path: str, lines: Sequence[str]
+) -> bool:
     modules = tuple(m for c in components for m in c.modules)
     try:
         variants = [v.without(modules) for v in node.variants()]

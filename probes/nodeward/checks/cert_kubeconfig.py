@@ -235,6 +235,12 @@ def _bootstrap(
     return Kubeconfigs((Kubeconfig(path, "kubelet-bootstrap", users=(user,), guard=at),))
 
 
+def _bootstrap_file(error: str) -> Kubeconfigs:
+    user = User("tls-bootstrap-token-user", token_file="/etc/kubernetes/token", file_error=error)  # noqa: S106
+    path = "/etc/kubernetes/bootstrap-kubelet.conf"
+    return Kubeconfigs((Kubeconfig(path, "kubelet-bootstrap", users=(user,), guard=guard()),))
+
+
 _TOKEN = Token("bootstrap", 23, "cc" * 32, public_id="abcdef")
 _JOINED = pki("kubelet-client", "/var/lib/kubelet/pki/kubelet-client-current.pem", certificate())
 _HIDDEN = pki("kubelet-client", "/etc/kubernetes/kubelet.conf", error="EACCES")
@@ -280,6 +286,9 @@ _HIDDEN = pki("kubelet-client", "/etc/kubernetes/kubelet.conf", error="EACCES")
             ),
             "the kubeconfig may not be read",
         ),
+        Example(
+            Status.UNKNOWN, (_bootstrap_file("EISDIR"), _JOINED, NOW), "its token file is not read"
+        ),
         Example(Status.UNKNOWN, (DARK, DARK, NOW), "processes hidden"),
     ),
     mappings={"sac": ["S15d"], "cis-kubernetes-1.12": ["3.1.3"]},
@@ -292,6 +301,7 @@ def bootstrap_token(found: Kubeconfigs, facts: Pki, now: Now) -> Verdict:
     for one in found.of("kubelet-bootstrap"):
         if one.error and not one.absent:
             dark.append(f"{one.path}: {one.error}")
+        dark += unread_tokens(one)
         for user in one.users:
             token = user.token or user.file_token
             if not token or (token.expires_at and token.expires_at < now.at):

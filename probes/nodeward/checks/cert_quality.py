@@ -320,6 +320,15 @@ _WEAK = replace(RSA_2048, bits=1024)
             pki("apiserver", _LEAF_PATH, certificate(key=replace(RSA_2048, exponent=3))),
             "exponent 3: low",
         ),
+        Example(
+            Status.UNKNOWN,
+            pki(
+                "apiserver",
+                _LEAF_PATH,
+                certificate(key=PublicKey("EC", None, "cc" * 32, "1.3.132.0.6")),
+            ),
+            "a curve whose strength is not known here",
+        ),
         Example(Status.NOT_APPLICABLE, NOTHING, "no certificate in use"),
         Example(
             Status.UNKNOWN, pki("apiserver", _LEAF_PATH, error="EACCES"), "a file may not be read"
@@ -334,9 +343,11 @@ _WEAK = replace(RSA_2048, bits=1024)
     },
 )
 def weak_crypto(facts: Pki) -> Verdict:
-    offences, kinds = [], set()
+    offences, kinds, dark = [], set(), []
     for held, one in (*leafs(facts), *anchors(facts)):
         kinds.add(str(one.key))
+        if one.key.bits is None:  # a curve or kind that is not known here may be a weak one
+            dark.append(f"how strong the key ({one.key}) of {one.subject} is, {held.pem.where}")
         found = weakness(one.key)
         if found is None and (text := _broken_signature(one)):
             found = Severity.HIGH, text
@@ -346,10 +357,12 @@ def weak_crypto(facts: Pki) -> Verdict:
     for held in facts.held(kind=Kind.PUBLIC_KEY):
         for key in held.pem.public_keys:
             kinds.add(str(key))
+            if key.bits is None:
+                dark.append(f"how strong the key ({key}) is, {held.pem.where}")
             if found := weakness(key):
                 evidence = Evidence(held.use.component, found[1], held.pem.where)
                 offences.append(Offence(found[0], evidence))
-    dark = unread(facts, kinds=(Kind.CERTIFICATE, Kind.TRUST, Kind.PUBLIC_KEY))
+    dark += unread(facts, kinds=(Kind.CERTIFICATE, Kind.TRUST, Kind.PUBLIC_KEY))
     if not kinds and not dark and not facts.unseen:
         return Verdict.not_applicable("no certificate is in use here")
     good = f"all keys are strong enough: {', '.join(sorted(kinds))}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -63,13 +63,11 @@ class AuthorityLimits(Params):
 
 
 def leafs(facts: Pki) -> Iterator[tuple[Held, Certificate]]:
-    """The certificates that components in use show or present, each once."""
-    seen = set()
+    """The certificates that components in use show, once for each use: one that is good for its
+    first purpose may be of no use for the second."""
     for held in facts.held():
-        leaf = held.leaf
-        if leaf and held.use.in_use and held.use.component != "copy" and leaf.sha256 not in seen:
-            seen.add(leaf.sha256)
-            yield held, leaf
+        if held.leaf and held.use.in_use and held.use.component != "copy":
+            yield held, held.leaf
 
 
 def anchors(facts: Pki) -> Iterator[tuple[Held, Certificate]]:
@@ -139,9 +137,9 @@ _LEAF_PATH = "/etc/kubernetes/pki/apiserver.crt"
     mappings={"sac": ["S15a"]},
 )
 def lifetime_policy(facts: Pki, limits: LifetimeLimits) -> Verdict:
-    offences, count = [], 0
+    offences, seen = [], set()
     for held, one in leafs(facts):
-        count += 1
+        seen.add(one.sha256)
         if one.is_ca:
             continue
         days = one.lifetime_s / DAY
@@ -152,7 +150,7 @@ def lifetime_policy(facts: Pki, limits: LifetimeLimits) -> Verdict:
             text = f"{one.subject} lives {days:.0f} days, want at most {limit:.0f}"
             offences.append(Offence(severity, Evidence(held.use.component, text, held.pem.where)))
     for held, one in anchors(facts):
-        count += 1
+        seen.add(one.sha256)
         days = one.lifetime_s / DAY
         if days > limits.ca_warn_days:
             text = f"{one.subject} lives {days:.0f} days, want at most {limits.ca_warn_days:.0f}"
@@ -160,16 +158,19 @@ def lifetime_policy(facts: Pki, limits: LifetimeLimits) -> Verdict:
                 Offence(Severity.LOW, Evidence(held.use.component, text, held.pem.where))
             )
     dark = unread(facts)
-    if not count and not dark and not facts.unseen:
+    if not seen and not dark and not facts.unseen:
         return Verdict.not_applicable("no certificate is in use here")
     return verdict(
-        offences, f"{count} certificates live no longer than they should", dark=dark, unseen=facts
+        offences,
+        f"{len(seen)} certificates live no longer than they should",
+        dark=dark,
+        unseen=facts,
     )
 
 
-def _authority(age: float, left: float) -> Pki:
-    one = certificate(age=age, left=left, name="kubernetes")
-    return together(place("cluster-ca", "/etc/kubernetes/pki/ca.crt", one, kind=Kind.TRUST))
+def _authority(age: float, left: float, *others: tuple[float, float]) -> Pki:
+    bundle = [certificate(age=a, left=b, name="kubernetes") for a, b in ((age, left), *others)]
+    return together(place("cluster-ca", "/etc/kubernetes/pki/ca.crt", *bundle, kind=Kind.TRUST))
 
 
 @check(
@@ -201,6 +202,17 @@ def _authority(age: float, left: float) -> Pki:
         Example(Status.FAIL, (_authority(3350, 300), NOW), "300 days left: low"),
         Example(Status.FAIL, (_authority(3590, 60), NOW), "60 days left"),
         Example(Status.FAIL, (_authority(3660, -10), NOW), "expired"),
+        Example(Status.FAIL, (_authority(-10, 3660), NOW), "not valid yet"),
+        Example(
+            Status.PASS,
+            (_authority(30, 3620, (-10, 3660)), NOW),
+            "its successor is prepared beside it",
+        ),
+        Example(
+            Status.FAIL,
+            (_authority(3640, 10, (-300, 3660)), NOW),
+            "a successor that is valid only after a gap",
+        ),
         Example(Status.NOT_APPLICABLE, (NOTHING, NOW), "no authority"),
         Example(Status.UNKNOWN, (UNSEEN, NOW), "its directory may not be searched"),
         Example(Status.UNKNOWN, (DARK, NOW), "processes hidden"),
@@ -212,13 +224,9 @@ def ca_expiry(facts: Pki, now: Now, limits: AuthorityLimits) -> Verdict:
         return Verdict.unknown(f"the clock says {day(now.at)}: no expiry can be judged by it")
     offences, notes = [], []
     for held, one in anchors(facts):
-        successor = any(
-            c.raw_subject == one.raw_subject and c.not_after > one.not_after
-            for c in held.pem.certificates
-        )
         evidence = Evidence(held.use.component, _left(one, now.at), held.pem.where)
         notes.append(evidence)
-        if severity := _lateness(one, now.at, limits, successor=successor):
+        if severity := _lateness(one, now.at, limits, held.pem.certificates):
             offences.append(Offence(severity, evidence))
     dark = unread(facts, *{u.component for u in facts.uses if u.kind is Kind.TRUST})
     if not notes and not dark and not facts.unseen:
@@ -237,19 +245,28 @@ def _left(one: Certificate, now: float) -> str:
 
 
 def _lateness(
-    one: Certificate, now: float, limits: AuthorityLimits, *, successor: bool
+    one: Certificate, now: float, limits: AuthorityLimits, bundle: Sequence[Certificate]
 ) -> Severity | None:
+    """How bad the end of one authority of a bundle is. One that is prepared beside the authority
+    that issues today is no fault; nor is one's end when its successor is good before that."""
     left, life = one.not_after - now, one.lifetime_s
     short = life < limits.short_days * DAY
-    if left < 0 or now < one.not_before:
-        return Severity.LOW if successor else Severity.CRITICAL
-    if successor:
+    if now < one.not_before:
+        return None if any(_valid(c, now) for c in bundle) else Severity.CRITICAL
+    later = [c for c in bundle if c.raw_subject == one.raw_subject and c.not_after > one.not_after]
+    if left < 0:
+        return Severity.LOW if any(_valid(c, now) for c in later) else Severity.CRITICAL
+    if any(c.not_before <= one.not_after for c in later):
         return None
     if left < (limits.fail_part * life if short else limits.fail_days * DAY):
         return Severity.HIGH
     if left < (limits.warn_part * life if short else limits.warn_days * DAY):
         return Severity.LOW
     return None
+
+
+def _valid(one: Certificate, now: float) -> bool:
+    return one.not_before <= now <= one.not_after
 
 
 RSA_2048 = PublicKey("RSA", 2048, "bb" * 32, exponent=65537)

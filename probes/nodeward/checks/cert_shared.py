@@ -11,6 +11,7 @@ from nodeward.checks.cert_quality import anchors, leafs
 from nodeward.checks.cert_samples import DARK, EC, NOTHING, UNSEEN, certificate, place, together
 from nodeward.facts.named_keys import NamedKey
 from nodeward.facts.pki import Kind, Pki
+from nodeward.facts.pki_places import PROGRAM_OF
 from nodeward.facts.pki_roles import SIGNERS
 from nodeward.model import Evidence, Example, Remedy, Severity, Status, Verdict, check, most
 
@@ -102,14 +103,16 @@ def _private_halves(facts: Pki) -> Iterator[tuple[str, NamedKey]]:
 
 
 def _users_of_keys(facts: Pki) -> _Users:
-    """Public key -> (subject, component, place). A certificate that was renewed with its old key
-    has its old name too."""
+    """Public key -> (name, component, place). A certificate that was renewed with its old key has
+    its old name too; one certificate that a program uses twice has one."""
     found: _Users = defaultdict(list)
+    names: dict[tuple[str, str], str] = {}
     for held, one in (*leafs(facts), *anchors(facts)):
-        key = one.key.spki_sha256
+        component = held.use.component
         # An authority is known by its name, wherever it is trusted; a leaf by who uses it.
-        name = one.subject if one.is_ca else f"{held.use.component} ({one.subject})"
-        found[key].append((name, held.use.component, held.pem.where))
+        name = one.subject if one.is_ca else f"{component} ({one.subject})"
+        name = names.setdefault((PROGRAM_OF.get(component, component), one.sha256), name)
+        found[one.key.spki_sha256].append((name, component, held.pem.where))
     for held in facts.held(kind=Kind.PUBLIC_KEY):
         for public in held.pem.public_keys:
             name = "the service account signer"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nodeward.facts.pki import Kind, Pki
+from nodeward.facts.pki import Kind, Pem, Pki, Use
 from nodeward.lazy import dataclass
 from nodeward.model import Evidence, Remedy, Severity, Source, Verdict, most
 
@@ -73,13 +73,19 @@ _CERTIFICATES = (Kind.CERTIFICATE, Kind.TRUST)
 
 def unread(facts: Pki, *components: str, kinds: Sequence[Kind] = _CERTIFICATES) -> list[str]:
     """Places in use of which nothing, or not all, could be read, with the reason: one bad entry of
-    a bundle may be the one that matters."""
-    found = {}
+    a bundle may be the one that matters, and what is named and missing cannot be judged."""
+    found: dict[str, str] = {}
     for use in facts.uses:
         pem = facts.at(use.path, use.part)
         wanted = use.kind in kinds and (not components or use.component in components)
-        if use.in_use and wanted and (pem.broken or not (pem.certificates or pem.public_keys)):
-            why = pem.error or "; ".join(pem.broken) or "holds no certificate or public key"
-            if not pem.absent:
-                found[pem.where] = f"{pem.where}: {why}"
+        if use.in_use and wanted and (why := _unread(pem, use)):
+            found.setdefault(pem.where, f"{pem.where}: {why}")
     return list(found.values())
+
+
+def _unread(pem: Pem, use: Use) -> str:
+    if pem.absent:
+        return f"not there, and named by {use.named_by}"
+    if pem.broken or not (pem.certificates or pem.public_keys):
+        return pem.error or "; ".join(pem.broken) or "holds no certificate or public key"
+    return ""

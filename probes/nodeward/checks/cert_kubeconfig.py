@@ -6,11 +6,21 @@ from collections.abc import Iterator
 
 from nodeward.checks.cert_common import AUTHENTICATION, BOOTSTRAP, PKI, SECURING, Offence, verdict
 from nodeward.checks.cert_expiry import DAY, day, span
-from nodeward.checks.cert_samples import DARK, NOTHING, NOW, TODAY, certificate, guard, pki
+from nodeward.checks.cert_samples import (
+    DARK,
+    NOTHING,
+    NOW,
+    TODAY,
+    certificate,
+    guard,
+    pki,
+    place,
+    together,
+)
 from nodeward.facts.access import octal, readers
 from nodeward.facts.clock import Now
 from nodeward.facts.kubeconfig import ADMINISTRATORS, Cluster, Kubeconfig, Kubeconfigs, User
-from nodeward.facts.pki import Guard, Pem, Pki
+from nodeward.facts.pki import Guard, Kind, Pem, Pki
 from nodeward.facts.strays import Stray, Strays
 from nodeward.facts.tokens import Token
 from nodeward.facts.urls import split_url
@@ -33,13 +43,13 @@ _CLUSTER = Cluster("c", "https://10.0.0.1:6443", authority="/etc/kubernetes/pki/
 
 
 def unreadable(found: Kubeconfigs) -> list[str]:
-    """Kubeconfigs that could not be read, and folders not searched. What merely lies about and is
-    no YAML is no kubeconfig; what may not be opened could be one."""
+    """Kubeconfigs that could not be read, and folders not searched. What merely lies about in a
+    home and is no YAML is no kubeconfig; what may not be opened could be one."""
     denied = ("EACCES", "EPERM")
     broken = [
         f"{k.path}: {k.error}"
         for k in found.rows
-        if k.error and not k.absent and (k.in_use or k.error in denied)
+        if k.error and not k.absent and (k.component != "copy" or k.error in denied)
     ]
     return [*broken, *found.unseen]
 
@@ -321,6 +331,11 @@ def _insecure(cluster: Cluster, component: str = "scheduler") -> Kubeconfigs:
     return Kubeconfigs((Kubeconfig("/etc/kubernetes/x.conf", component, clusters=(cluster,)),))
 
 
+_AUTHORITY = together(
+    place("cluster-root-ca", _CLUSTER.authority, certificate(name="kubernetes"), kind=Kind.TRUST)
+)
+
+
 @check(
     "cert.kubeconfig-insecure",
     title="Every kubeconfig verifies its API server",
@@ -343,43 +358,68 @@ def _insecure(cluster: Cluster, component: str = "scheduler") -> Kubeconfigs:
         Source("kubeconfig (v1)", "https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/"),
     ),
     examples=lambda: (
-        Example(Status.PASS, _insecure(_CLUSTER), "https, and an authority"),
+        Example(Status.PASS, (_insecure(_CLUSTER), _AUTHORITY), "https, and an authority"),
         Example(
             Status.FAIL,
-            _insecure(Cluster("c", "https://10.0.0.1:6443", insecure=True)),
+            (_insecure(Cluster("c", "https://10.0.0.1:6443", insecure=True)), NOTHING),
             "verification is off",
         ),
-        Example(Status.FAIL, _insecure(Cluster("c", "http://10.0.0.1:8080")), "plain HTTP"),
+        Example(
+            Status.FAIL, (_insecure(Cluster("c", "http://10.0.0.1:8080")), NOTHING), "plain HTTP"
+        ),
         Example(
             Status.FAIL,
-            _insecure(Cluster("c", "https://10.0.0.1:6443")),
+            (_insecure(Cluster("c", "https://10.0.0.1:6443")), NOTHING),
             "no authority: every public one will do (low)",
         ),
-        Example(Status.NOT_APPLICABLE, _NONE, "no kubeconfig"),
+        Example(Status.NOT_APPLICABLE, (_NONE, NOTHING), "no kubeconfig"),
         Example(
             Status.UNKNOWN,
-            Kubeconfigs((Kubeconfig("/etc/kubernetes/x.conf", "scheduler", error="EACCES"),)),
+            (
+                Kubeconfigs((Kubeconfig("/etc/kubernetes/x.conf", "scheduler", error="EACCES"),)),
+                NOTHING,
+            ),
             "a kubeconfig may not be read",
         ),
-        Example(Status.UNKNOWN, DARK, "processes hidden"),
+        Example(
+            Status.UNKNOWN, (_insecure(_CLUSTER), NOTHING), "the authority's file is not there"
+        ),
+        Example(Status.UNKNOWN, (DARK, DARK), "processes hidden"),
     ),
     mappings={"sac": ["S1a"], "nsa-cisa-1.2": ["CP"]},
 )
-def kubeconfig_insecure(found: Kubeconfigs) -> Verdict:
-    offences, count = [], 0
+def kubeconfig_insecure(found: Kubeconfigs, facts: Pki) -> Verdict:
+    offences, notes, dark, count = [], [], [], 0
     for one in found.rows:
         for cluster in one.clusters:
             count += 1
+            component = one.component or "kubeconfig"
             if fault := _unverified(cluster):
                 severity, text = fault
                 if not one.in_use and severity is Severity.HIGH:
                     severity = Severity.MEDIUM
-                evidence = Evidence(one.component or "kubeconfig", text, one.path)
-                offences.append(Offence(severity, evidence))
-    dark = unreadable(found)
+                offences.append(Offence(severity, Evidence(component, text, one.path)))
+            elif why := _no_authority(cluster, facts):
+                text = f"whether cluster {cluster.name} in {one.path} is verified: {why}"
+                if one.in_use:
+                    dark.append(text)
+                else:  # whoever uses it connects to nobody
+                    notes.append(Evidence(component, f"cluster {cluster.name}: {why}", one.path))
+    dark += unreadable(found)
     if not count and not dark:
         return Verdict.not_applicable("no kubeconfig is on this host")
-    return verdict(offences, f"{count} clusters in kubeconfigs are verified", dark=dark)
+    good = f"{count - len(notes)} clusters in kubeconfigs are verified"
+    return verdict(offences, good, *notes, dark=dark)
+
+
+def _no_authority(cluster: Cluster, facts: Pki) -> str:
+    """Why the authority that a cluster is known by cannot be read."""
+    pem = cluster.anchors or facts.at(cluster.authority)
+    if pem.certificates and not pem.broken:
+        return ""
+    why = "not there" if pem.absent else pem.error or "; ".join(pem.broken)
+    name = cluster.authority or "its certificate-authority-data"
+    return f"{name}: {why or 'holds no certificate'}"
 
 
 def _unverified(cluster: Cluster) -> tuple[Severity, str] | None:

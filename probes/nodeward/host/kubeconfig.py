@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from nodeward.host.pem import KeyRow, PemContents, contents
 from nodeward.host.query import Query
 from nodeward.host.token import TokenRow, describe
-from nodeward.lazy import dataclass
+from nodeward.lazy import dataclass, pattern
 
 if TYPE_CHECKING:
     from nodeward.host.tree import TreeHost
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 KUBECONFIG_LIMIT = 2 << 20
 MOST = 1000
 MOST_VALUES = 200_000
+FOREIGN, DAMAGED = "no kubeconfig", "holds neither a kubeconfig nor another kind of configuration"
+_KIND = pattern(rb"(?m)(?:^kind|\"kind\")\s*:\s*[\"']?(\w+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +82,15 @@ class KubeconfigFile(Query[KubeconfigContents]):
     def answer(self, host: TreeHost) -> KubeconfigContents:
         raw = host.read(self.path, limit=KUBECONFIG_LIMIT)
         if not any(word in raw for word in (b"clusters", b"users", b"contexts")):
-            return KubeconfigContents(error="no kubeconfig")
+            return KubeconfigContents(error=_without_its_words(raw))
         try:
             value = load(raw)
         except ValueError as exc:
             return KubeconfigContents(error=str(exc))
-        if not isinstance(value, dict) or not {"clusters", "users", "contexts"} & set(value):
-            return KubeconfigContents(error="no kubeconfig")
+        if not isinstance(value, dict):
+            return KubeconfigContents(error=DAMAGED)
+        if not {"clusters", "users", "contexts"} & set(value):
+            return KubeconfigContents(error=_without_its_words(raw))
         return KubeconfigContents(
             clusters=tuple(_cluster(name, body) for name, body in _rows(value, "cluster")),
             users=tuple(_user(name, body) for name, body in _rows(value, "user")),
@@ -96,6 +100,15 @@ class KubeconfigFile(Query[KubeconfigContents]):
             ),
             current=_text(value, "current-context"),
         )
+
+
+def _without_its_words(raw: bytes) -> str:
+    """Which of two things a file is that speaks of no cluster, user or context: empty, or another
+    kind of configuration by its own words; else it may be what is left of a kubeconfig."""
+    lines = [line for line in raw.splitlines() if line.strip() and not line.startswith(b"#")]
+    kind = _KIND.search(raw)
+    foreign = kind is not None and kind[1] != b"Config"
+    return FOREIGN if foreign or not lines else DAMAGED
 
 
 def load(raw: bytes) -> Any:  # noqa: ANN401  YAML of the host
@@ -184,11 +197,16 @@ def _user(name: str, body: dict[str, Any]) -> UserRow:
     )
 
 
+_UNREAD = PemContents("-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----", (), "")
+
+
 def _public(data: str) -> PemContents:
-    """An embedded file. What is no base64 is shown as a block that cannot be read."""
+    """An embedded file. What is no base64, or neither certificate nor key, is shown as a block
+    that cannot be read."""
     if not data:
         return PemContents("", (), "")
     try:
-        return contents(base64.b64decode(data, validate=False))
+        found = contents(base64.b64decode(data, validate=False))
     except (binascii.Error, ValueError):
-        return PemContents("-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----", (), "")
+        return _UNREAD
+    return found if found.public or found.keys else _UNREAD

@@ -23,7 +23,7 @@ from nodeward.facts.pki_places import (
 from nodeward.facts.strays import Strays
 from nodeward.facts.tokens import Token
 from nodeward.host import Host, HostError, MissingError
-from nodeward.host.kubeconfig import ClusterRow, KubeconfigFile, UserRow
+from nodeward.host.kubeconfig import DAMAGED, FOREIGN, ClusterRow, KubeconfigFile, UserRow
 from nodeward.host.pem import PemContents
 from nodeward.host.token import TokenFile, TokenRow
 from nodeward.model import Absent, Unreadable
@@ -33,7 +33,6 @@ from nodeward.probes.registry import probe
 MOST_COPIES = 500
 LARGEST_COPY, LARGEST_COPIES = 256 << 10, 4 << 20  # bytes of one, and of all: YAML costs 1 s a MiB
 _WEBHOOK_FLAGS = ("authorization-config", "admission-control-config-file")
-_NO_KUBECONFIG = "no kubeconfig"
 
 
 @probe
@@ -54,8 +53,14 @@ def read_kubeconfigs(
         if one.kubeconfig:
             search.add(one.path, "copy", in_use=False)
     found = [_read(files, one) for one in search.found.values()]
-    kept = tuple(k for k in found if k.error != _NO_KUBECONFIG or k.named_by != "by location")
-    return Kubeconfigs(kept, tuple(files.unseen))
+    return Kubeconfigs(tuple(k for k in found if not _is_another(k)), tuple(files.unseen))
+
+
+def _is_another(one: Kubeconfig) -> bool:
+    """A file of another kind that has a kubeconfig's name. Where a component keeps its own, what
+    cannot be told to be one or not may well be one."""
+    errors = (FOREIGN, DAMAGED) if one.component == "copy" else (FOREIGN,)
+    return one.error in errors and one.named_by == "by location"
 
 
 @dataclass(slots=True)

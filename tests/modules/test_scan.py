@@ -11,7 +11,7 @@ import pytest
 
 from module_hosts import RELEASE, debian, program, put
 from module_scenarios import scenarios
-from module_tries import Modules
+from module_tries import Modules, trie
 from nodeward.agent.runner import Looker, examine
 from nodeward.agent.scan import scan, select
 from nodeward.facts.exposure import BAD, State, expose
@@ -180,6 +180,27 @@ def test_a_setting_in_sysctl_d_lasts(root: Path) -> None:
     assert findings(root)["kernel.module.persistence"].status is Status.PASS
 
 
+@pytest.mark.parametrize(
+    ("files", "status"),
+    [({"/usr/lib/systemd/systemd-sysctl": "ELF"}, Status.FAIL),
+     ({"/usr/lib/systemd/systemd-sysctl": "ELF",
+       "/etc/sysctl.d/99-sysctl.conf": "-> ../sysctl.conf"}, Status.PASS),
+     ({"/usr/sbin/sysctl": "ELF"}, Status.PASS),
+     ({}, Status.UNKNOWN),
+     ({"/etc/sysctl.d/x.conf": "kernel.modprobe =\n"}, Status.PASS)],
+    ids=["systemd", "systemd and the link", "procps", "nobody knows", "in both"],
+)  # fmt: skip
+def test_who_reads_the_old_sysctl_file_decides(
+    root: Path, files: dict[str, str], status: Status
+) -> None:
+    put(root, {"/proc/sys/kernel/modprobe": "\n", "/etc/sysctl.conf": "kernel.modprobe =\n"})
+    put(root, files)
+    found = findings(root)["kernel.module.persistence"]
+    assert found.status is status, found.because
+    if status is not Status.PASS:
+        assert "/etc/sysctl.conf" in found.because
+
+
 def test_a_modprobe_of_another_path_at_the_next_boot_is_a_modprobe(root: Path) -> None:
     program(root, "/usr/bin/kmod", b"\x7fELF\0kmod version 34\0")
     (root / "usr/sbin/modprobe").symlink_to("../bin/kmod")
@@ -296,12 +317,23 @@ def test_a_file_that_is_gone_and_one_the_index_forgot(root: Path) -> None:
     found = findings(root)["kernel.module.sctp"]
     assert found.status is Status.PASS
     assert "not on the disk" in found.because
-    dep = root / f"lib/modules/{RELEASE}/modules.dep"
-    kept = [x for x in dep.read_text().splitlines(keepends=True) if "dccp" not in x]
-    dep.write_text("".join(kept))
+    forget(root, "dccp")
+    found = findings(root)["kernel.module.dccp"]
+    assert found.status is Status.UNKNOWN
+    assert "dccp" in found.because
+    assert "modules.dep does not name it" in found.because
+    (root / f"lib/modules/{RELEASE}/modules.dep.bin").write_bytes(trie(()))
     found = findings(root)["kernel.module.dccp"]
     assert found.status is Status.PASS
     assert "depmod was not run" in found.because
+
+
+def forget(root: Path, *words: str) -> None:
+    """The texts of the index without what names one of these."""
+    for name in ("modules.dep", "modules.alias"):
+        path = root / f"lib/modules/{RELEASE}/{name}"
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join(x for x in lines if not any(w in x for w in words)))
 
 
 def test_a_module_whose_need_depmod_did_not_find_is_refused_by_the_kernel(root: Path) -> None:
@@ -376,13 +408,54 @@ def test_what_is_built_in_is_told_by_the_build_where_the_index_does_not(
 
 
 def test_every_protocol_that_the_index_forgot_is_named(root: Path) -> None:
-    folder = root / f"lib/modules/{RELEASE}"
-    lines = (folder / "modules.dep").read_text().splitlines()
-    kept = [x for x in lines if not x.startswith(("kernel/net/rds/", "kernel/net/tipc/tipc.ko:"))]
-    (folder / "modules.dep").write_text("\n".join(kept) + "\n")
+    forget(root, "rds", "tipc", " diag\n")
     found = findings(root, "kernel.module.*")
     for name in ("rds", "tipc"):
-        assert "depmod was not run" in found[f"kernel.module.{name}"].because
+        assert found[f"kernel.module.{name}"].status is Status.UNKNOWN
+        assert f"{name}.ko is on the disk" in found[f"kernel.module.{name}"].because
+
+
+@pytest.mark.parametrize("name", ["modules.dep", "modules.alias"])
+def test_a_text_that_ends_between_two_lines_before_what_is_judged_is_no_pass(
+    root: Path, name: str
+) -> None:
+    """Nothing in the text tells that lines are missing; the other text, or the disk, does."""
+    put(root, {"x.conf": "alias net-pf-2-proto-132 off\nalias net-pf-10-proto-132 off\n"})
+    assert findings(root)["kernel.module.sctp"].status is Status.PASS
+    path = root / f"lib/modules/{RELEASE}/{name}"
+    lines = path.read_text().splitlines(keepends=True)
+    at = next(i for i, line in enumerate(lines) if line.rstrip().endswith(" sctp")
+              or line.startswith("kernel/net/sctp/sctp.ko"))  # fmt: skip
+    path.write_text("".join(lines[:at]))
+    found = findings(root)["kernel.module.sctp"]
+    assert found.status is Status.UNKNOWN
+    assert name in found.because
+
+
+def test_a_list_of_what_is_built_in_that_was_cut_off_hides_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "lib/modules/6.12.1"
+    Modules({"kernel/net/tipc/tipc.ko": ()}, (("net-pf-30", "tipc"),),
+            ("kernel/net/sctp/sctp.ko",)).write(folder, binary=False)  # fmt: skip
+    (folder / "modules.builtin").write_text("kernel/fs/ext4/ext4.ko\n")
+    (folder / "modules.builtin.modinfo").write_bytes(b"ext4.license=GPL\0sctp.license=GPL\0")
+    found = findings(tmp_path)["kernel.module.sctp"]
+    assert found.status is Status.FAIL
+    assert "built into the kernel" in found.because
+
+
+@pytest.mark.parametrize("at", [8, 12, 40])
+def test_zeros_in_a_trie_are_damage(tmp_path: Path, at: int) -> None:
+    """modprobe finds nothing in them, and says nothing."""
+    folder = tmp_path / "lib/modules/6.1.0"
+    names = ("sctp", "tipc", "rds", "dccp")
+    Modules({f"kernel/net/{n}/{n}.ko": () for n in names}, (("net-pf-2-proto-132", "sctp"),)).write(
+        folder
+    )
+    path = folder / "modules.dep.bin"
+    path.write_bytes(path.read_bytes()[:at].ljust(path.stat().st_size, b"\0"))
+    found = findings(tmp_path)["kernel.module.sctp"]
+    assert found.status is Status.UNKNOWN
+    assert "modules.dep.bin" in found.because
 
 
 @pytest.mark.parametrize(

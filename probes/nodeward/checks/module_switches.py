@@ -146,10 +146,14 @@ def persistence(node: KernelModules) -> Verdict:
         return Verdict.passed(
             f"what keeps {', '.join(c.title for c in kept)} out is there after a boot too"
         )
+    unread = [Evidence("not read at a boot", "systemd reads sysctl.d only", place)
+              for place in node.unapplied]  # fmt: skip
+    note = f"; {node.unapplied[0]} is not read at a boot" if unread else ""
     return Verdict.failed(
         f"{', '.join(c.title for c, _ in lost)} can be loaded again after the next boot: now"
-        f" {now[lost[0][0].name].because}",
+        f" {now[lost[0][0].name].because}{note}",
         *_sources(now[c.name] for c, _ in lost),
+        *unread,
     )
 
 

@@ -273,8 +273,9 @@ def example_node(
 ) -> KernelModules:
     """A small host for the truth tables: one kernel, one file of configuration."""
     files: Mapping[str, bytes] = {
-        "modules.alias": (alias or "# Aliases\n").encode(),
-        "modules.dep": (dep or "kernel/lib/crc8.ko:\n").encode(),
+        # Something behind all others, so that the texts are seen not to be cut off.
+        "modules.alias": f"# Aliases\n{alias}alias fs-zonefs zonefs\n".encode(),
+        "modules.dep": f"{dep}kernel/fs/zonefs/zonefs.ko:\n".encode(),
         "modules.builtin": b"",
     }
     rows = [Loaded(name, 0, "Live") for name in loaded]

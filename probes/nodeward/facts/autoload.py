@@ -252,6 +252,24 @@ class Modprobe:
             )
         return self._soft[name]
 
+    def sealed(self, name: str) -> bool:
+        """Whether no request of any name can insert it: an install rule that loads nothing stands
+        in its way, and nothing makes modprobe ignore that."""
+        rule = self.install(name)
+        if rule is None or self.ignoring or any(self.soft(name)):
+            return False
+        return command.loads_nothing(command.steps(rule.value, self.programs))
+
+    @cached_property
+    def ignoring(self) -> bool:
+        """Whether an install command may call modprobe so that it ignores another."""
+        return any(
+            isinstance(step, command.Unclear)
+            or (isinstance(step, command.Modprobe) and step.ignore_install)
+            for rule in self.conf.of("install")
+            for _, step in command.steps(rule.value, self.programs)
+        )
+
     # --- kmod's probe list ---------------------------------------------------------------
 
     def plan(self, module: Found, *, ignore_install: bool = False) -> tuple[Planned, ...]:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from functools import cache
 from posixpath import join
 
-from nodeward.facts.autoload import Does, Event, Run
+from nodeward.facts.autoload import Does, Event, Program, Run
 from nodeward.facts.build_options import BUILT_BY
 from nodeward.facts.errors import ParseError
 from nodeward.facts.kernel_modules import KernelModules, KernelTree, Variant, version
@@ -194,6 +194,13 @@ def _absent(node: KernelModules, variant: Variant, component: Component) -> Expo
             return untold
         note = ""
         mine = forgotten(tree, component)
+        if mine and variant.index.text and engine.program is Program.KMOD:
+            return _shown(
+                State.UNKNOWN,
+                f"{mine[0]} is on the disk, but modules.dep does not name it: it was cut off, or"
+                " depmod, without which this modprobe finds nothing here, will add it",
+                Evidence("modules.dep", f"no {_or(component.registers)}", tree.folder),
+            )
         if mine:
             note = (
                 f"; {mine[0]} is on the disk, but the index does not know it (depmod was not run)"
@@ -323,6 +330,16 @@ def _judged(node: KernelModules, variant: Variant, component: Component) -> Expo
             f" {run.unclear[0]}",
             variant,
             (request, run),
+        )
+    cut = [
+        m for m in component.registers
+        if not (variant.index.complete(m) or engine.sealed(m) or engine.blacklisted(m))
+    ]  # fmt: skip
+    if cut:
+        return _shown(
+            State.UNKNOWN,
+            f"modules.alias may be cut off before {cut[0]}: it ends earlier than modules.dep",
+            Evidence("modules.alias", f"nothing behind {cut[0]}", variant.tree.folder),
         )
     if not held:
         return _shown(

@@ -128,6 +128,7 @@ class KernelModules(Fact):
     banner: str = ""
     boot_sysctl: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     boot_helper: Helper | None = None  # what kernel.modprobe of boot_sysctl leads to
+    unapplied: tuple[str, ...] = ()  # lines of /etc/sysctl.conf that the boot does not read
     volatile: frozenset[str] = frozenset()  # files of modprobe.d outside of /run that link into it
     assumed: tuple[str, ...] = ()
     errors: tuple[tuple[str, str], ...] = ()

@@ -61,6 +61,16 @@ class Trie:
             raise ParseError(name, 0, "an unknown version of the format")
         self._root = self._long(8)
 
+    @property
+    def empty(self) -> bool:
+        """Whether depmod had nothing to put into it."""
+        return not self._root & ~OFFSET
+
+    def _hollow(self, at: int) -> ParseError:
+        """depmod writes no node without the parts that the reference to it promises: where zeros
+        stand for what was there, kmod would find nothing and say nothing."""
+        return ParseError(self._name, 0, f"hollow at byte {at}")
+
     def _long(self, at: int) -> int:
         try:
             value: int = _U32.unpack_from(self._data, at)[0]
@@ -81,11 +91,17 @@ class Trie:
         prefix, first, last, children = "", 1, 0, 0
         if reference & HAS_PREFIX:
             prefix, at = self._text(at)
+            if not prefix:
+                raise self._hollow(at)
         if reference & HAS_CHILDREN:
             if at + 2 > len(self._data):
                 raise ParseError(self._name, 0, f"cut off after byte {at}")
             first, last = self._data[at], self._data[at + 1]
-            children, at = at + 2, at + 2 + 4 * max(last - first + 1, 0)
+            if not 0 < first <= last:
+                raise self._hollow(at)
+            children, at = at + 2, at + 2 + 4 * (last - first + 1)
+        if not reference & ~OFFSET and reference != self._root:
+            raise self._hollow(at)
         return _Node(prefix, first, last, children, at if reference & HAS_VALUES else 0)
 
     def _child(self, node: _Node, char: str) -> _Node | None:
@@ -100,6 +116,8 @@ class Trie:
         count, at = self._long(node.values), node.values + 4
         if count > len(self._data):
             raise ParseError(self._name, 0, f"{count} values at byte {at}")
+        if not count:
+            raise self._hollow(at)
         found = []
         for _ in range(count):
             priority = self._long(at)
@@ -207,9 +225,14 @@ class Table:
                 found.setdefault(head if WILD.isdisjoint(head) else "*", []).append(key)
         return found
 
-    def get(self, name: str) -> str | None:
+    def place(self, name: str) -> int | None:
+        """Which row is the first of a name."""
         places = self._places.get(name)
-        return self.rows[places[0]][1] if places else None
+        return places[0] if places else None
+
+    def get(self, name: str) -> str | None:
+        place = self.place(name)
+        return None if place is None else self.rows[place][1]
 
     def match(self, name: str) -> tuple[str, ...]:
         places = list(self._places.get(name, ()) if WILD.isdisjoint(name) else ())
@@ -299,6 +322,12 @@ def parse_builtin(raw: bytes) -> Table:
     return Table(tuple((module_name(line), "") for line in _lines(raw)))
 
 
+def parse_modinfo_names(raw: bytes) -> frozenset[str]:
+    """The modules that modules.builtin.modinfo speaks of: each is built in."""
+    entries = raw.decode("latin-1").split("\0")
+    return frozenset(e.partition(".")[0].replace("-", "_") for e in entries if e)
+
+
 def parse_builtin_modinfo(raw: bytes) -> Table:
     """modules.builtin.modinfo: `module.key=value`, a NUL after each; its aliases."""
     rows = []
@@ -337,6 +366,17 @@ def check_whole(raw: bytes, name: str) -> None:
             raise ParseError(name, number, "no line of depmod")
 
 
+def check_agreement(dep: Table, alias: Table) -> None:
+    """ParseError when modules.alias speaks of a module that modules.dep has not: one run of depmod
+    writes both, so that modules.dep was cut off, or they are of two runs."""
+    known = {name for name, _ in dep.rows}
+    for _, module in alias.rows:
+        if module not in known:
+            raise ParseError(
+                "modules.dep", 0, f"cut off or old: modules.alias names {module}, and it does not"
+            )
+
+
 @dataclass(frozen=True)
 class Index:
     """All that depmod wrote for one kernel. `text` says that the text files stand for the tries."""
@@ -348,6 +388,16 @@ class Index:
     builtin_alias: Lookup = EMPTY
     text: bool = False
     lines: bytes = field(default=b"", repr=False)  # modules.alias, to name the line
+    last: int | None = None  # the place in modules.dep of the last module with an alias
+
+    def complete(self, module: str) -> bool:
+        """Whether all aliases of a module are sure to be in the index. depmod writes modules.alias
+        in the order of modules.dep, so that a text cut off exactly at the end of a line has lost
+        those of the modules that come later; which nothing in it tells."""
+        if self.last is None or not isinstance(self.dep, Table):
+            return True
+        place = self.dep.place(module)
+        return place is None or place < self.last
 
     def alias_line(self, pattern: str, module: str) -> int | None:
         """Where modules.alias says so, counting from 1. The text keeps "-" that tries do not."""
@@ -393,29 +443,46 @@ def read_index(files: Mapping[str, bytes], reads: Reads = Reads.EITHER) -> Index
 
     With EITHER the tries decide, and the texts stand for them where there is not one trie.
     """
-    lines = files.get("modules.alias", b"")
     tries = any(name.endswith(".bin") for name in files)
     if reads is Reads.TRIES or (reads is Reads.EITHER and tries):
-        read = {n: Trie(raw, n) for n, raw in files.items() if n.endswith(".bin")}
-        return Index(
-            dep=Kept(read.get("modules.dep.bin", EMPTY)),
-            alias=Kept(read.get("modules.alias.bin", EMPTY)),
-            symbols=read.get("modules.symbols.bin", EMPTY),
-            builtin=Kept(
-                read.get("modules.builtin.bin") or parse_builtin(files.get("modules.builtin", b""))
-            ),
-            builtin_alias=Kept(read.get("modules.builtin.alias.bin", EMPTY)),
-            lines=lines,
-        )
+        return _of_tries(files)
+    return _of_texts(files)
+
+
+def _of_tries(files: Mapping[str, bytes]) -> Index:
+    read = {n: Trie(raw, n) for n, raw in files.items() if n.endswith(".bin")}
+    dep, alias = read.get("modules.dep.bin"), read.get("modules.alias.bin")
+    if dep is not None and dep.empty and alias is not None and not alias.empty:
+        raise ParseError("modules.dep.bin", 0, "it is empty, and modules.alias.bin is not")
+    return Index(
+        dep=Kept(dep or EMPTY),
+        alias=Kept(alias or EMPTY),
+        symbols=read.get("modules.symbols.bin", EMPTY),
+        builtin=Kept(
+            read.get("modules.builtin.bin") or parse_builtin(files.get("modules.builtin", b""))
+        ),
+        builtin_alias=Kept(read.get("modules.builtin.alias.bin", EMPTY)),
+        lines=files.get("modules.alias", b""),
+    )
+
+
+def _of_texts(files: Mapping[str, bytes]) -> Index:
     for name in (*TEXT, "modules.symbols"):
         if name in files:
             check_whole(files[name], name)
+    dep = parse_dep(files.get("modules.dep", b""))
+    alias = parse_alias(files.get("modules.alias", b""))
+    check_agreement(dep, alias)
+    modinfo = files.get("modules.builtin.modinfo", b"")
+    built_in = parse_builtin(files.get("modules.builtin", b"")).rows
+    more = parse_modinfo_names(modinfo) - {name for name, _ in built_in}  # cut off there
     return Index(
-        dep=parse_dep(files.get("modules.dep", b"")),
-        alias=Kept(parse_alias(lines)),
+        dep=dep,
+        alias=Kept(alias),
         symbols=parse_alias(files.get("modules.symbols", b"")),
-        builtin=parse_builtin(files.get("modules.builtin", b"")),
-        builtin_alias=parse_builtin_modinfo(files.get("modules.builtin.modinfo", b"")),
+        builtin=Table((*built_in, *((name, "") for name in sorted(more)))),
+        builtin_alias=parse_builtin_modinfo(modinfo),
         text=True,
-        lines=lines,
+        lines=files.get("modules.alias", b""),
+        last=max((dep.place(module) or 0 for _, module in alias.rows), default=-1),
     )

@@ -38,6 +38,11 @@ from nodeward.probes.registry import probe
 
 SYSCTL_DIRS = ("/etc/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d", "/lib/sysctl.d")
 SYSCTLS = ("kernel.modprobe", "kernel.modules_disabled")
+OLD_SYSCTL = "/etc/sysctl.conf"
+# systemd's reads sysctl.d alone: the old file only where a link there leads to it, as it did in
+# distributions until about 2024. All others (procps, OpenRC, BusyBox) read it last.
+SYSTEMD_SYSCTL = ("/usr/lib/systemd/systemd-sysctl", "/lib/systemd/systemd-sysctl")
+OTHER_SYSCTL = ("/sbin/sysctl", "/usr/sbin/sysctl", "/bin/sysctl")
 INDEX_LIMIT = 64 << 20
 OPTIONS = (
     "MODULES",
@@ -109,6 +114,7 @@ def _inputs(host: Host) -> KernelModules:
         banner=_banner(host),
         boot_sysctl=boot_sysctl,
         boot_helper=_boot_helper(host, boot_sysctl),
+        unapplied=_unapplied(host, boot_sysctl),
         volatile=frozenset(e.path for e in entries if _in_run(host, e)),
         assumed=tuple(notes.assumed),
         errors=tuple(notes.errors),
@@ -182,28 +188,57 @@ def _banner(host: Host) -> str:
 def _boot_sysctl(host: Host) -> Mapping[str, tuple[str, str]]:
     """What sysctl.d(5) will set at the next boot: by file name, the last one wins.
     The key "" is for a file that cannot be read: its path, and why."""
+    try:
+        found: dict[str, tuple[str, str]] = {}
+        for path in _sysctl_files(host):
+            found |= _sysctls_of(host, path)
+        old = _sysctls_of(host, OLD_SYSCTL)
+    except HostError as exc:
+        return {"": (exc.path, exc.why)}
+    changes = {k: v for k, v in old.items() if k not in found or found[k][0] != v[0]}
+    if not changes or any(_is(host, path) for path in SYSTEMD_SYSCTL):
+        return found
+    if any(_is(host, path) for path in OTHER_SYSCTL):
+        return found | old
+    return {"": (OLD_SYSCTL, "whether this host's boot reads it is not known")}
+
+
+def _sysctl_files(host: Host) -> list[str]:
+    """The files of sysctl.d in the order in which they count; a higher folder hides a lower one's
+    file of the same name."""
     chosen: dict[str, str] = {}
     for folder in SYSCTL_DIRS:
         try:
             names = host.names(folder)
         except MissingError:
             continue
-        except HostError as exc:
-            return {"": (exc.path, exc.why)}
         for name in names:
             if name.endswith(".conf"):
                 chosen.setdefault(name, f"{folder}/{name}")
-    found: dict[str, tuple[str, str]] = {}
-    for path in (*(chosen[n] for n in sorted(chosen)), "/etc/sysctl.conf"):
-        try:
-            raw = host.read(path)
-        except MissingError:
-            continue
-        except HostError as exc:
-            return {"": (exc.path, exc.why)}
-        if b"modprobe" in raw or b"modules_disabled" in raw:
-            found |= {k: (v, f"{path}:{n}") for k, v, n in parse_sysctl(raw) if k in SYSCTLS}
-    return found
+    return [chosen[name] for name in sorted(chosen)]
+
+
+def _sysctls_of(host: Host, path: str) -> dict[str, tuple[str, str]]:
+    """What a file sets of what counts here, each with its place."""
+    try:
+        raw = host.read(path)
+    except MissingError:
+        return {}
+    if b"modprobe" not in raw and b"modules_disabled" not in raw:
+        return {}
+    return {k: (v, f"{path}:{n}") for k, v, n in parse_sysctl(raw) if k in SYSCTLS}
+
+
+def _unapplied(host: Host, boot_sysctl: Mapping[str, tuple[str, str]]) -> tuple[str, ...]:
+    """Where the old file sets something that this host's boot leaves out."""
+    if "" in boot_sysctl:
+        return ()
+    try:
+        old = _sysctls_of(host, OLD_SYSCTL)
+    except HostError:
+        return ()
+    return tuple(place for k, (v, place) in old.items()
+                 if k not in boot_sysctl or boot_sysctl[k][0] != v)  # fmt: skip
 
 
 def _boot_helper(host: Host, boot_sysctl: Mapping[str, tuple[str, str]]) -> Helper | None:

@@ -45,6 +45,8 @@ DAY_MS = 86_400_000
 MOST_IN_FLIGHT = 500
 SILENT = 17
 """Of forty nodes the one that has not been heard of."""
+RENEWED = 20
+"""The day on which agents renew their keys, as they do when half of a key's time is over."""
 SHOWN = 3
 """The node whose page shows all that a node's page can show."""
 KUBELET = "kubelet-client"
@@ -365,6 +367,10 @@ def hostile(was: Finding) -> Finding:
     return was | {"status": "fail", "because": HOSTILE, "evidence": [piece, *rows, *bad]}
 
 
+def heard_of(member: Member) -> bool:
+    return member.number % 40 != SILENT
+
+
 def heard(center: Center, nodes: Sequence[int], at: int) -> None:
     """Heartbeats of these nodes."""
 
@@ -389,6 +395,7 @@ def make_fleet(center: Center, tmp: Path, now: int, *, nodes: int = 120, days: i
     masters = [i % 24 > 21 for i in range(nodes)]
     kinds = [1 if i == SHOWN else i for i in range(nodes)]
     machines = [machine(inventory, kinds[i], master=masters[i]) for i in range(nodes)]
+    machines[0] = {**machines[0], "kernel": HOSTILE, "kubelet": {"version": HOSTILE}}
 
     def opening(m: Member) -> Incoming:
         drawn = said.drawn(chance, master=masters[m.number])
@@ -399,6 +406,8 @@ def make_fleet(center: Center, tmp: Path, now: int, *, nodes: int = 120, days: i
     movable = [m for m in members if m.number != SHOWN]
     for day in range(1, days):
         at = first + day * DAY_MS
+        if day == RENEWED:
+            enrol(center, [n for m, n in zip(members, names, strict=True) if heard_of(m)], at)
         turned = chance.sample(movable, max(1, len(members) // 20))
         send(
             center,
@@ -413,6 +422,6 @@ def make_fleet(center: Center, tmp: Path, now: int, *, nodes: int = 120, days: i
     for check in ("kernel.module.dccp", "meta.pod.reach", "cert.expiry.kubelet-client"):
         new[check] = hostile(new[check])
     send(center, [victim.say(new, machines[victim.number], now - 60_000)])
-    heard(center, [m.node for m in members if m.number % 40 != SILENT], now - 5_000)
+    heard(center, [m.node for m in members if heard_of(m)], now - 5_000)
     center.writer.act_now(lambda connection: note_trend(connection, now))
     folded(center)

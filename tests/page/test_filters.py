@@ -45,6 +45,34 @@ def test_a_check_within_a_cluster_counts_that_cluster(operator: Eyes) -> None:
     expect(page.get_by_role("link", name=re.compile("^fail"))).to_have_text(f"fail ({many})")
 
 
+@pytest.mark.parametrize(
+    "wanted",
+    ["severity=critical", "severity=high", "node=prod-eu-worker-0003", "cluster=lab&severity=high"],
+)
+def test_the_numbers_of_a_check_are_those_of_its_lists(
+    fleet: Site, reader: requests.Session, wanted: str
+) -> None:
+    where = f"{fleet.url}/checks/cert.expiry.kubelet-client?format=json&limit=500&{wanted}"
+    numbers = reader.get(where).json()["nodes"]
+    for status, many in numbers.items():
+        assert len(reader.get(f"{where}&status={status}").json()["items"]) == many
+    assert 0 < sum(numbers.values()) < 120
+
+
+def test_a_number_that_no_counter_knows_is_not_shown(operator: Eyes) -> None:
+    operator.go("/checks/kernel.module.sctp?waived=true")
+    expect(operator.page.get_by_role("link", name="fail", exact=True)).to_be_visible()
+    expect(operator.page.get_by_label("Waived")).to_have_value("true")
+
+
+@pytest.mark.parametrize("path", ["/nodes?status=fail", "/heat?cluster=lab", "/?cluster=lab"])
+def test_a_filter_that_a_view_would_ignore_is_refused(
+    fleet: Site, reader: requests.Session, path: str
+) -> None:
+    answer = reader.get(fleet.url + path)
+    assert (answer.status_code, "this view has no such filter" in answer.text) == (400, True)
+
+
 def test_the_number_on_a_tile_is_that_of_the_list_it_opens(
     fleet: Site, reader: requests.Session
 ) -> None:

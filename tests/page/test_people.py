@@ -92,6 +92,8 @@ def test_the_platform_engineer_finds_the_silent_and_lets_a_new_node_in(
     expect(page.locator("#rows tbody tr")).to_have_count(3)
     expect(page.locator("#rows")).to_contain_text("stale")
     fleet_seed.enrol(fleet.center, [("lab", "lab-worker-9000")], now_ms(), approve=True)
+    operator.go("/nodes?node=lab-worker-9000")  # it has said nothing yet
+    expect(page.locator("#rows tbody tr")).to_contain_text("never")
     page.get_by_role("link", name="Agents").click()
     page.get_by_role("link", name=re.compile("^pending")).click()
     page.get_by_role("button", name="approve the key of lab-worker-9000").click()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from nodeward.collector.page.text import legible
+from nodeward.collector.page.text import commands, legible
 from nodeward.collector.store.access import Role
 from page_site import Eyes, Site, eyes
 
@@ -109,6 +109,20 @@ def test_hostile_text_acts_on_nothing_and_can_be_read(operator: Eyes) -> None:
     assert "\u202e" not in operator.page.content()
 
 
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/nodes?cluster=prod-eu", "prod-eu-worker-0003"),
+        ("/heat?by=node.kernel", "kernel.module.sctp"),
+    ],
+)
+def test_hostile_text_leaves_honest_names_on_one_line(operator: Eyes, path: str, name: str) -> None:
+    operator.go(path)
+    assert "<script>" in operator.page.locator("table").inner_text()
+    link = operator.page.locator("table").get_by_role("link", name=name)
+    assert link.evaluate("e => e.getClientRects().length") == 1
+
+
 def test_a_pass_is_not_counted_with_what_does_not_apply(operator: Eyes) -> None:
     operator.go(VIEWS["node"])
     summary = operator.page.locator(".quiet-list summary", has_text="not-applicable").first
@@ -124,6 +138,17 @@ def test_escape_closes_what_the_search_found(operator: Eyes) -> None:
     operator.page.keyboard.press("Escape")
     expect(found).to_be_hidden()
     expect(box).to_be_focused()
+
+
+def test_a_fix_is_whole_or_not_to_be_copied() -> None:
+    """Longer than what is cut elsewhere, as a fix of many files may be; and one that no fix is."""
+    for words, copied in ((["a" * 3_000, "b\nc"], 1), (["a" * 19_000] * 2, 0), (["a\u202eb"], 0)):
+        text = commands(words)
+        assert text.as_told == bool(copied)
+        if copied:
+            assert list(text.lines) == words
+        else:
+            assert len("".join(text.lines)) < 2_000
 
 
 HIDDEN = "\u034f\u115f\u1160\u2800\u3164\ufe0f\uffa0\U000e0041\U000e0100\u200b\u202e"

@@ -31,7 +31,7 @@ def agents(visit: Visit, db: Db) -> Shown:
     page = ask.agents(db, page_filter(visit, (str,)))
     data = {"states": questions.agent_states(db), "items": page.items, "next": page.next}
     more = {"clusters": [c["cluster"] for c in ask.clusters(db, Filter()).items]}
-    return Shown("Agents", data, page.items, more)
+    return Shown("Agents", data, ask.KEY, page.items, more)
 
 
 def enrol(visit: Visit, connection: Connection, form: Mapping[str, str], now: int) -> Response:
@@ -89,7 +89,7 @@ def _act(name: str, do: Callable[..., None]) -> Route:
 
 
 ROUTES: Final = [
-    view("/agents", "agents.html", agents),
+    view("/agents", "agents.html", agents, "cluster node label state limit cursor"),
     action("/agents/enrol", Role.OPERATOR, "token.create", enrol, "/agents"),
     _act("approve", lifecycle.approve),
     _act("release", lifecycle.release),

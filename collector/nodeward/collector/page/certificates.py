@@ -17,6 +17,7 @@ from nodeward.collector.store.expiry import FAMILY, day_after, day_ms, days_left
 from nodeward.collector.store.shared import shared_keys
 from nodeward.model import Table
 
+TAKES: Final = "days check cluster label limit cursor"
 SPAN_DAYS: Final = 400
 """Width of the timeline. What ends later stands at its end."""
 WITHIN: Final = (7, 30, 90, 365)
@@ -41,7 +42,7 @@ def certificates(visit: Visit, db: Db) -> Shown:
         "next": page.next,
         "shared_keys": {"items": keys.items, "next": keys.next},
     }
-    return Shown("Certificates", data, page.items, more, questions.END)
+    return Shown("Certificates", data, questions.END, page.items, more)
 
 
 def timeline(findings: Sequence[Mapping[str, Any]], now: int) -> list[Mapping[str, Any]]:
@@ -83,4 +84,4 @@ def _ends(
             yield from ((name, day, {}, finding) for day in ends_on(finding["because"]))
 
 
-ROUTES: Final = [view("/certificates", "certificates.html", certificates)]
+ROUTES: Final = [view("/certificates", "certificates.html", certificates, TAKES)]

@@ -12,6 +12,8 @@ from nodeward.collector.store import ask, past
 from nodeward.collector.store.ask import Db, Filter
 from nodeward.model import Severity, Status
 
+TAKES: Final = "status severity check cluster node label since until limit cursor"
+
 
 def changes(visit: Visit, db: Db) -> Shown:
     page = ask.changes(db, page_filter(visit, (int, int, int)))
@@ -30,7 +32,7 @@ def changes(visit: Visit, db: Db) -> Shown:
         "severities": [s.value for s in Severity],
     }
     columns = ("at", "cluster", "node", "check", "old", "new", "severity")
-    return Shown("Changes", {"items": page.items, "next": page.next}, rows, more, columns)
+    return Shown("Changes", {"items": page.items, "next": page.next}, columns, rows, more)
 
 
 def diff(visit: Visit, db: Db) -> Shown:
@@ -51,10 +53,10 @@ def diff(visit: Visit, db: Db) -> Shown:
         for c in found["changes"]
     ]
     more = {"since": visit.query.get("since", "7d"), "until": visit.query.get("until", "")}
-    return Shown(f"{name}, then and now", found, rows, more, ("check", "old", "new"))
+    return Shown(f"{name}, then and now", found, ("check", "old", "new"), rows, more)
 
 
 ROUTES: Final = [
-    view("/changes", "changes.html", changes),
-    view("/nodes/{cluster}/{name}/diff", "diff.html", diff),
+    view("/changes", "changes.html", changes, TAKES),
+    view("/nodes/{cluster}/{name}/diff", "diff.html", diff, "since until"),
 ]

@@ -41,7 +41,7 @@ def checks(visit: Visit, db: Db) -> Shown:
     clusters = [c["cluster"] for c in ask.clusters(db, Filter()).items]
     more = {"clusters": clusters, "severities": [s.value for s in Severity]}
     columns = ("check", "severity", *(s.value for s in Status), "title")
-    return Shown("Checks", {"items": items}, rows, more, columns)
+    return Shown("Checks", {"items": items}, columns, rows, more)
 
 
 def check(visit: Visit, db: Db) -> Shown:
@@ -54,18 +54,21 @@ def check(visit: Visit, db: Db) -> Shown:
         want = page_filter(
             visit, (int, int, int), checks=(name,), statuses=frozenset({Status.FAIL})
         )
-    counted = ask.checks(db, want).items
     page = ask.findings(db, want)
     data = {
         "check": name,
-        "nodes": counted[0]["nodes"] if counted else {s.value: 0 for s in Status},
+        "nodes": ask.statuses(db, want),
         "about": _rule(catalog().get(CheckId(name))),
         "items": page.items,
         "next": page.next,
     }
-    more = {"statuses": [s.value for s in Status],
-            "shown": [s.value for s in want.statuses]}  # fmt: skip
-    return Shown(name, data, finding_rows(page.items), more, FINDING)
+    more = {
+        "statuses": [s.value for s in Status],
+        "shown": [s.value for s in want.statuses],
+        "severities": [s.value for s in Severity],
+        "clusters": [c["cluster"] for c in ask.clusters(db, Filter()).items],
+    }
+    return Shown(name, data, FINDING, finding_rows(page.items), more)
 
 
 def _heard_of(db: Db, name: str) -> bool:
@@ -121,7 +124,7 @@ def heat(visit: Visit, db: Db) -> Shown:
                       + ", ".join(questions.KINDS))  # fmt: skip
         cells, sizes = questions.heat_of_nodes(db, kind)
     else:
-        cells, sizes = _by_clusters(visit, db, by)
+        cells, sizes = _by_clusters(db, by)
     columns = [name for name, _ in Counter(sizes).most_common(MOST_GROUPS)]
     rows: list[dict[str, Any]] = [
         {
@@ -139,10 +142,10 @@ def heat(visit: Visit, db: Db) -> Shown:
         for column, cell in zip(columns, r["cells"], strict=True)
     ]
     more = {"labels": questions.label_keys(db), "kinds": questions.KINDS, "sizes": sizes}
-    return Shown("Heat map", data, flat, more, ("check", by, *_cell(Counter())))
+    return Shown("Heat map", data, ("check", by, *_cell(Counter())), flat, more)
 
 
-def _by_clusters(visit: Visit, db: Db, by: str) -> tuple[Cells, Mapping[str, int]]:
+def _by_clusters(db: Db, by: str) -> tuple[Cells, Mapping[str, int]]:
     """By each cluster itself, or by its value of a label."""
     names = questions.cluster_groups(db, None)
     groups = names if by == "cluster" else questions.cluster_groups(db, by)
@@ -150,7 +153,7 @@ def _by_clusters(visit: Visit, db: Db, by: str) -> tuple[Cells, Mapping[str, int
     sizes: Counter[str] = Counter()
     for cluster, group in groups.items():
         sizes[group] += nodes.get(names[cluster], 0)
-    return questions.heat(db, page_filter(visit, ()), groups), sizes
+    return questions.heat(db, groups), sizes
 
 
 def _cell(counts: Counter[str]) -> dict[str, int]:
@@ -164,7 +167,12 @@ def _cell(counts: Counter[str]) -> dict[str, int]:
 
 
 ROUTES: Final = [
-    view("/checks", "checks.html", checks),
-    view("/checks/{check}", "check.html", check),
-    view("/heat", "heat.html", heat),
+    view("/checks", "checks.html", checks, "check severity cluster label"),
+    view(
+        "/checks/{check}",
+        "check.html",
+        check,
+        "status severity cluster node label seen waived limit cursor",
+    ),
+    view("/heat", "heat.html", heat, "by"),
 ]

@@ -27,7 +27,7 @@ def find(visit: Visit, db: Db) -> Shown:
     }
     rows = [{"kind": "check", "name": c["check"]} for c in data["checks"]]
     rows += [{"kind": "node", "name": n["node"], "cluster": n["cluster"]} for n in data["nodes"]]
-    return Shown("Find", data, rows)
+    return Shown("Find", data, ("kind", "name", "cluster"), rows)
 
 
 def _checks(db: Db, part: str) -> list[dict[str, Any]]:
@@ -55,4 +55,4 @@ def _nodes(db: Db, part: str) -> list[dict[str, Any]]:
     return [{"node": row.name, "cluster": row.cluster} for row in db.connection.execute(query)]
 
 
-ROUTES: Final = [view("/find", "find.html", find)]
+ROUTES: Final = [view("/find", "find.html", find, "q")]

@@ -11,6 +11,8 @@ from nodeward.collector.store import ask
 from nodeward.collector.store.ask import Db, Filter
 from nodeward.model import Severity, Status
 
+TAKES: Final = "status severity check cluster node label seen waived limit cursor"
+
 
 def findings(visit: Visit, db: Db) -> Shown:
     want = page_filter(visit, (int, int, int))
@@ -23,7 +25,7 @@ def findings(visit: Visit, db: Db) -> Shown:
         "severities": [s.value for s in Severity],
     }
     data = {"items": page.items, "next": page.next}
-    return Shown("Findings", data, finding_rows(page.items), more, FINDING)
+    return Shown("Findings", data, FINDING, finding_rows(page.items), more)
 
 
-ROUTES: Final = [view("/findings", "findings.html", findings)]
+ROUTES: Final = [view("/findings", "findings.html", findings, TAKES)]

@@ -13,6 +13,8 @@ from nodeward.collector.store.ask import Db, Filter
 from nodeward.model import Severity, Status
 
 SEVERITIES: Final = [s.value for s in Severity if s is not Severity.INFO]
+CLUSTER: Final = ("cluster", "nodes", *(s.value for s in (*Status, *Severity)))
+"""Of each cluster: its nodes, findings of each status, and those that fail of each severity."""
 DARK: Final = (Status.UNKNOWN.value, Status.ERROR.value)
 
 
@@ -33,8 +35,9 @@ def fleet(visit: Visit, db: Db) -> Shown:
         "changes": ask.changes(db, Filter(since=db.now - questions.DAY_MS, limit=15)).items,
         "trend": questions.trend(db),
     }
+    rows = [{**c, **c["summary"], **c["fails"]} for c in clusters]
     data["week"] = _week(data["trend"], data["fails"])
-    return Shown("Fleet", data, clusters, {"severities": SEVERITIES})
+    return Shown("Fleet", data, CLUSTER, rows, {"severities": SEVERITIES})
 
 
 def _week(trend: Sequence[Mapping[str, Any]], fails: Mapping[str, int]) -> Mapping[str, Any] | None:

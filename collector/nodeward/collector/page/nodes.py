@@ -33,7 +33,7 @@ def nodes(visit: Visit, db: Db) -> Shown:
     clusters = [c["cluster"] for c in ask.clusters(db, Filter()).items]
     columns = (*names, *(s.value for s in Status))
     data = {"items": page.items, "next": page.next}
-    return Shown("Nodes", data, rows, {"clusters": clusters}, columns)
+    return Shown("Nodes", data, columns, rows, {"clusters": clusters})
 
 
 def node(visit: Visit, db: Db) -> Shown:
@@ -49,7 +49,7 @@ def node(visit: Visit, db: Db) -> Shown:
         "chains": chains(findings),
         "changes": changes.items,
     }
-    return Shown(f"{name} in {cluster}", found, finding_rows(findings), more, FINDING)
+    return Shown(f"{name} in {cluster}", found, FINDING, finding_rows(findings), more)
 
 
 def _families(findings: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]]]]:
@@ -62,6 +62,6 @@ def _families(findings: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Map
 
 
 ROUTES: Final = [
-    view("/nodes", "nodes.html", nodes),
+    view("/nodes", "nodes.html", nodes, "cluster node label seen sort limit cursor"),
     view("/nodes/{cluster}/{name}", "node.html", node),
 ]

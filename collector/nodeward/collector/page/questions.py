@@ -72,9 +72,7 @@ def trend(db: Db, days: int = 30) -> list[Mapping[str, Any]]:
     ]
 
 
-def heat(
-    db: Db, want: Filter, groups: Mapping[int, str]
-) -> Mapping[str, Mapping[str, Counter[str]]]:
+def heat(db: Db, groups: Mapping[int, str]) -> Mapping[str, Mapping[str, Counter[str]]]:
     """check -> group -> status -> nodes, from the counters; `groups` names each cluster's group."""
     c = t.counter.c
     query = select(c.rule, c.cluster, c.value, c.nodes).where(c.nodes > 0)

@@ -12,7 +12,7 @@ from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse
 
 from nodeward.collector.page.chain import chains, plain
-from nodeward.collector.page.text import legible, short, verbatim
+from nodeward.collector.page.text import WHOLE, commands, legible, short
 
 HEADERS: Final = {
     "Content-Security-Policy": (
@@ -47,7 +47,8 @@ def _environment() -> jinja2.Environment:
         "chains": chains_of,
         "plain": plain,
         "short": short,
-        "verbatim": verbatim,
+        "commands": commands,
+        "whole": whole,
         "exact": escape,
         "urlencode": in_address,
     }
@@ -63,6 +64,11 @@ def _shown(value: object) -> object:
     if value is None:
         return ""
     return legible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
+def whole(text: str) -> Markup:
+    """Legible to its end: what is told of a fix is of use only as a whole."""
+    return escape(legible(text, WHOLE))
 
 
 def in_address(text: str) -> Markup:

@@ -93,7 +93,7 @@ def sql(visit: Visit, db: Db) -> Shown:
         "refusal": refusal,
         "views": VIEWS,
     }
-    return Shown("SQL", found, found["rows"], more, found["columns"])
+    return Shown("SQL", found, found["columns"], found["rows"], more)
 
 
 def _lines(text: str) -> str:
@@ -137,7 +137,7 @@ def forget(visit: Visit, connection: Connection, form: Mapping[str, str], now: i
 
 
 ROUTES: Final = [
-    view("/sql", "sql.html", sql),
+    view("/sql", "sql.html", sql, "sql saved"),
     action("/sql/saved", Role.VIEWER, "question.create", keep, "/sql"),
     action("/sql/saved/{question}", Role.VIEWER, "question.change", change, "/sql"),
     action("/sql/saved/{question}/delete", Role.VIEWER, "question.delete", forget, "/sql"),

@@ -7,12 +7,15 @@ or reorder what stands beside them, and strings that would fill the screen.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 from unicodedata import category
 
 LONGEST: Final = 800
 """Characters of one value on a page; the JSON has the rest."""
+WHOLE: Final = 20_000
+"""Characters of a fix, which is of use only as a whole; an honest one has a few hundred."""
 
 _UNSEEN: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"
@@ -24,17 +27,27 @@ MOST_MARKS: Final = 4
 """Combining marks on one letter; more would cover the lines above and below."""
 
 
-def legible(text: object) -> str:
+def legible(text: object, longest: int = LONGEST) -> str:
     """The text with each such character by its number, and an end to it."""
     plain = _UNSEEN.sub(lambda m: _number(m[0]), _unpiled(str(text)))
-    if len(plain) <= LONGEST:
+    if len(plain) <= longest:
         return plain
-    return f"{plain[:LONGEST]}… ({len(plain)} characters; the JSON has them all)"
+    return f"{plain[:longest]}… ({len(plain)} characters; the JSON has them all)"
 
 
-def verbatim(texts: Iterable[str]) -> bool:
-    """Whether all of them stand on the page just as they are."""
-    return all(legible(text) == text for text in texts)
+@dataclass(frozen=True)
+class Commands:
+    """Commands as they stand on the page, and whether that is just as they were told."""
+
+    lines: Sequence[str]
+    as_told: bool
+
+
+def commands(steps: Sequence[str]) -> Commands:
+    """Whole, or, where all of them together are longer than any fix is, each cut like all else."""
+    longest = WHOLE if sum(map(len, steps)) <= WHOLE else LONGEST
+    lines = [legible(step, longest) for step in steps]
+    return Commands(lines, lines == list(steps))
 
 
 def _number(char: str) -> str:

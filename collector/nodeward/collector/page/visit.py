@@ -83,16 +83,17 @@ class Visit:
 
 @dataclass(frozen=True)
 class Shown:
-    """What a view found: `data` is its JSON, `rows` its CSV, `more` only the template's.
+    """What a view found: `data` is its JSON, `columns` and `rows` its CSV, `more` only the
+    template's.
 
     Rows are mappings, or the cells themselves in the order of `columns`.
     """
 
     title: str
     data: Mapping[str, Any]
-    rows: Sequence[Mapping[str, Any] | Sequence[Any]] = ()
+    columns: Sequence[str]
+    rows: Sequence[Mapping[str, Any] | Sequence[Any]]
     more: Mapping[str, Any] = field(default_factory=dict)
-    columns: Sequence[str] = ()
 
 
 Question = Callable[[Visit, Db], Shown]
@@ -119,15 +120,18 @@ def to_door(request: Request, then: str | None = None) -> Response:
     return RedirectResponse(f"/login?next={quote(here, safe='')}", 303)
 
 
-def view(path: str, template: str, question: Question, role: Role = Role.VIEWER) -> Route:
-    """A page at an address; its data are one parameter away."""
+def view(path: str, template: str, question: Question, takes: str = "") -> Route:
+    """A page at an address; its data are one parameter away. `takes`: the parameters that it heeds;
+    one that it does not is refused, so that nobody takes a list for what it is not."""
+    known = {"format", *takes.split()}
 
     async def endpoint(request: Request) -> Response:
         visit = await asyncio.to_thread(visitor, request)
         if visit is None:
             return to_door(request)
         try:
-            visit.asker.needs(role)
+            for name in visit.query.keys() - known:
+                raise bad(name, "this view has no such filter")
             if visit.query.get("format") == "csv":
                 return await asyncio.to_thread(_csv, visit, question)
             shown = await asyncio.to_thread(_ask, visit, question)
@@ -161,8 +165,7 @@ def _csv(visit: Visit, question: Question) -> Response:
         part = _ask(visit.turned_to(following), question)
         rows += part.rows
         following = part.data.get("next")
-    columns = shown.columns or list(dict.fromkeys(key for row in rows for key in row))
-    lines = [_line(row, columns) for row in rows]
+    lines = [_line(row, shown.columns) for row in rows]
     headers = {
         "Content-Disposition": 'attachment; filename="nodeward.csv"',
         "Cache-Control": "private, no-store",
@@ -174,7 +177,7 @@ def _csv(visit: Visit, question: Question) -> Response:
     elif shown.data.get("truncated"):
         headers["X-Nodeward-Truncated"] = "true"
         lines.append([f"More than these {len(rows)} rows: ask for fewer at a time"])
-    body = _csv_text(columns, lines).encode("utf-8", "replace")
+    body = _csv_text(shown.columns, lines).encode("utf-8", "replace")
     return Response(body, 200, headers, "text/csv")
 
 

@@ -22,7 +22,7 @@ def waivers(visit: Visit, db: Db) -> Shown:
     draft = dict.fromkeys(("on", "node", "cluster", "reason", "owner", "until"), "")
     draft |= {"node": "*", **visit.query, "on": visit.query.get("check", "")}
     more = {"states": store.STATES, "draft": draft}
-    return Shown("Waivers", {"items": items}, items, more)
+    return Shown("Waivers", {"items": items}, store.TOLD, items, more)
 
 
 def make(visit: Visit, connection: Connection, form: Mapping[str, str], now: int) -> None:
@@ -66,7 +66,7 @@ def end(visit: Visit, connection: Connection, form: Mapping[str, str], now: int)
 
 
 ROUTES: Final = [
-    view("/waivers", "waivers.html", waivers),
+    view("/waivers", "waivers.html", waivers, "state check cluster node"),
     action(
         "/waivers",
         Role.OPERATOR,

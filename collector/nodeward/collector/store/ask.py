@@ -6,9 +6,9 @@ Every function takes the asker's scope and puts it into the SQL; there is no oth
 from __future__ import annotations
 
 from nodeward.collector.store.ask_changes import changes
-from nodeward.collector.store.ask_findings import findings
+from nodeward.collector.store.ask_findings import findings, statuses
 from nodeward.collector.store.ask_nodes import node, nodes
-from nodeward.collector.store.ask_rollups import agents, checks, clusters, platforms
+from nodeward.collector.store.ask_rollups import KEY, agents, checks, clusters, platforms
 from nodeward.collector.store.asked import (
     MOST,
     STALE_MS,
@@ -24,6 +24,7 @@ from nodeward.collector.store.asked import (
 from nodeward.collector.store.node_rows import node_row, nodes_from, rows_of_role
 
 __all__ = [
+    "KEY",
     "MOST",
     "STALE_MS",
     "Db",
@@ -44,5 +45,6 @@ __all__ = [
     "platforms",
     "rows_of_role",
     "rules_of",
+    "statuses",
     "value_json",
 ]

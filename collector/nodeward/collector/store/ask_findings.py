@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -22,10 +23,12 @@ from nodeward.collector.store.asked import (
     levels_of,
     rules_of,
     seen_as,
+    within,
 )
 from nodeward.collector.store.evidence import finding_json, said_by
 from nodeward.collector.store.node_rows import NODE
 from nodeward.collector.store.waivers import covering
+from nodeward.model import Status
 
 FEW_NODES: Final = 2_000
 """Up to so many nodes with a finding are gathered by their sets and sorted; more are walked."""
@@ -77,6 +80,36 @@ def _counts_by_value(db: Db, want: Filter, rules: set[int] | None) -> Mapping[in
     c = table.c
     query = select(c.value, func.sum(c.nodes).label("nodes")).where(*conditions).group_by(c.value)
     return {row.value: int(row.nodes) for row in db.connection.execute(query)}
+
+
+def statuses(db: Db, want: Filter) -> Mapping[str, int] | None:
+    """How many findings each status has, whichever of them is asked for; None where there is a
+    filter that no counter knows."""
+    if want.waived is not None or want.seen is not None:
+        return None
+    rules, counts = rules_of(db, want), Counter[str]()
+    if want.node is None:
+        found: Mapping[int, int] = _counts_by_value(db, want, rules)
+    else:
+        found = _values_of_node(db, want, rules)
+    for value, many in found.items():
+        status, severity = unpack(value)
+        if not want.severities or severity in want.severities:
+            counts[status.value] += many
+    return {s.value: counts[s.value] for s in Status}
+
+
+def _values_of_node(db: Db, want: Filter, rules: set[int] | None) -> Mapping[int, int]:
+    """The same of all nodes of that name: one at most in each cluster."""
+    query = NODE.where(*within(db, want), *seen_as(db, want), t.posture.c.set.is_not(None))
+    rows = db.connection.execute(query).all()
+    states = db.names.states(db.connection, {row.set for row in rows})
+    return Counter(
+        value
+        for row in rows
+        for rule, value in zip(states[row.set].rules, states[row.set].vec, strict=True)
+        if rules is None or rule in rules
+    )
 
 
 def _counted(

@@ -96,6 +96,10 @@ def _cluster_json(name: str, counts: Mapping[int, int]) -> Mapping[str, Any]:
     }
 
 
+KEY: Final = ("agent", "cluster", "node", "status", "method", "enrolled_at", "expires_at")
+"""What is told of an enrolled key."""
+
+
 def agents(db: Db, want: Filter) -> Page:
     """Enrolled keys and what became of them."""
     a, state = t.agent.c, key_state(db.now)

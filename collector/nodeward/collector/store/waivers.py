@@ -22,6 +22,11 @@ from nodeward.collector.store.access import Scope, scope_of
 
 LONGEST_MS: Final = 366 * 86_400_000
 STATES: Final = ("pending", "active", "expired", "ended")
+TOLD: Final = (
+    "id", "state", "check", "node", "labels", "reason", "owner", "created_by", "created_at",
+    "until", "approved_by", "approved_at", "ended_by", "ended_at",
+)  # fmt: skip
+"""What is told of a waiver."""
 WITHHELD: Final = "it covers clusters that you may not see as well"
 """In place of a reason that may speak of others' nodes."""
 

@@ -191,14 +191,113 @@ def test_sql_that_does_not_end_is_ended(asked: Any, monkeypatch: pytest.MonkeyPa
 
 def test_sql_keeps_to_the_askers_clusters(asked: Any) -> None:
     token = asked.access("east", cluster="east")
-    answer = _sql(asked, "SELECT DISTINCT cluster FROM node", token)
-    if asked.center.engine.dialect.name == "sqlite":
-        assert answer.json()["rows"] == [["east"]]
-        for view in ("finding", "change", "tally"):
-            got = _sql(asked, f"SELECT DISTINCT cluster FROM {view}", token).json()["rows"]
-            assert got == [["east"]]
+    for view in ("node", "finding", "change", "tally"):
+        answer = _sql(asked, f"SELECT DISTINCT cluster FROM {view}", token)
+        assert answer.json()["rows"] == [["east"]], (view, answer.text)
+    counted = _sql(asked, "SELECT count(*) FROM node n JOIN finding f ON 1 = 1", token).json()
+    assert counted["rows"] == [[2]]
+
+
+def test_sql_of_a_token_whose_clusters_are_none_shows_nothing(asked: Any) -> None:
+    token = asked.access("nobody", team="of no cluster")
+    for view in ("node", "finding", "change", "tally", "node_key", "waiver"):
+        assert _sql(asked, f"SELECT * FROM {view}", token).json()["rows"] == [], view
+
+
+def test_sql_shows_a_waiver_to_who_may_see_all_that_it_covers(asked: Any) -> None:
+    def waive(**labels: str) -> str:
+        what = {"check": "*", "reason": "r", "owner": "o", "until": "9d", "labels": labels}
+        return str(asked.post("/v1/waivers", what).json()["id"])
+
+    east, west, fleet = waive(cluster="east"), waive(cluster="west"), waive()
+    told = asked.center.writer.act_now
+    told(lambda c: c.execute(t.cluster_label.insert(), [
+        {"cluster": number, "key": "env", "value": "prod"} for number in (1, 2)
+    ]))  # fmt: skip
+    both, mine = waive(env="prod"), waive(env="prod", cluster="east")
+    asked.agent("n1", "north")  # of no such label
+    seen = {
+        "east": {east, mine},
+        "west": {west},
+        "north": set(),
+    }
+    sql = "SELECT id FROM waiver"
+    for cluster, ids in seen.items():
+        rows = _sql(asked, sql, asked.access(cluster, cluster=cluster)).json()["rows"]
+        assert {row[0] for row in rows} == ids, cluster
+        listed = asked.items("/v1/waivers", asked.access(cluster, cluster=cluster))
+        assert {waiver["id"] for waiver in listed} == ids
+    rows = _sql(asked, sql, asked.access("prod", env="prod")).json()["rows"]
+    assert {row[0] for row in rows} == {east, west, both, mine}
+    assert {row[0] for row in _sql(asked, sql).json()["rows"]} == {east, west, fleet, both, mine}
+
+
+PRYING = [
+    "SELECT set_config('nodeward.scope', '', true), cluster FROM node",
+    "SELECT query FROM pg_stat_activity",
+    "SELECT reltuples FROM pg_class",
+    'SELECT reltuples FROM "PG_CATALOG".pg_class',
+    'SELECT * FROM U&"\\0070g_class"',
+    "SELECT query_to_xml('SELECT 1', true, true, '')",
+    "SELECT * FROM query_scope",
+    "SELECT * FROM public.query_scope",
+    "SELECT CAST(cluster AS int) FROM node WHERE cluster <> 'east'",
+    "SELECT 1 FROM node WHERE 1 / (CASE cluster WHEN 'west' THEN 0 ELSE 1 END) = 1",
+]
+
+
+@pytest.mark.parametrize("sql", PRYING)
+def test_sql_of_one_tenant_learns_nothing_of_another(asked: Any, sql: str) -> None:
+    answer = _sql(asked, sql, asked.access("east", cluster="east"))
+    assert "west" not in answer.text
+    if answer.status_code == 200:
+        rows = answer.json()["rows"]
+        assert rows in ([], [[1]]), rows
     else:
-        assert answer.status_code == 403
+        assert answer.status_code == 400
+        assert "division" not in answer.text
+
+
+def test_what_one_asker_may_see_is_forgotten_after_the_question(asked: Any) -> None:
+    for token in (None, asked.access("east", cluster="east")):
+        assert _sql(asked, "SELECT 1", token).status_code == 200
+        assert _sql(asked, "SELEKT", token).status_code == 400
+    with asked.center.engine.connect() as connection:
+        assert connection.execute(t.query_scope.select()).all() == []
+
+
+LONG = {
+    "sqlite": "SELECT hex(printf('%450000d', 0)) AS x FROM node, finding, finding f, change",
+    "postgresql": "SELECT repeat('a', 200000) AS x FROM generate_series(1, 2000)",
+}
+
+
+def test_an_answer_of_sql_ends_before_it_fills_the_memory(
+    asked: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nodeward.collector.store.query.MOST_ANSWER", 1 << 20)
+    monkeypatch.setattr("nodeward.collector.store.query.DEADLINE_S", 60.0)
+    answer = _sql(asked, LONG[asked.center.engine.dialect.name])
+    assert answer.status_code == 200, answer.text[:200]
+    assert answer.json()["truncated"] is True
+    assert len(answer.content) < 3 << 20
+
+
+HUGE = {
+    "sqlite": "SELECT hex(printf('%900000d', 0))",
+    "postgresql": "SELECT repeat('a', 2000000)",
+}
+
+
+def test_a_row_of_sql_that_is_too_large_is_refused(asked: Any) -> None:
+    assert _sql(asked, HUGE[asked.center.engine.dialect.name]).status_code == 400
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_what_json_has_no_form_for_is_told_in_words(asked: Any) -> None:
+    sql = "SELECT int4range(1, 3) AS a, '10.0.0.1'::inet AS b, 1.5::numeric AS c, ARRAY[1, 2] AS d"
+    assert _sql(asked, sql).json()["rows"] == [["[1, 3)", "10.0.0.1", "1.5", "[1, 2]"]]
 
 
 def test_changes_are_paged_the_latest_first_however_far_apart_they_lie(collector: Any) -> None:

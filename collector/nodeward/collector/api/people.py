@@ -24,8 +24,8 @@ from nodeward.collector.store import ask, past
 from nodeward.collector.store.access import Asker, Role, asker_of
 from nodeward.collector.store.ask import Db, Filter, Page
 from nodeward.collector.store.audit import audit_log, events
-from nodeward.collector.store.query import run
 from nodeward.collector.store.shared import shared_keys
+from nodeward.collector.store.sql import run
 from nodeward.collector.store.waivers import waivers_json
 from nodeward.model import Severity, Status
 

@@ -10,8 +10,6 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine
 
-from nodeward.collector.store.query import make_views
-
 _LOCK = 0x6E6F6465  # "node": replicas that start together migrate one after the other
 
 
@@ -36,6 +34,8 @@ def migrate(engine: Engine, to: str = "head") -> None:
         else:
             command.downgrade(config, to)
         if connection.dialect.name == "postgresql" and to == "head":
+            from nodeward.collector.store.query_postgresql import make_views
+
             make_views(connection)
 
 

@@ -371,6 +371,13 @@ question = Table(  # SQL that somebody saved
     Column("changed_at", BigInteger, nullable=False),
     UniqueConstraint("owner", "scope", "name"),
 )
+query_scope = Table(  # what an asker may see, while a question in SQL is answered (PostgreSQL)
+    "query_scope",
+    meta,
+    Column("key", Text, primary_key=True),
+    Column("until", BigInteger, nullable=False),
+    Column("clusters", Text),  # an array of ids; empty: all
+)
 secret = Table(  # keys that all replicas share
     "secret",
     meta,

@@ -14,7 +14,7 @@ from nodeward.collector.problem import Problem, busy
 from nodeward.collector.store import saved
 from nodeward.collector.store.access import Role
 from nodeward.collector.store.ask import Db
-from nodeward.collector.store.query import run
+from nodeward.collector.store.sql import run
 
 AT_ONCE: Final = threading.BoundedSemaphore(2)
 """Queries of the page that may run at a time in one collector; each ends after its deadline."""

@@ -120,15 +120,17 @@ def strike_often(
         )  # fmt: skip
     engine.dispose()
     process.start()
-    all_senders = senders(process, token)
-    chance = random.Random(20)
-    for _ in range(times):
-        before = [s.acked for s in all_senders]
-        time.sleep(chance.uniform(0.02, 0.4))  # the moment of the blow is what is tried
-        strike()
-        until_all_get_through(all_senders, before)
-    all_stop(all_senders)
-    process.stop()
+    try:
+        all_senders = senders(process, token)
+        chance = random.Random(20)
+        for _ in range(times):
+            before = [s.acked for s in all_senders]
+            time.sleep(chance.uniform(0.02, 0.4))  # the moment of the blow is what is tried
+            strike()
+            until_all_get_through(all_senders, before)
+        all_stop(all_senders)
+    finally:
+        process.stop()
     check_ledger(url, all_senders)
 
 

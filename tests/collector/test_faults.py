@@ -106,6 +106,8 @@ class _OnDisk(Process):
         return code
 
 
+ROOM = 8
+"""Megabytes for what comes in between two strikes: the disk must be full of the filler only."""
 TIMES = [pytest.param(2), pytest.param(30, marks=[pytest.mark.long, pytest.mark.timeout(1800)])]
 
 
@@ -122,7 +124,7 @@ def _caught(senders: Any, into: list[Sender]) -> Callable[[Process, str], list[S
 def test_a_full_disk_under_sqlite(
     state: Path, senders: Any, small_disk: Callable[..., SmallDisk], times: int
 ) -> None:
-    disk = small_disk(state / "db", 24)
+    disk = small_disk(state / "db", 24 + ROOM * times)
     outside, started = state / "outside.db", list[Sender]()
     process = _OnDisk(state, f"sqlite:///{state}/db/collector.db")
     process.lay_out(outside, disk)
@@ -145,7 +147,8 @@ def test_a_full_disk_under_postgresql(
     times: int,
 ) -> None:
     with tempfile.TemporaryDirectory(prefix="nodeward-pg-", dir="/tmp") as folder:
-        disk = small_disk(Path(folder) / "data", 160, pwd.getpwnam("postgres").pw_uid)
+        owner = pwd.getpwnam("postgres").pw_uid
+        disk = small_disk(Path(folder) / "data", 160 + ROOM * times, owner)
         server = new_postgres(Path(folder), within=disk.within)
         given = {"max_wal_size": "16MB", "min_wal_size": "2MB"}
         server.start(**given)

@@ -7,7 +7,7 @@ import random
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,15 @@ from nodeward.collector import wire
 from nodeward.collector.clock import now_ms
 from nodeward.collector.db import tables as t
 from nodeward.collector.db.engine import open_engine
-from nodeward.collector.posture import State, differences, pack
+from nodeward.collector.posture import EMPTY, State, pack
 from nodeward.collector.settings import Settings
 from nodeward.collector.store import ask, bulk
 from nodeward.collector.store.access import EVERYTHING
 from nodeward.collector.store.ask import Db, Filter
+from nodeward.collector.store.counters import Moves
 from nodeward.collector.store.dictionary import keep, made_of
 from nodeward.collector.store.evidence import Said, pack_said, saying
-from nodeward.collector.store.ingest import Incoming, count, ingest
+from nodeward.collector.store.ingest import Incoming, ingest
 from nodeward.collector.store.names import Names, Platform
 from nodeward.model import Status
 
@@ -56,21 +57,6 @@ class Made:
         own = random.Random(number)
         rules = own.sample(profile.rules, 3)
         return profile.replaced({r: pack(own.choice(STATUSES), "high") for r in rules})
-
-    def counted(self, numbers: Iterable[int]) -> Counter[tuple[int, int, int]]:
-        """(check, cluster, value) -> nodes."""
-        steps: Counter[tuple[int, int]] = Counter()
-        out: Counter[tuple[int, int, int]] = Counter()
-        for number in numbers:
-            cluster, profile = 1 + number % CLUSTERS, number % 8
-            steps[cluster, profile] += 1
-            for rule, old, new in differences(self.profiles[profile], self.state(number)):
-                out[rule, cluster, old] -= 1
-                out[rule, cluster, new] += 1
-        for (cluster, profile), many in steps.items():
-            for rule, value in self.profiles[profile].values().items():
-                out[rule, cluster, value] += many
-        return out
 
 
 def populate(settings: Settings, nodes: int, changes: int) -> Names:
@@ -117,7 +103,11 @@ def _nodes(connection: Connection, made: Made, numbers: range, now: int) -> None
          "skew_ms": n % 50, "spool": 0}
         for n, state in states.items()
     ])  # fmt: skip
-    count(connection, made.counted(numbers), Counter(1 + n % CLUSTERS for n in numbers))
+    moves = Moves()
+    for n, state in states.items():
+        moves.step(1 + n % CLUSTERS, EMPTY, state)
+        moves.nodes(1 + n % CLUSTERS, 1)
+    moves.write(connection)
 
 
 def _evidence(connection: Connection, nodes: int, now: int) -> None:
@@ -339,7 +329,8 @@ def _job(number: int, seq: int, kind: str, at: int) -> Incoming:
     body = report(sender, seq, kind, findings, digest, None if kind == "full" else base)
     decoded = wire.decode(wire.gunzip(body), wire.ReportIn)
     return Incoming(
-        node=number, agent="a" * 26, report=decoded, sent=body, sha=wire.identity(body, decoded),
+        node=number, agent="a" * 26, report=decoded, statuses=wire.statuses(decoded, {}),
+        sent=body, sha=wire.identity(body, decoded),
         signature=bytes(64), signed_at=0, verified=False, at=at, skew_ms=0,
     )  # fmt: skip
 

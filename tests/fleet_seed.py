@@ -30,7 +30,7 @@ from nodeward.collector.db.engine import insert
 from nodeward.collector.store.enrol import enrol_by_token, make_join_token
 from nodeward.collector.store.ingest import Incoming
 from nodeward.collector.store.trend import note_trend
-from nodeward.collector.wire import ReportIn, decode
+from nodeward.collector.wire import ReportIn, decode, statuses
 from nodeward.facts.clock import Now
 from nodeward.host import TreeHost
 from nodeward.model import Check, CheckId, Example, Readings, Status, decide, finding
@@ -276,10 +276,12 @@ class Member:
         } | ({"base": old.digest} if old else {})
         findings = json.dumps(changed) if old else new.wire
         raw = f'{json.dumps(body)[:-1]}, "findings": {findings}}}'.encode()
+        report = decode(raw, ReportIn)
         return Incoming(
             node=self.node,
             agent=self.agent,
-            report=decode(raw, ReportIn),
+            report=report,
+            statuses=statuses(report, {}),
             sent=gzip.compress(raw, 1),
             sha=hashlib.sha256(raw).digest(),
             signature=bytes(64),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -95,10 +95,14 @@ class State:
             vec = bytearray(self.vec)
             for rule, value in values.items():
                 vec[self.index[rule]] = value
-            out = State(self.rules, bytes(vec))
-            out.__dict__.update(index=self.index, layout=self.layout)  # what a cached_property does
-            return out
+            return self.having(bytes(vec))
         return State.of(self.values() | dict(values))
+
+    def having(self, vec: bytes) -> State:
+        """The same checks at these values."""
+        out = State(self.rules, vec)
+        out.__dict__.update(index=self.index, layout=self.layout)  # what a cached_property does
+        return out
 
     @cached_property
     def index(self) -> dict[int, int]:
@@ -140,6 +144,25 @@ class State:
 EMPTY: Final = State((), b"")
 
 
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An order in which reports list their checks: some state of them, and where in a report each
+    of its values stands."""
+
+    like: State
+    places: tuple[int, ...]
+
+    @classmethod
+    def of(cls, rules: Sequence[int]) -> Order:
+        places = tuple(sorted(range(len(rules)), key=rules.__getitem__))
+        like = State(tuple(rules[place] for place in places), bytes(len(rules)))
+        return cls(like, places)
+
+    def state(self, values: bytes) -> State:
+        """From the values as they came."""
+        return self.like.having(bytes(map(values.__getitem__, self.places)))
+
+
 def differences(old: State, new: State) -> list[tuple[int, int, int]]:
     """(check, old value, new value) where they differ, by check."""
     if old.rules == new.rules:
@@ -147,6 +170,8 @@ def differences(old: State, new: State) -> list[tuple[int, int, int]]:
             return []
         both = zip(old.rules, old.vec, new.vec, strict=True)
         return [(rule, a, b) for rule, a, b in both if a != b]
+    if not old.rules:
+        return [(rule, NONE, value) for rule, value in zip(new.rules, new.vec, strict=True)]
     before, after = old.values(), new.values()
     return [
         (rule, before.get(rule, NONE), after.get(rule, NONE))

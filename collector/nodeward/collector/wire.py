@@ -7,11 +7,12 @@ import binascii
 import hashlib
 import re
 import zlib
-from collections.abc import Container
-from typing import Annotated, Any, Final, Literal, TypeVar
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar
 
 import msgspec
 
+from nodeward.collector.posture import PACKED
 from nodeward.collector.problem import Problem, bad
 
 MOST_SENT: Final = 2 << 20
@@ -145,11 +146,24 @@ def _named(text: str) -> Problem:
     return bad(path, message)
 
 
-def check_names(report: ReportIn, known: Container[str]) -> None:
-    """A 400 for a check id that is none."""
-    for place, finding in enumerate(report.findings):
-        if finding.check not in known and not CHECK_NAME.fullmatch(finding.check):
-            raise bad(f"findings[{place}].check", "not the id of a check")
+class Statuses(NamedTuple):
+    """Of a report's findings what is counted: the checks as they came, and a packed value each."""
+
+    checks: tuple[str, ...]
+    values: bytes
+
+
+def statuses(report: ReportIn, known: Mapping[str, object]) -> Statuses:
+    """A 400 for a check id that is none, or comes twice. `known`: ids that need no second look."""
+    checks = tuple([f.check for f in report.findings])
+    distinct = set(checks)
+    if len(distinct) != len(checks):
+        raise bad("findings", "two findings of one check")
+    if not known.keys() >= distinct:
+        for place, check in enumerate(checks):
+            if check not in known and not CHECK_NAME.fullmatch(check):
+                raise bad(f"findings[{place}].check", "not the id of a check")
+    return Statuses(checks, bytes([PACKED[f.status][f.severity] for f in report.findings]))
 
 
 def gunzip(sent: bytes) -> bytes:

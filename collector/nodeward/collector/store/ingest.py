@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import msgspec
@@ -18,11 +18,12 @@ from sqlalchemy import Connection, select, update
 
 from nodeward.collector.db import tables as t
 from nodeward.collector.db.engine import insert
-from nodeward.collector.posture import EMPTY, PACKED, State, differences
+from nodeward.collector.posture import EMPTY, State, differences
 from nodeward.collector.problem import Problem
 from nodeward.collector.store.bulk import Row, bulk
+from nodeward.collector.store.counters import Moves
 from nodeward.collector.store.names import Names, Platform
-from nodeward.collector.wire import ReportIn, digest_bytes
+from nodeward.collector.wire import ReportIn, Statuses, digest_bytes
 
 Outcome = Literal["stored", "same", "send-full", "old", "conflict"]
 KINDS = {"full": 0, "delta": 1}
@@ -31,13 +32,15 @@ KINDS = {"full": 0, "delta": 1}
 class Incoming(msgspec.Struct, frozen=True, gc=False):
     """A report that is authentic (or will be verified before it is folded) and well-formed.
 
-    `node` comes from the credential. `sha` is wire.identity's, so that compressing it anew does
+    `node` comes from the credential. What its findings come to is in `statuses`; their text is read
+    from `sent` when it is folded. `sha` is wire.identity's, so that compressing it anew does
     not make it another report; `signature` covers the bytes as sent.
     """
 
     node: int
     agent: str
     report: ReportIn
+    statuses: Statuses
     sent: bytes
     sha: bytes
     signature: bytes
@@ -65,12 +68,16 @@ class _Node:
     job: Incoming | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Step:
-    """A posture that was reached, and how it differs from the one before."""
+    """A posture that was reached, and the one before."""
 
-    state: State
-    differences: Sequence[tuple[int, int, int]]
+    old: State
+    new: State
+
+    @cached_property
+    def differences(self) -> Sequence[tuple[int, int, int]]:
+        return differences(self.old, self.new)
 
 
 @dataclass
@@ -83,26 +90,27 @@ class _Work:
     changes: list[Row] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
     clones: set[str] = field(default_factory=set)
-    steps: dict[tuple[bytes, tuple[tuple[int, int], ...], bool], _Step] = field(
-        default_factory=dict
-    )
+    steps: dict[tuple[bytes, Statuses, bool], _Step] = field(default_factory=dict)
 
-    def step(self, old: State, values: Mapping[int, int], *, full: bool) -> _Step:
+    def step(self, names: Names, old: State, told: Statuses, *, full: bool) -> _Step:
         """Nodes that are alike change alike, when a policy or an outage is behind it: done once."""
-        key = (old.digest, tuple(values.items()), full)
+        key = (old.digest, told, full)
         found = self.steps.get(key)
         if found is None:
-            new = State.of(values) if full else old.replaced(values)
-            found = self.steps[key] = _Step(new, differences(old, new))
+            if full:
+                new = names.order(told.checks).state(told.values)
+            else:
+                rules = (names.rules[check] for check in told.checks)
+                new = old.replaced(dict(zip(rules, told.values, strict=True)))
+            found = self.steps[key] = _Step(old, new)
         return found
 
 
 def ingest(connection: Connection, names: Names, jobs: Sequence[Incoming]) -> list[Outcome]:
     """Store what is new. One outcome a job, in order."""
     nodes = _lock(connection, names, {job.node for job in jobs})
-    known_rules = names.rules
-    checks = {f.check for job in jobs for f in job.report.findings if f.check not in known_rules}
-    names.want_rules(connection, checks, jobs[0].at)
+    lists = {job.statuses.checks for job in jobs}
+    names.want_rules(connection, set().union(*lists), jobs[0].at)
     work = _Work()
     known = _known(connection, jobs, nodes)
     for job in jobs:
@@ -188,9 +196,8 @@ def _judge(node: _Node, job: Incoming, known: Mapping[tuple[int, str, int], byte
 def _take(node: _Node, job: Incoming, names: Names, work: _Work) -> None:
     """Bring the node in memory to this report's posture."""
     report = job.report
-    values = {names.rules[f.check]: PACKED[f.status][f.severity] for f in report.findings}
-    step = work.step(node.state, values, full=report.kind == "full")
-    node.state = step.state
+    step = work.step(names, node.state, job.statuses, full=report.kind == "full")
+    node.state = step.new
     if node.first_at is None:
         node.first_at = job.at  # the first posture is no change
     else:
@@ -243,7 +250,11 @@ def _write(connection: Connection, names: Names, nodes: Sequence[_Node], work: _
         for node in nodes:
             node.set = sets[node.state.digest]
         rows.postures([_posture_row(connection, names, node) for node in nodes])
-        count(connection, _moves(nodes), Counter(n.cluster for n in nodes if n.new))
+        moves = Moves()
+        for node in nodes:
+            moves.step(node.cluster, node.before, node.state)
+            moves.nodes(node.cluster, int(node.new))
+        moves.write(connection)
     if work.reports:
         rows.reports(work.reports)
     if work.boots:
@@ -281,51 +292,6 @@ def _posture_row(connection: Connection, names: Names, node: _Node) -> Row:
         job.skew_ms,
         node.node,
     )
-
-
-def _moves(nodes: Iterable[_Node]) -> Counter[tuple[int, int, int]]:
-    """(check, cluster, value) -> how many nodes more, over all these nodes.
-
-    Nodes that made the same step are counted once and multiplied: after an outage, or a change
-    of policy, thousands do.
-    """
-    steps: Counter[tuple[int, bytes, bytes]] = Counter()
-    states: dict[bytes, State] = {}
-    for node in nodes:
-        states[node.before.digest] = node.before
-        states[node.state.digest] = node.state
-        steps[node.cluster, node.before.digest, node.state.digest] += 1
-    out: Counter[tuple[int, int, int]] = Counter()
-    for (cluster, old, new), many in steps.items():
-        for rule, before, after in differences(states[old], states[new]):
-            if before:
-                out[rule, cluster, before] -= many
-            if after:
-                out[rule, cluster, after] += many
-    return out
-
-
-def count(
-    connection: Connection,
-    moves: Mapping[tuple[int, int, int], int],
-    nodes: Mapping[int, int],
-) -> None:
-    """Add to the counters and their totals; `nodes`: how many nodes more a cluster has."""
-    totals: Counter[tuple[int, int, int]] = Counter()
-    for (rule, cluster, value), many in moves.items():
-        totals[rule, 0, value] += many
-        totals[0, cluster, value] += many
-    for cluster, many in nodes.items():
-        totals[0, cluster, 0] += many
-    _add(connection, "counter", moves)
-    _add(connection, "total", totals)
-
-
-def _add(connection: Connection, table: str, moves: Mapping[tuple[int, int, int], int]) -> None:
-    """In one order, so that two replicas cannot deadlock here."""
-    rows = [(*key, many) for key, many in sorted(moves.items()) if many]
-    if rows:
-        bulk(connection).add(table, rows)
 
 
 _ANSWERS = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -10,10 +9,11 @@ from sqlalchemy import ColumnElement, Connection, case, select, update
 
 from nodeward.collector.db import tables as t
 from nodeward.collector.db.engine import Record
-from nodeward.collector.posture import EMPTY, differences
+from nodeward.collector.posture import EMPTY
 from nodeward.collector.problem import Problem, gone
 from nodeward.collector.store.access import Scope
-from nodeward.collector.store.ingest import count, security_event
+from nodeward.collector.store.counters import Moves
+from nodeward.collector.store.ingest import security_event
 from nodeward.collector.store.names import Names
 from nodeward.collector.store.shared import forget_keys
 
@@ -98,13 +98,12 @@ def retire(connection: Connection, names: Names, nodes: Sequence[int], now: int,
     forget_keys(connection, ids)
     keys = update(t.agent).where(t.agent.c.node.in_(ids), t.agent.c.status.not_in(ENDS))
     connection.execute(keys.values(status="retired", changed_at=now))
-    moves: Counter[tuple[int, int, int]] = Counter()
+    moves = Moves()
     for row in rows:
-        for rule, value, _none in differences(states.get(row.set, EMPTY), EMPTY):
-            moves[rule, row.cluster, value] -= 1
-    there = Counter({row.cluster: 0 for row in rows})
-    there.subtract(row.cluster for row in rows if row.set is not None)
-    count(connection, moves, there)
+        if row.set is not None:
+            moves.step(row.cluster, states[row.set], EMPTY)
+            moves.nodes(row.cluster, -1)
+    moves.write(connection)
     told = [
         security_event("node.retired", at=now, node=i, agent=None, detail={"why": why}) for i in ids
     ]

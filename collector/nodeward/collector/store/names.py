@@ -15,11 +15,13 @@ from sqlalchemy import Connection, Table, select
 
 from nodeward.collector.db import tables as t
 from nodeward.collector.db.engine import Record, insert
-from nodeward.collector.posture import State
+from nodeward.collector.posture import Order, State
 from nodeward.collector.problem import bad
 
 MOST_CHECKS: Final = 20_000
 """Distinct check ids that a collector takes in; more is a faulty or hostile agent."""
+MOST_ORDERS: Final = 1_000
+"""Lists of checks kept in memory, as reports have them."""
 MOST_STATES: Final = 100_000
 """State sets kept in memory: about 400 bytes each."""
 CHUNK: Final = 500
@@ -81,6 +83,7 @@ class Names:
     def __init__(self) -> None:
         self.rules: dict[str, int] = {}
         self.rule_names: dict[int, str] = {}
+        self._orders: dict[tuple[str, ...], Order] = {}
         self._states: dict[int, State] = {}
         self._set_ids: dict[bytes, int] = {}
         self._layouts: dict[int, tuple[int, ...]] = {}
@@ -119,6 +122,15 @@ class Names:
         if rule not in self.rule_names:
             self.learn_rules(connection)
         return self.rule_names[rule]
+
+    def order(self, checks: tuple[str, ...]) -> Order:
+        """Of checks that all have an id."""
+        found = self._orders.get(checks)
+        if found is None:
+            if len(self._orders) >= MOST_ORDERS:
+                self._orders.clear()
+            found = self._orders[checks] = Order.of([self.rules[check] for check in checks])
+        return found
 
     # -- state sets
 

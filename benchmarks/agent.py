@@ -97,7 +97,7 @@ def say(what: str, value: str, goal: str = "") -> None:
 def worker(python: str, folder: Path, centre: Centre) -> float:
     """CPU seconds of one whole look in a fresh worker: the middle one of several, and their
     spread."""
-    job = {"kind": "full", "tree": settings(folder, centre)}
+    job = {"kind": "full", "config": {"tree": settings(folder, centre)}}
     bare = min(timed([python, "-c", "pass"])[0] for _ in range(5))
     one_look(python, job)  # joins, sends everything, begins the session
     one_look(python, job)

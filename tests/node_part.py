@@ -1,7 +1,7 @@
-"""Leaves out the tests that need the collector: `pytest -p node_part`, see script/test-system-python.
+"""Leaves out the tests that need the collector: `pytest -p node_part` in script/test-system-python.
 
-The collector wants newer libraries than a node has. Its tests are found by what they import, themselves
-or through modules of the tests, so that nobody has to keep a list of them.
+The collector wants newer libraries than a node has. Its tests are found by what they import,
+themselves or through modules of the tests, so that nobody has to keep a list of them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The configuration is strict: a typing mistake is an error that says what was meant."""
 
 import contextlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import nodeward.agent.settings
-from nodeward.agent.config import Config, ConfigError, from_tree, load, own_paths, variable
+from nodeward.agent.config import (
+    Config,
+    ConfigError,
+    from_job,
+    from_tree,
+    load,
+    own_paths,
+    variable,
+)
 from nodeward.agent.settings import settings
 from nodeward.model import Params, Seen
 
@@ -141,14 +150,49 @@ def test_the_environment_sets_one_key_of_a_check(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["ftp://a", "http://collector:80", "https://", "https://u:p@host", "https://h/?t=1"]
-)
+    "url",
+    [
+        "ftp://a", "ftp://localhost", "http://collector:80", "https://", "https://h:99999",
+        "https://[::1", "https://u:p@host", "http://u:p@host", "https://h/?t=1",
+    ],
+)  # fmt: skip
 def test_a_collector_is_reached_by_https_and_its_url_holds_no_secret(
     tmp_path: Path, url: str
 ) -> None:
     found = problems(write(tmp_path, f"collector: {{urls: ['{url}']}}\n"))
     assert len(found) == 1
     assert "u:p" not in found[0]
+
+
+@pytest.mark.parametrize("proxy", ["proxy", "proxy:3128", "socks5://u:p@proxy", "http://:1"])
+def test_a_proxy_is_an_http_url_and_its_password_is_not_repeated(
+    tmp_path: Path, proxy: str
+) -> None:
+    (found,) = problems(write(tmp_path, f"collector: {{proxy: '{proxy}'}}\n"))
+    assert "proxy must be http://" in found
+    assert "u:p" not in found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "looks: {first_within_s: .inf}", "looks: {first_within_s: -5}", "looks: {interval_s: .inf}",
+        "looks: {interval_s: .nan}", "looks: {memory_limit_bytes: 1.0e+20}",
+        "looks: {cpu_limit_s: 1000000000000}", "events: {floor_s: .inf}",
+        "spool: {max_bytes: 1.0e+30}", "state_dir: nodeward", "host_root: host",
+        "metrics: {textfile: textfile}", "cluster: ''",
+    ],
+)  # fmt: skip
+def test_what_no_agent_could_work_with_is_refused(tmp_path: Path, text: str) -> None:
+    (found,) = problems(write(tmp_path, text + "\n"))
+    assert "must" in found
+
+
+def test_a_worker_names_the_file_of_a_wrong_key_as_we_do(tmp_path: Path) -> None:
+    file = write(tmp_path, "node: a\n", {"10-x.yaml": "lokks: {}\n"})
+    job = json.loads(json.dumps(load(file, {}).to_job()))
+    with pytest.raises(ConfigError, match=r"agent.d/10-x.yaml: lokks: unknown key"):
+        settings(from_job(job), {})
 
 
 def test_a_wrong_value_is_not_repeated(tmp_path: Path) -> None:

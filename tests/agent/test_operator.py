@@ -20,9 +20,10 @@ from nodeward.agent.clock import moment
 from nodeward.agent.config import Config, SpoolBounds, from_tree
 from nodeward.agent.doctor import Health, Sign, examine
 from nodeward.agent.identity import Identity
+from nodeward.agent.locks import RESIDENT, locked, take
 from nodeward.agent.seal import BusyError, seal
 from nodeward.agent.session import Session
-from nodeward.agent.spool import Spool, locked
+from nodeward.agent.spool import Spool
 from nodeward.agent.status_names import STATUS_FILE
 from nodeward.cli.main import cli
 from nodeward.facts.agent import SCHEMA, Agent, Sandbox, Spending, Standing, Watch
@@ -200,12 +201,38 @@ def test_seal_can_hold_the_service_back(tmp_path: Path) -> None:
     assert (tmp_path / "etc/nodeward/sealed").exists()
 
 
-def test_seal_refuses_while_the_agent_works(tmp_path: Path) -> None:
+def test_seal_refuses_while_a_worker_or_an_agent_is_there(tmp_path: Path) -> None:
     state = tmp_path / "state"
     Spool(state, SpoolBounds(), moment).close()
     with locked(state), pytest.raises(BusyError):
         seal(tmp_path, "/state", "/run", hold=False)
+    held = take(state, RESIDENT, shared=True)
+    with pytest.raises(BusyError):
+        seal(tmp_path, "/state", "/run", hold=False)
     assert (state / "spool.db").exists()
+    os.close(held)
+    seal(tmp_path, "/state", "/run", hold=False)
+    assert not list(state.iterdir())
+
+
+@pytest.mark.parametrize("link", ["var", "var/lib", "var/lib/nodeward", "etc", "etc/nodeward"])
+def test_seal_of_an_image_follows_no_link_out_of_it(tmp_path: Path, link: str) -> None:
+    """In the image the link leads to a folder of the image; we have one of that name too."""
+    image, ours = tmp_path / "image", tmp_path / "ours"
+    theirs = image / str(ours).lstrip("/")
+    for name in ("var/lib/nodeward", "etc/nodeward"):
+        led = name.startswith(link)
+        for there in (ours, theirs) if led else (image,):
+            folder = there / (Path(name).relative_to(link) if led else name)
+            folder.mkdir(parents=True)
+            (folder / "spool.db").touch()
+    (image / link).parent.mkdir(parents=True, exist_ok=True)
+    (image / link).symlink_to(ours)
+    before = sorted(ours.rglob("*"))
+    removed = seal(image, "/var/lib/nodeward", "/run/nodeward", hold=True)
+    assert "spool.db" in {path.name for path in removed}
+    assert sorted(ours.rglob("*")) == before
+    assert len(list(image.rglob("sealed"))) == 1
 
 
 def test_config_check_names_every_problem(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from nodeward.agent.seal import BusyError, seal
+
 ANONYMOUS = "kubelet.authn.anonymous"
 
 
@@ -127,6 +129,35 @@ def test_a_reload_takes_new_settings(make: Make, stand: Any, new_stand: Any, ser
     agent.heard("RELOADING=1")
 
 
+def test_systemd_is_asked_for_as_much_time_as_the_first_look_may_take(make: Make) -> None:
+    agent = make(None, looks={"first_within_s": 3600, "limit_s": 100})
+    agent.start()
+    agent.heard(f"EXTEND_TIMEOUT_USEC={(3600 + 100 + 30) * 1_000_000}")
+
+
+def test_seal_is_refused_between_the_looks_of_a_running_agent(make: Make, stand: Any) -> None:
+    agent = make(stand.url)
+    agent.start()
+    assert stand.wait_for(lambda: status_of(stand) == "pass")
+    until = time.monotonic() + 30
+    while agent.workers() and time.monotonic() < until:
+        time.sleep(0.01)
+    state = str(agent.folder / "state")
+    with pytest.raises(BusyError):
+        seal(Path("/"), state, str(agent.folder / "run"), hold=False)
+    assert (agent.folder / "state/identity/key").exists()
+
+
+def test_a_state_folder_that_others_could_read_is_closed(make: Make, stand: Any) -> None:
+    """A kubelet makes the folder of a hostPath volume with mode 0755."""
+    agent = make(stand.url)
+    state = agent.folder / "state"
+    state.mkdir(mode=0o755)
+    agent.start()
+    agent.heard("READY=1")
+    assert state.stat().st_mode & 0o777 == 0o700
+
+
 def test_a_wrong_configuration_ends_with_status_2(make: Make) -> None:
     for bad in ({"nod": "x"}, {"checks": {"kubelet.no.such": {"a": 1}}}):
         agent = make(None, **bad)
@@ -134,6 +165,7 @@ def test_a_wrong_configuration_ends_with_status_2(make: Make) -> None:
         assert agent.process is not None
         assert agent.process.wait(30) == 2
         assert "unknown key" in agent.log()
+        assert "agent.yaml: " in agent.log()
 
 
 def test_a_worker_that_hangs_is_killed_and_the_change_is_still_found(

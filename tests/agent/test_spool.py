@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nodeward.agent.config import SpoolBounds
-from nodeward.agent.spool import FILE, Body, Moment, Spool, SpoolFullError, digest_of, locked
+from nodeward.agent.locks import locked
+from nodeward.agent.spool import FILE, Body, Moment, Spool, SpoolFullError, digest_of
 from nodeward.model.report import finding_from_json, posture_digest
 
 HEAD: Body = {"schema": "nodeward.report/v1", "node": "n1", "taken_at": "2026-11-22T04:00:00.000Z"}

@@ -91,10 +91,31 @@ def test_a_bad_file_keeps_the_old_settings(served: Node, centre: Centre, name: s
     assert served.sh("systemctl is-active nodeward-agent; " + PID) == f"active\n{before}"
 
 
+def test_a_wrong_configuration_is_not_tried_again_and_its_file_is_named(node: Node) -> None:
+    node.write("/etc/nodeward/agent.d/10-wrong.yaml", "lokks: {}\n")
+    node.sh("! systemctl start nodeward-agent")
+    shown = node.sh("systemctl show nodeward-agent -p ActiveState,SubState,NRestarts")
+    assert set(shown.splitlines()) == {"ActiveState=failed", "SubState=failed", "NRestarts=0"}
+    said = node.sh("journalctl --sync; journalctl -u nodeward-agent")
+    assert "/etc/nodeward/agent.d/10-wrong.yaml: lokks: unknown key" in said
+
+
+@pytest.mark.long
+def test_a_first_look_later_than_systemds_patience_is_waited_for(node: Node) -> None:
+    drop_in = "/etc/systemd/system/nodeward-agent.service.d/quick.conf"
+    node.write(drop_in, "[Service]\nTimeoutStartSec=20\n")
+    node.write("/etc/nodeward/agent.d/10-late.yaml", "looks: {first_within_s: 86400}\n")
+    node.sh("systemctl daemon-reload; systemctl start --no-block nodeward-agent; sleep 25")
+    state = "systemctl show nodeward-agent -p SubState,NRestarts,StatusText"
+    assert set(node.sh(state).splitlines()) == {
+        "SubState=start", "NRestarts=0", "StatusText=the first look is to come",
+    }  # fmt: skip
+
+
 def test_a_sealed_node_is_idle_and_then_a_node_of_its_own(served: Node) -> None:
     key = "sha256sum /var/lib/nodeward/identity/key"
     before = served.sh(key)
-    served.sh("systemctl stop nodeward-agent; nodeward seal --hold")
+    served.sh("! nodeward seal; systemctl stop nodeward-agent; nodeward seal --hold")
     served.sh("! test -e /var/lib/nodeward/identity/key; systemctl start nodeward-agent")
     assert served.sh("systemctl is-active nodeward-agent || true").strip() == "inactive"
     served.sh("rm /etc/nodeward/sealed; systemctl start nodeward-agent")

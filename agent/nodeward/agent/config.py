@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import yaml
 
@@ -21,6 +21,8 @@ DEFAULT_FILE = "/etc/nodeward/agent.yaml"
 ENVIRONMENT_FILE = "NODEWARD_CONFIG"
 PREFIX = "NODEWARD_"
 LARGEST = 1 << 20
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 Tree: TypeAlias = dict[str, Any]
 
@@ -33,9 +35,28 @@ class ConfigError(ValueError):
         self.problems = problems
 
 
-def _at_least(name: str, value: float, least: float) -> None:
-    if not value >= least:
-        raise ValueError(f"{name} must be at least {least:g}")
+DAY_S = 86400.0
+TIB = 1 << 40
+
+
+def _within(name: str, value: float, least: float, most: float) -> None:
+    """Neither NaN nor infinity is within anything: a look that never comes is no setting."""
+    if not least <= value <= most:
+        raise ValueError(f"{name} must be between {least:.12g} and {most:.12g}")
+
+
+def _absolute(name: str, path: str | None) -> None:
+    if path is not None and not path.startswith("/"):
+        raise ValueError(f"{name} must be an absolute path")
+
+
+def _address(url: str) -> SplitResult | None:
+    """The parts of a URL that names a host and a possible port; None otherwise."""
+    try:
+        parts = urlsplit(url)
+        return parts if parts.hostname and parts.port != 0 else None
+    except ValueError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +74,17 @@ class Collector:
 
     def __post_init__(self) -> None:
         for url in self.urls:
-            parts = urlsplit(url)
-            local = parts.hostname in ("127.0.0.1", "::1", "localhost")
-            if not parts.hostname or not (parts.scheme == "https" or local):
+            if "@" in url or "?" in url:
+                raise ValueError("a URL here holds no credentials and no query")
+            parts = _address(url)
+            local = parts is not None and parts.hostname in LOOPBACK
+            if parts is None or parts.scheme not in ("https", "http" if local else "https"):
                 raise ValueError(f"{url}: must be https://HOST[:PORT] (http only to loopback)")
-            if parts.username or parts.password or parts.query:
-                raise ValueError(f"{parts.hostname}: a URL here holds no credentials and no query")
-        _at_least("timeout_s", self.timeout_s, 0.1)
+        if self.proxy is not None:
+            parts = _address(self.proxy)  # not shown: it may hold a password
+            if parts is None or parts.scheme not in ("http", "https"):
+                raise ValueError("proxy must be http://[USER:PASSWORD@]HOST[:PORT], or https")
+        _within("timeout_s", self.timeout_s, 0.1, 600)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +111,12 @@ class Looks:
     memory_limit_bytes: int = 512 << 20
 
     def __post_init__(self) -> None:
-        _at_least("interval_s", self.interval_s, 1)
-        _at_least("limit_s", self.limit_s, 1)
-        _at_least("cpu_limit_s", self.cpu_limit_s, 1)
-        _at_least("memory_limit_bytes", self.memory_limit_bytes, 64 << 20)
-        if not 0 <= self.jitter <= 0.5:
-            raise ValueError("jitter must be between 0 and 0.5")
+        _within("interval_s", self.interval_s, 1, 7 * DAY_S)
+        _within("jitter", self.jitter, 0, 0.5)
+        _within("first_within_s", self.first_within_s, 0, DAY_S)
+        _within("limit_s", self.limit_s, 1, 3600)
+        _within("cpu_limit_s", self.cpu_limit_s, 1, 3600)
+        _within("memory_limit_bytes", self.memory_limit_bytes, 64 << 20, TIB)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +141,9 @@ class Events:
     )  # fmt: skip
 
     def __post_init__(self) -> None:
-        _at_least("floor_s", self.floor_s, 1)
-        _at_least("quiet_s", self.quiet_s, 0)
-        _at_least("latest_s", self.latest_s, self.quiet_s)
+        _within("floor_s", self.floor_s, 1, DAY_S)
+        _within("quiet_s", self.quiet_s, 0, 60)
+        _within("latest_s", self.latest_s, self.quiet_s, 600)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +154,8 @@ class SpoolBounds:
     max_age_s: float = 7 * 86400.0
 
     def __post_init__(self) -> None:
-        _at_least("max_bytes", self.max_bytes, 64 << 10)
-        _at_least("max_age_s", self.max_age_s, 60)
+        _within("max_bytes", self.max_bytes, 64 << 10, TIB)
+        _within("max_age_s", self.max_age_s, 60, 3650 * DAY_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +179,7 @@ class Metrics:
     listen: str | None = None
 
     def __post_init__(self) -> None:
+        _absolute("textfile", self.textfile)
         if self.listen is not None:
             parse_listen(self.listen)
 
@@ -178,6 +204,21 @@ class Config:
     tree: Mapping[str, Any] = field(default_factory=dict)
     origin: Mapping[tuple[str, ...], str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        for name in ("host_root", "state_dir", "run_dir"):
+            _absolute(name, getattr(self, name))
+        if not self.cluster:
+            raise ValueError("cluster must have a name")
+
+    def to_job(self) -> dict[str, Any]:
+        """What a worker makes the same configuration of: see `from_job`."""
+        return {"tree": self.tree, "origin": [[*path, file] for path, file in self.origin.items()]}
+
+
+def from_job(raw: Mapping[str, Any]) -> Config:
+    """Raises ConfigError, like `from_tree`."""
+    return from_tree(raw["tree"], {tuple(path): file for *path, file in raw.get("origin", ())})
+
 
 OWN = tuple(f.name for f in fields(Config) if f.name not in ("tree", "origin"))
 
@@ -186,7 +227,7 @@ def parse_listen(text: str) -> tuple[str, int]:
     """HOST:PORT of a loopback listener."""
     host, _, port = text.rpartition(":")
     host = host.strip("[]")
-    if host not in ("127.0.0.1", "::1", "localhost") or not port.isdigit() or int(port) > 65535:
+    if host not in LOOPBACK or not port.isdigit() or int(port) > 65535:
         raise ValueError("listen must be 127.0.0.1:PORT or [::1]:PORT")
     return host, int(port)
 

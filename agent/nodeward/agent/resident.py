@@ -21,6 +21,7 @@ from typing import Any
 from nodeward.agent.config import Config, ConfigError, load, parse_listen
 from nodeward.agent.floor import Floor
 from nodeward.agent.listener import Listener
+from nodeward.agent.locks import RESIDENT, own, take
 from nodeward.agent.log import ERROR, INFO, WARNING, log
 from nodeward.agent.loop import (
     NEVER,
@@ -105,6 +106,17 @@ class Resident:
         self._events = Events(kinds, config.events.processes, config.host_root)
         self._floor = Floor(config.host_root, config.events.processes)
         self._listener = self._listen(config)
+        self._hold = self._at_work(config)
+
+    def _at_work(self, config: Config) -> int | None:
+        """What keeps `nodeward seal` away from our folder, between looks too."""
+        folder = Path(config.state_dir)
+        try:
+            own(folder)
+            return take(folder, RESIDENT, shared=True)
+        except OSError as exc:  # the looks will tell what is wrong with it
+            log(WARNING, "the state folder cannot be held", folder=folder, why=exc.strerror)
+            return None
 
     def _listen(self, config: Config) -> Listener | None:
         if config.metrics.listen is None:
@@ -122,6 +134,8 @@ class Resident:
         self._events.close()
         if self._listener is not None:
             self._listener.close()
+        if self._hold is not None:
+            os.close(self._hold)
 
     def _reload(self) -> None:
         """SIGHUP. A file that is wrong keeps the old configuration."""
@@ -140,7 +154,7 @@ class Resident:
             self._stillborn = False
             self._rejected(["no worker can be started to judge it"])
             return
-        worker.give({"kind": "check", "tree": config.tree})
+        worker.give({"kind": "check", "config": config.to_job()})
         self._trial = (worker, config)
 
     def _rejected(self, problems: list[str]) -> None:
@@ -170,6 +184,7 @@ class Resident:
         """Until SIGTERM. Returns the exit status: 2 when the configuration proves wrong."""
         self._catch_signals()
         log(INFO, "agent started", interval_s=self._config.looks.interval_s)
+        self._ask_for_time()
         while not self._stopping:
             happened = [*self._wait(self._patience())]
             happened.append(Spent(self._own_spending()))
@@ -181,6 +196,12 @@ class Resident:
             self._tell()
         self._end()
         return 2 if self._problems else 0
+
+    def _ask_for_time(self) -> None:
+        """systemd gives a start 90 seconds; ours is over with the first look, well or not."""
+        looks = self._config.looks
+        allowed_s = looks.first_within_s + looks.limit_s + 30
+        notify(f"EXTEND_TIMEOUT_USEC={int(allowed_s * 1e6)}\nSTATUS=the first look is to come")
 
     def _catch_signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
@@ -312,7 +333,7 @@ class Resident:
         self._looked_at = time.time()
         return {
             "kind": look.kind,
-            "tree": self._config.tree,
+            "config": self._config.to_job(),
             "facts": sorted(look.facts),
             "send": look.send,
             "watch": {"sources": self._sources(), "lost": self._lost()},

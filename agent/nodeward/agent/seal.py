@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nodeward.agent.baseline import BASELINE_FILE
-from nodeward.agent.spool import FILE, locked
+from nodeward.agent.locks import RESIDENT, WORKER, locked
+from nodeward.agent.spool import FILE
+from nodeward.host import MissingError, TreeHost
 
-OURS = ("identity", "collector", "ca-bundle.pem", "lock", BASELINE_FILE)
-HOLD_FILE = "etc/nodeward/sealed"
+OURS = ("identity", "collector", "ca-bundle.pem", WORKER, RESIDENT, BASELINE_FILE)
+HOLD_FILE = "/etc/nodeward/sealed"
 
 
 class BusyError(Exception):
@@ -21,30 +23,50 @@ class BusyError(Exception):
 def seal(root: Path, state_dir: str, run_dir: str, *, hold: bool) -> list[Path]:
     """Remove key, enrolment and spool below `root`; returns what was removed.
 
-    `hold` leaves a file that keeps the shipped service from starting until it is removed.
+    A link on the way leads within `root`, as it will once that is a node's own: what belongs to
+    this machine is not touched. `hold` leaves a file that keeps the shipped service from starting
+    until it is removed.
     """
-    state = root / state_dir.lstrip("/")
     removed = []
-    if state.is_dir():
+    state, run = _folder(root, state_dir), _folder(root, run_dir)
+    if state is not None:
         with _alone(state):
             for path in _belongings(state):
                 _remove(path)
                 removed.append(path)
-    run = root / run_dir.lstrip("/")
-    for path in run.glob("*") if run.is_dir() else ():
+    for path in run.glob("*") if run is not None else ():
         _remove(path)
         removed.append(path)
     if hold:
-        held = root / HOLD_FILE
-        held.parent.mkdir(parents=True, exist_ok=True)
-        held.write_text("remove this file to let the agent start\n", encoding="ascii")
+        _hold(root)
     return removed
+
+
+def _folder(root: Path, path: str) -> Path | None:
+    """Where this folder of the tree is for us; None when it is not there."""
+    try:
+        found = root / TreeHost(root).real(path).lstrip("/")
+    except MissingError:
+        return None
+    return found if found.is_dir() else None
+
+
+def _hold(root: Path) -> None:
+    held = root
+    for part in HOLD_FILE.split("/")[1:-1]:
+        inside = _folder(root, f"/{(held / part).relative_to(root)}")
+        if inside is None:
+            (held / part).mkdir()  # not through a link that leads to nothing
+        held = inside or held / part
+    file = held / HOLD_FILE.rsplit("/", 1)[1]
+    file.unlink(missing_ok=True)
+    file.write_text("remove this file to let the agent start\n", encoding="ascii")
 
 
 @contextlib.contextmanager
 def _alone(state: Path) -> Iterator[None]:
     try:
-        with locked(state):
+        with locked(state, RESIDENT), locked(state, WORKER):
             yield
     except BlockingIOError:
         raise BusyError(f"{state} is in use: stop the agent first") from None

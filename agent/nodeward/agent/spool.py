@@ -5,12 +5,12 @@ between them the waiting reports as a chain of changes. So a report that no long
 predecessor at the collector can be sent whole, and the oldest can be dropped without losing what
 the node's state is: only the history gets shorter, and how much is counted.
 
-Only one process may open it at a time (see `locked`). Each change of it is one transaction.
+Only one process may open it at a time (see nodeward.agent.locks). Each change of it is one
+transaction.
 """
 
 from __future__ import annotations
 
-import fcntl
 import gzip
 import json
 import os
@@ -79,17 +79,6 @@ class Tally:
     dropped: int
     refused: int
     set_aside: int
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the spool for this process. Raises BlockingIOError when another one has it."""
-    fd = os.open(folder / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(fd)
 
 
 class Spool:

@@ -22,13 +22,14 @@ from typing import Any
 
 from nodeward.agent.baseline import baseline
 from nodeward.agent.clock import moment
-from nodeward.agent.config import Config, ConfigError, from_tree
+from nodeward.agent.config import Config, ConfigError, from_job
+from nodeward.agent.locks import locked, own
 from nodeward.agent.plan import plan
 from nodeward.agent.runner import Looker, examine
 from nodeward.agent.sandbox import examine_sandbox
 from nodeward.agent.scan import report_of
 from nodeward.agent.settings import settings
-from nodeward.agent.spool import Spool, SpoolFullError, Tally, locked
+from nodeward.agent.spool import Spool, SpoolFullError, Tally
 from nodeward.agent.status import write_status
 from nodeward.checks import catalog
 from nodeward.facts.agent import Agent, Kept, Spending, Standing, Watch
@@ -49,11 +50,11 @@ LOCK_WAIT_S = 10.0
 @dataclass(frozen=True, slots=True)
 class Job:
     """`kind`: "full" looks at all, "part" at what depends on the stale `facts`, "push" only
-    sends, "check" only judges the configuration. `tree` is the merged configuration; without
-    `send` what waits is left where it is."""
+    sends, "check" only judges the configuration. `config` is what nodeward.agent.config.from_job
+    takes; without `send` what waits is left where it is."""
 
     kind: str
-    tree: Mapping[str, Any]
+    config: Mapping[str, Any]
     facts: tuple[str, ...] = ()
     watch: Mapping[str, Any] | None = None
     spending: Mapping[str, Any] | None = None
@@ -63,7 +64,7 @@ class Job:
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Job:
         return cls(
-            raw["kind"], raw["tree"], tuple(raw.get("facts", ())), raw.get("watch"),
+            raw["kind"], raw["config"], tuple(raw.get("facts", ())), raw.get("watch"),
             raw.get("spending"), raw.get("conflict") or "",
             bool(raw.get("send", True)),
         )  # fmt: skip
@@ -109,7 +110,7 @@ def warm() -> None:
 def perform(job: Job) -> dict[str, Any]:
     """Do one job. What a collector, a disk or a host does wrong is in the result."""
     try:
-        config = from_tree(job.tree, {})
+        config = from_job(job.config)
         given = {} if job.kind == "push" else dict(settings(config))
     except ConfigError as exc:
         return {"problems": exc.problems}
@@ -117,7 +118,7 @@ def perform(job: Job) -> dict[str, Any]:
         return {}
     state = Path(config.state_dir)
     try:
-        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        own(state)
         with _waiting_for(state), contextlib.closing(Spool(state, config.spool, moment)) as spool:
             return _Task(job, config, given, spool).run()
     except SpoolFullError as exc:

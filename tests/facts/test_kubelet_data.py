@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,11 @@ def guard(
         (guard(0o600, Folder("/tmp", 0o41777, 0, 0)), []),  # sticky
         (guard(0o600, Folder("/a", 0o40777, 0, 0)), [WRITE]),
         (guard(0o600, Folder("/a/b", 0o40777, 0, 0), Folder("/a", 0o40700, 0, 0)), []),
+        (guard(0o600, Folder("/a", 0o40770, 0, 0, ("user 7: rwx",))), [WRITE]),
+        (guard(0o600, Folder("/tmp", 0o41770, 0, 0, ("user 7: rwx",))), []),
+        (replace(guard(0o600), ways=(Folder("/a", 0o40777, 0, 0),)), [WRITE]),
+        (replace(guard(0o600), ways=(Folder("/tmp", 0o41777, 0, 0),)), []),
+        (replace(guard(0o600), ways=(Folder("/tmp/a", 0o120777, 7, 0),)), [WRITE]),
         (guard(0o600, acl=("user 7: rw-",)), [WRITE]),
         (guard(0o600, acl=("user 7: r--",)), [READ]),
     ],

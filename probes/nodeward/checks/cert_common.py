@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nodeward.facts.pki import Kind, Pem, Pki, Use
+from nodeward.facts.access import octal, readers, replaceable
+from nodeward.facts.pki import Guard, Kind, Pem, Pki, Use
 from nodeward.lazy import dataclass
 from nodeward.model import Evidence, Remedy, Severity, Source, Verdict, most
 
@@ -89,3 +90,21 @@ def _unread(pem: Pem, use: Use) -> str:
     if pem.broken or not (pem.certificates or pem.public_keys):
         return pem.error or "; ".join(pem.broken) or "holds no certificate or public key"
     return ""
+
+
+def looseness(at: Guard, *, owners: bool) -> tuple[Severity, str] | None:
+    """What is wrong with who may reach a secret; the worst of it."""
+    who = readers(at, owners=owners)
+    if replaced := replaceable(at, owners=owners):
+        return Severity.HIGH, f"can be replaced by who may write to {replaced[0]}"
+    if "everyone" in who:
+        return Severity.HIGH, f"is readable by everyone (mode {octal(at)})"
+    if at.mode & 0o022:
+        return Severity.HIGH, f"is writable by others than root (mode {octal(at)})"
+    if who:
+        return Severity.MEDIUM, f"is readable by {', '.join(who)} (mode {octal(at)})"
+    if owners and at.uid != 0:
+        return Severity.MEDIUM, f"belongs to user {at.uid}"
+    if at.mode & 0o077:
+        return Severity.LOW, f"has mode {octal(at)}, want 0600"
+    return None

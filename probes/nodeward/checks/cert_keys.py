@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import ClassVar
 
-from nodeward.checks.cert_common import KUBEADM_CERTS, PKI, SECURING, Offence, verdict
+from nodeward.checks.cert_common import KUBEADM_CERTS, PKI, SECURING, Offence, looseness, verdict
 from nodeward.checks.cert_expiry import DAY, YEAR_2000, day, span
 from nodeward.checks.cert_quality import anchors
 from nodeward.checks.cert_samples import (
@@ -21,10 +21,9 @@ from nodeward.checks.cert_samples import (
     place,
     together,
 )
-from nodeward.facts.access import octal, readers, replaceable
 from nodeward.facts.clock import Now
 from nodeward.facts.daemons import APISERVER, Daemons, sample
-from nodeward.facts.pki import Guard, Held, Kind, Pem, Pki, PrivateKey
+from nodeward.facts.pki import LOOSE, Guard, Held, Kind, Pem, Pki, PrivateKey, Use
 from nodeward.facts.pki_places import PROGRAM_OF
 from nodeward.facts.pki_roles import SIGNERS
 from nodeward.lazy import dataclass
@@ -48,17 +47,17 @@ _NONE = Daemons(())
 _SERVER = Daemons((replace(sample(APISERVER, ""), uid=500),))
 
 
-def key_files(facts: Pki) -> Iterator[tuple[str, Pem]]:
-    """Every file that holds a private key, or that something names as one, once each."""
+def key_files(facts: Pki) -> Iterator[tuple[Use, Pem]]:
+    """Every file that holds a private key, inside a kubeconfig too, or that something names as
+    one; once each, with its first use."""
+    named = {(u.path, u.part) for u in facts.uses if u.kind is Kind.KEY}
     seen = set()
-    named = [(use.component, facts.at(use.path, use.part)) for use in facts.uses]
-    for component, pem in named:
-        is_key = pem.keys or any(
-            u.kind is Kind.KEY and u.path == pem.path and u.part == pem.part for u in facts.uses
-        )
-        if is_key and not pem.part and not pem.absent and pem.path not in seen:
+    for use in facts.uses:
+        pem = facts.at(use.path, use.part)
+        is_key = pem.keys or (use.path, use.part) in named
+        if is_key and not pem.absent and pem.path not in seen:
             seen.add(pem.path)
-            yield component, pem
+            yield use, pem
 
 
 def _key(mode: int = 0o600, *, uid: int = 0, gid: int = 0, folder: int = 0o755) -> Pki:
@@ -114,47 +113,50 @@ def _key(mode: int = 0o600, *, uid: int = 0, gid: int = 0, folder: int = 0o755) 
 )
 def key_perms(facts: Pki, daemons: Daemons | Absent | Unreadable) -> Verdict:
     offences: list[Offence] = []
-    dark: list[str] = []
+    dark: list[str] = _closed(facts)
     count = 0
-    for component, pem in key_files(facts):
+    for use, pem in key_files(facts):
         count += 1
         if pem.guard is None:
             dark.append(f"{pem.where}: {pem.error}")
         elif not stat.S_ISREG(pem.guard.mode):
             dark.append(f"{pem.where}: {pem.error or 'no regular file'}")
-        elif found := _looseness(_own(pem.guard, component, daemons), owners=facts.owners):
-            offences.append(Offence(found[0], Evidence(component, found[1], pem.where)))
-    if not count and not facts.unseen:
+        elif found := looseness(_own(pem.guard, use, daemons), owners=facts.owners):
+            offences.append(Offence(found[0], Evidence(use.component, found[1], pem.where)))
+    if not count and not dark and not facts.unseen:
         return Verdict.not_applicable("no private key is on this host")
     return verdict(offences, f"{count} private keys belong to root alone", dark=dark, unseen=facts)
 
 
-def _own(at: Guard, component: str, daemons: Daemons | Absent | Unreadable) -> Guard:
-    """The same with the daemon's own user as good as root: etcd's keys belong to etcd."""
-    program = PROGRAM_OF.get(component)
+def _closed(facts: Pki) -> list[str]:
+    """Files that could not be read, may hold a key, and are open to others than root: what is
+    closed to them is so whatever it holds."""
+    found = {}
+    for use in facts.uses:
+        pem = facts.at(use.path, use.part)
+        unread = use.kind is Kind.CERTIFICATE and pem.error and not pem.absent
+        if unread and (pem.guard is None or looseness(pem.guard, owners=facts.owners)):
+            found[pem.path] = f"whether a key is in {pem.where}: {pem.error}"
+    return list(found.values())
+
+
+def _own(at: Guard, use: Use, daemons: Daemons | Absent | Unreadable) -> Guard:
+    """The same with the daemon's own user as good as root, etcd's keys belong to etcd; and with
+    who keeps a credential of his own in his home, or where each has but his own files."""
+    program = PROGRAM_OF.get(use.component)
     daemon = daemons.one(program) if program and isinstance(daemons, Daemons) else None
-    if daemon is None or not daemon.uid:
+    user = daemon.uid if daemon else None
+    if use.component in ("copy", LOOSE) and _at_home(at):
+        user = at.uid
+    if not user:
         return at
-    folders = tuple(replace(f, uid=0) if f.uid == daemon.uid else f for f in at.folders)
-    return replace(at, uid=0 if at.uid == daemon.uid else at.uid, folders=folders)
+    above = tuple(replace(f, uid=0) if f.uid == user else f for f in at.folders)
+    ways = tuple(replace(f, uid=0) if f.uid == user else f for f in at.ways)
+    return replace(at, uid=0 if at.uid == user else at.uid, folders=above, ways=ways)
 
 
-def _looseness(at: Guard, *, owners: bool) -> tuple[Severity, str] | None:
-    """What is wrong with who may reach a key; the worst of it."""
-    who = readers(at, owners=owners)
-    if replaced := replaceable(at, owners=owners):
-        return Severity.HIGH, f"can be replaced by who may write to {replaced[0]}"
-    if "everyone" in who:
-        return Severity.HIGH, f"is readable by everyone (mode {octal(at)})"
-    if at.mode & 0o022:
-        return Severity.HIGH, f"is writable by others than root (mode {octal(at)})"
-    if who:
-        return Severity.MEDIUM, f"is readable by {', '.join(who)} (mode {octal(at)})"
-    if owners and at.uid != 0:
-        return Severity.MEDIUM, f"belongs to user {at.uid}"
-    if at.mode & 0o077:
-        return Severity.LOW, f"has mode {octal(at)}, want 0600"
-    return None
+def _at_home(at: Guard) -> bool:
+    return any(f.uid == at.uid or f.mode & stat.S_ISVTX for f in at.folders)
 
 
 def _authority_key(*, control_plane: bool) -> Pki:
@@ -205,7 +207,8 @@ def ca_key_on_node(facts: Pki) -> Verdict:
         return Verdict.not_applicable("this node is a control plane, which needs these keys")
     signers = {one.key.spki_sha256: one for _, one in anchors(facts)}
     offences, dark = [], []
-    for component, pem in key_files(facts):
+    for use, pem in key_files(facts):
+        component = use.component
         signer = next((signers[k.spki_sha256] for k in pem.keys if k.spki_sha256 in signers), None)
         if signer is None and component not in SIGNERS:
             dark += [f"{pem.where}: {pem.error}"] if pem.error else []

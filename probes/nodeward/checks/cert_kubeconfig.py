@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator
 
-from nodeward.checks.cert_common import AUTHENTICATION, BOOTSTRAP, PKI, SECURING, Offence, verdict
+from nodeward.checks.cert_common import (
+    AUTHENTICATION,
+    BOOTSTRAP,
+    PKI,
+    SECURING,
+    Offence,
+    looseness,
+    verdict,
+)
 from nodeward.checks.cert_expiry import DAY, day, span
 from nodeward.checks.cert_samples import (
     DARK,
@@ -225,7 +234,7 @@ def _hidden_inside(strays: Strays, found: Kubeconfigs, facts: Pki) -> Iterator[O
 )
 def admin_spread(found: Kubeconfigs, facts: Pki) -> Verdict:
     offences, count = [], 0
-    for one, user, _ in administrators(found, facts):
+    for one, user in dict.fromkeys((one, user) for one, user, _ in _admins(found, facts)):
         count += 1
         who = readers(one.guard, owners=facts.owners) if one.guard else ()
         if who and one.guard:
@@ -235,6 +244,14 @@ def admin_spread(found: Kubeconfigs, facts: Pki) -> Verdict:
     if not count and not dark:
         return Verdict.not_applicable("no administrator's kubeconfig is on this host")
     return verdict(offences, f"root alone can read {count} administrators' kubeconfigs", dark=dark)
+
+
+def _admins(found: Kubeconfigs, facts: Pki) -> Iterator[tuple[Kubeconfig, User, str]]:
+    """Also by a token or password in the file that a distribution keeps for administrators: whose
+    those are, only the API server knows."""
+    yield from administrators(found, facts)
+    for one in found.of("admin", "super-admin"):
+        yield from ((one, user, "") for user in one.users if user.token or user.basic)
 
 
 def _bootstrap(
@@ -436,11 +453,16 @@ def _unverified(cluster: Cluster) -> tuple[Severity, str] | None:
     return None
 
 
-def _network(token: Token | None, mode: int = 0o600) -> Kubeconfigs:
+def _network(token: Token | None, mode: int = 0o600, *, file: Guard | None = None) -> Kubeconfigs:
     path = "/etc/cni/net.d/calico-kubeconfig"
     user = User("calico", token=token)
+    if file:
+        user = User("calico", token_file=f"{path}-token", file_token=token, file_guard=file)
     one = Kubeconfig(path, "cni", clusters=(_CLUSTER,), users=(user,), guard=guard(mode))
     return Kubeconfigs((one,))
+
+
+_DAY = Token("jwt", 900, "cc" * 32, issued_at=TODAY - 60, expires_at=TODAY + DAY)
 
 
 @check(
@@ -468,27 +490,11 @@ def _network(token: Token | None, mode: int = 0o600) -> Kubeconfigs:
         AUTHENTICATION,
     ),
     examples=lambda: (
-        Example(
-            Status.PASS,
-            (
-                _network(
-                    Token("jwt", 900, "cc" * 32, issued_at=TODAY - 60, expires_at=TODAY + DAY)
-                ),
-                NOW,
-            ),
-            "a bound token of a day",
-        ),
+        Example(Status.PASS, (_network(_DAY), NOW), "a bound token of a day"),
         Example(Status.FAIL, (_network(Token("jwt", 900, "cc" * 32)), NOW), "a token without end"),
+        Example(Status.FAIL, (_network(_DAY, 0o644), NOW), "everyone can read it"),
         Example(
-            Status.FAIL,
-            (
-                _network(
-                    Token("jwt", 900, "cc" * 32, issued_at=TODAY - 60, expires_at=TODAY + DAY),
-                    0o644,
-                ),
-                NOW,
-            ),
-            "everyone can read it",
+            Status.FAIL, (_network(_DAY, file=guard(uid=1000)), NOW), "its token file is a user's"
         ),
         Example(Status.NOT_APPLICABLE, (_NONE, NOW), "no network plugin keeps a credential here"),
         Example(
@@ -510,9 +516,7 @@ def cni_kubeconfig(found: Kubeconfigs, now: Now) -> Verdict:
     offences: list[Offence] = []
     dark = [f"{k.path}: {k.error}" for k in rows if k.error and not k.absent]
     for one in rows:
-        if one.guard and one.guard.mode & 0o077:
-            text = f"has mode {octal(one.guard)}, want 0600"
-            offences.append(Offence(Severity.MEDIUM, Evidence("kubeconfig", text, one.path)))
+        offences += _reach(one, found.owners)
         dark += unread_tokens(one)
         for user in one.users:
             if token := user.token or user.file_token:
@@ -526,6 +530,16 @@ def cni_kubeconfig(found: Kubeconfigs, now: Now) -> Verdict:
     if not rows and not dark:
         return Verdict.not_applicable("no network plugin keeps a credential on this host")
     return verdict(offences, f"{len(rows)} credentials of network plugins end soon", dark=dark)
+
+
+def _reach(one: Kubeconfig, owners: bool) -> Iterator[Offence]:
+    """Who else reaches a network plugin's kubeconfig, and the file of its token."""
+    places = [("kubeconfig", one.path, one.guard)]
+    places += [("token file", u.token_file, u.file_guard) for u in one.users if u.token_file]
+    for what, path, at in places:
+        regular = at is not None and stat.S_ISREG(at.mode)
+        if at and regular and (found := looseness(at, owners=owners)):
+            yield Offence(Severity.MEDIUM, Evidence(what, found[1], path))
 
 
 LONGEST_TOKEN_S = 400 * DAY  # the API server's own extension of bound tokens is a year

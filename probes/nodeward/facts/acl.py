@@ -9,12 +9,13 @@ from nodeward.facts.errors import ParseError
 
 XATTR = "system.posix_acl_access"
 _VERSION = 2
-_USER, _GROUP, _MASK = 0x02, 0x08, 0x10
+_USER, _OWN_GROUP, _GROUP, _MASK = 0x02, 0x04, 0x08, 0x10
 
 
-def parse_acl(raw: bytes) -> tuple[str, ...]:
+def parse_acl(raw: bytes, group: int | None = None) -> tuple[str, ...]:
     """What named users and groups may effectively do, as "user 1000: r--"; those who may do
-    nothing are left out."""
+    nothing are left out. So may the file's own group, where its number is given: the mode has the
+    mask in that place."""
     try:
         (version,) = struct.unpack_from("<I", raw)
         entries = list(struct.iter_unpack("<HHI", raw[4:]))
@@ -23,6 +24,10 @@ def parse_acl(raw: bytes) -> tuple[str, ...]:
     if version != _VERSION:
         raise ParseError("access list", 0, f"version {version}")
     mask = next((perm for tag, perm, _ in entries if tag == _MASK), 7)
+    if group is not None:
+        entries = [
+            (_GROUP, p, group) if tag == _OWN_GROUP else (tag, p, n) for tag, p, n in entries
+        ]
     return tuple(_named(entries, mask))
 
 

@@ -25,17 +25,20 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """`certificate` is embedded; `certificate_file` and `key_file` are as the client finds them
-    (relative ones from the kubeconfig's folder). `file_error` says why `token_file` could not be
-    read. `command` is that of an exec plugin."""
+    """`certificate` is embedded, with its key if that is too; `key` is an embedded key without
+    its certificate. `certificate_file` and `key_file` are as the client finds them (relative ones
+    from the kubeconfig's folder). `file_guard` says who may reach `token_file`, `file_error` why
+    it could not be read. `command` is that of an exec plugin."""
 
     name: str
     certificate: Pem | None = None
+    key: Pem | None = None
     certificate_file: str = ""
     key_file: str = ""
     has_key: bool = False
     token: Token | None = None
     token_file: str = ""
+    file_guard: Guard | None = None
     file_token: Token | None = None
     file_error: str = ""
     basic: bool = False
@@ -78,10 +81,12 @@ class Kubeconfig:
 
 @dataclass(frozen=True, slots=True)
 class Kubeconfigs(Fact):
-    """All that were found. `unseen` are directories that could not be searched, with the reason."""
+    """All that were found. `unseen` are directories that could not be searched, with the reason.
+    `owners`: whether the owners of files mean anything, see Pki."""
 
     rows: tuple[Kubeconfig, ...]
     unseen: tuple[str, ...] = ()
+    owners: bool = True
 
     def of(self, *components: str) -> tuple[Kubeconfig, ...]:
         return tuple(k for k in self.rows if k.component in components)

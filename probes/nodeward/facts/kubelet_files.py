@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
-from nodeward.facts.pki import Guard
+from nodeward.facts.pki import Folder, Guard, within
 from nodeward.lazy import dataclass
 from nodeward.model import Fact
 
@@ -95,8 +95,20 @@ def _of_folders(guard: Guard, owners: bool) -> Iterator[Leak]:
     """Who may write in a directory above may put another file in this one's place."""
     reachable = True
     for folder in reversed(guard.folders):  # from "/" down
-        if owners and folder.uid != 0:
-            yield Leak(WRITE, f"{folder.path} is owned by uid {folder.uid}", folder.path)
-        elif folder.mode & 0o002 and not folder.mode & 0o1000 and reachable:
-            yield Leak(WRITE, f"{folder.path} has mode {folder.mode & 0o7777:04o}", folder.path)
+        yield from _of_folder(folder, owners, reachable=reachable)
         reachable = reachable and bool(folder.mode & 0o001)
+    for folder in guard.ways:  # those that hold a link to it
+        above = (f for f in (*guard.folders, *guard.ways) if f.path != folder.path)
+        reachable = all(f.mode & 0o001 for f in above if within(folder.path, f.path))
+        yield from _of_folder(folder, owners, reachable=reachable)
+
+
+def _of_folder(folder: Folder, owners: bool, *, reachable: bool) -> Iterator[Leak]:
+    if owners and folder.uid != 0:
+        yield Leak(WRITE, f"{folder.path} is owned by uid {folder.uid}", folder.path)
+    elif folder.mode & 0o1000 or folder.link:
+        return
+    elif folder.mode & 0o002 and reachable:
+        yield Leak(WRITE, f"{folder.path} has mode {folder.mode & 0o7777:04o}", folder.path)
+    elif writer := next((e for e in folder.acl if "w" in e.rpartition(":")[2]), None):
+        yield Leak(WRITE, f"{folder.path} has an access list, {writer}", folder.path)

@@ -14,6 +14,9 @@ from nodeward.facts.x509 import Certificate, PublicKey, parse_certificate, parse
 from nodeward.lazy import dataclass
 from nodeward.model import Fact
 
+LOOSE = "loose"
+"""The component of a certificate or key that lies about: nothing tells whose it is."""
+
 
 class Kind(StrEnum):
     """What a component takes from a file."""
@@ -36,18 +39,25 @@ class PrivateKey:
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A directory on the way to a file."""
+    """A directory on the way to a file, or a link there; `acl` as in Guard."""
 
     path: str
     mode: int
     uid: int
     gid: int
+    acl: tuple[str, ...] = ()
+
+    @property
+    def link(self) -> bool:
+        return self.mode & 0o170000 == 0o120000
 
 
 @dataclass(frozen=True, slots=True)
 class Guard:
     """Who may reach a file: its own mode and owner, entries of its ACL that give other users or
-    groups something ("user 1000: r--"), and the directories above what it leads to."""
+    groups something ("user 1000: r--"), and the directories above what it leads to, the nearest
+    first. `ways` are the other directories in which a link on the way can be replaced, and links
+    that are another user's in a directory where each may replace his own (the sticky bit)."""
 
     mode: int
     uid: int
@@ -55,6 +65,7 @@ class Guard:
     mtime: float
     acl: tuple[str, ...] = ()
     folders: tuple[Folder, ...] = ()
+    ways: tuple[Folder, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,3 +192,8 @@ def folders_above(path: str) -> Iterator[str]:
     while path not in ("/", ""):
         path = posixpath.dirname(path)
         yield path
+
+
+def within(path: str, folder: str) -> bool:
+    """Whether a path lies below a directory."""
+    return path != folder and path.startswith(f"{folder.rstrip('/')}/")

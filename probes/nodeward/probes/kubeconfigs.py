@@ -11,7 +11,7 @@ from nodeward.facts.errors import ParseError
 from nodeward.facts.kubeconfig import Cluster, Kubeconfig, Kubeconfigs, User
 from nodeward.facts.kubeyaml import parse_document
 from nodeward.facts.node import Node
-from nodeward.facts.pki import Guard, Pem
+from nodeward.facts.pki import Guard
 from nodeward.facts.pki_places import (
     CNI_FOLDERS,
     COPIES,
@@ -53,7 +53,8 @@ def read_kubeconfigs(
         if one.kubeconfig:
             search.add(one.path, "copy", in_use=False)
     found = [_read(files, one) for one in search.found.values()]
-    return Kubeconfigs(tuple(k for k in found if not _is_another(k)), tuple(files.unseen))
+    owned = files.owned(k.guard for k in found)
+    return Kubeconfigs(tuple(k for k in found if not _is_another(k)), tuple(files.unseen), owned)
 
 
 def _is_another(one: Kubeconfig) -> bool:
@@ -217,22 +218,26 @@ def _from(path: str, name: str) -> str:
 
 
 def _user(files: Files, path: str, row: UserRow, guard: Guard) -> User:
-    certificate: Pem | None = None
-    if row.certificate:
-        keys = (row.key,) if row.key else ()
-        contents = PemContents(row.certificate, keys, "pem")
-        part = f"user {row.name}"
-        certificate = of_contents(path, contents, part=part, real=path, guard=guard)
+    keys = (row.key,) if row.key else ()
+    embedded = of_contents(
+        path,
+        PemContents(row.certificate, keys, "pem"),
+        part=f"user {row.name}",
+        real=path,
+        guard=guard,
+    )
     bearer_file = _from(path, row.bearer_file)
     file_token, file_error = token_of(files, bearer_file)
     return User(
         name=row.name,
-        certificate=certificate,
+        certificate=embedded if row.certificate else None,
+        key=embedded if row.key and not row.certificate else None,
         certificate_file=_from(path, row.certificate_file),
         key_file=_from(path, row.key_file),
         has_key=row.key is not None,
         token=token_from(row.bearer) if row.bearer else None,
         token_file=bearer_file,
+        file_guard=files.guarded(bearer_file),
         file_token=file_token,
         file_error=file_error,
         basic=row.basic,

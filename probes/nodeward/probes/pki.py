@@ -12,7 +12,7 @@ from nodeward.facts.kubeconfig import Kubeconfigs
 from nodeward.facts.kubelet import Kubelet
 from nodeward.facts.kubeyaml import parse_document
 from nodeward.facts.node import Node
-from nodeward.facts.pki import Kind, Pem, Pki, Use
+from nodeward.facts.pki import LOOSE, Kind, Pem, Pki, Use
 from nodeward.facts.pki_places import (
     CERTIFICATE_ENDINGS,
     COPIES,
@@ -42,7 +42,6 @@ _EGRESS_FIELDS = {
     "clientCert": ("egress-client", Kind.CERTIFICATE),
     "clientKey": ("egress-client", Kind.KEY),
 }
-LOOSE = "loose"  # the component of a certificate that lies about
 MOST_LOOSE, LARGEST_LOOSE = 200, 64 << 10
 
 
@@ -77,7 +76,7 @@ def read_pki(
         pems=tuple(pems.values()),
         uses=tuple(search.uses),
         distribution=node.distribution,
-        owners=_owned(host, pems.values()),
+        owners=files.owned(p.guard for p in pems.values()),
         unseen=(
             *files.unseen,
             *_not_read(daemons, "the arguments of daemons"),
@@ -183,7 +182,8 @@ class _Search:
     def of_kubeconfigs(self, kubeconfigs: Kubeconfigs | None) -> None:
         for one in kubeconfigs.rows if kubeconfigs else ():
             if one.error and not one.absent and one.component not in _NO_CERTIFICATE:
-                self.embedded.append(Pem(one.path, real=one.real, error=one.error))
+                unread = Pem(one.path, real=one.real, error=one.error, guard=one.guard)
+                self.embedded.append(unread)
                 use = Use(one.component, Kind.CERTIFICATE, one.path, in_use=one.in_use)
                 self.name(replace(use, named_by=one.named_by))
             for user in one.users:
@@ -193,7 +193,10 @@ class _Search:
                     self.name(replace(base, part=user.certificate.part))
                 elif user.certificate_file:
                     self.name(replace(base, path=user.certificate_file))
-                if user.key_file:
+                if user.key:
+                    self.embedded.append(user.key)
+                    self.name(replace(base, kind=Kind.KEY, part=user.key.part))
+                elif user.key_file:
                     self.name(replace(base, kind=Kind.KEY, path=user.key_file))
             for cluster in one.clusters:
                 whose = "webhook-ca" if one.component == "webhook" else "cluster-root-ca"
@@ -316,13 +319,3 @@ def _at_place(place: Place, name: str) -> Use | None:
 
 def _orphan(use: Use) -> Use:
     return replace(use, in_use=False)
-
-
-def _owned(host: Host, pems: Iterable[Pem]) -> bool:
-    def uids() -> Iterator[int]:
-        for pem in pems:
-            if pem.guard:
-                yield pem.guard.uid
-                yield from (f.uid for f in pem.guard.folders)
-
-    return host.live or 0 in uids()

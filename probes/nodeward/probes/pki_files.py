@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import stat
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from nodeward.facts.acl import XATTR, parse_acl
 from nodeward.facts.errors import ParseError
 from nodeward.facts.pki import Folder, Guard, Pem, PrivateKey, folders_above, parse_public
-from nodeward.host import Host, HostError, MissingError
+from nodeward.host import Host, HostError, MissingError, Stat
 from nodeward.host.names import Names
 from nodeward.host.pem import PemContents, PemFile
+from nodeward.lazy import pattern
+
+MOST_LINKS = 40  # as many as the kernel follows
+_PROCESS_ROOT = pattern(r"/proc/\d+/root(?=/)")
 
 
 @dataclass(slots=True)
@@ -66,25 +72,74 @@ class Files:
 
     def guard(self, path: str, real: str) -> Guard:
         at = self.host.stat(path)
-        above = (self.folder(p) for p in folders_above(real))
-        # The group bits are the mask of an access list: without them it gives nobody anything.
-        acl = self.acl(path) if at.mode & 0o070 else ()
-        return Guard(at.mode, at.uid, at.gid, at.mtime, acl, tuple(f for f in above if f))
+        above = tuple(f for p in folders_above(real) if (f := self.folder(p)))
+        ways = tuple(self.ways(path, above)) if real != path else ()
+        return Guard(at.mode, at.uid, at.gid, at.mtime, self.acl(path, at), above, ways)
+
+    def guarded(self, path: str) -> Guard | None:
+        """The same, None where it may not be looked at or is not there."""
+        try:
+            return self.guard(path, self.real(path)) if path else None
+        except HostError:
+            return None
+
+    def owned(self, guards: Iterable[Guard | None]) -> bool:
+        """Whether owners mean anything: not in a tree where nothing belongs to root, which an
+        ordinary user has unpacked."""
+        return self.host.live or any(
+            uid == 0 for g in guards if g for uid in (g.uid, *(f.uid for f in g.folders))
+        )
 
     def folder(self, path: str) -> Folder | None:
         if path not in self.folders:
             try:
                 at = self.host.stat(path)
-                self.folders[path] = Folder(path, at.mode, at.uid, at.gid)
+                self.folders[path] = Folder(path, at.mode, at.uid, at.gid, self.acl(path, at))
             except HostError:
                 self.folders[path] = None
         return self.folders[path]
 
-    def acl(self, path: str) -> tuple[str, ...]:
+    def acl(self, path: str, at: Stat) -> tuple[str, ...]:
+        """The group bits are the mask of an access list: without them it gives nobody anything."""
+        if not at.mode & 0o070:
+            return ()
         try:
-            return parse_acl(self.host.xattr(path, XATTR))
+            return parse_acl(self.host.xattr(path, XATTR), at.gid or None)
         except (HostError, ParseError):
             return ()
+
+    def ways(self, path: str, known: tuple[Folder, ...]) -> Iterator[Folder]:
+        """Who can replace a link on the way can replace the file."""
+        seen = {f.path for f in known}
+        for folder, link, at in self.links(path):
+            for one in (folder, *folders_above(folder)):
+                if one not in seen and (found := self.folder(one)):
+                    yield found
+                seen.add(one)
+            holder = self.folder(folder)
+            if at.uid and holder and holder.mode & stat.S_ISVTX:
+                yield Folder(link, at.mode, at.uid, at.gid)
+
+    def links(self, path: str) -> Iterator[tuple[str, str, Stat]]:
+        """The links on the way to a file: the directory in which each lies, its path, itself."""
+        root = found[0] if (found := _PROCESS_ROOT.match(path)) else ""
+        here, todo, count = root, path[len(root) :].split("/"), 0
+        while todo and count < MOST_LINKS:
+            part = todo.pop(0)
+            if part in ("", ".."):
+                here = here.rpartition("/")[0] if part and here != root else here
+                continue
+            try:
+                at = self.host.lstat(f"{here}/{part}")
+                target = self.host.link(f"{here}/{part}") if stat.S_ISLNK(at.mode) else None
+            except HostError:
+                return
+            if target is None:
+                here = f"{here}/{part}"
+                continue
+            yield here or "/", f"{here}/{part}", at
+            count, todo = count + 1, target.split("/") + todo
+            here = root if target.startswith("/") else here
 
     def pem(self, path: str) -> Pem:
         """One file, whatever it holds."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from nodeward.facts.pki import Guard
 from nodeward.facts.pki_places import HOMES
 from nodeward.facts.secret_files import FILES, HOME_FILES, SSH_NAMES, SecretFile, SecretFiles
 from nodeward.host import Host, HostError, MissingError
@@ -18,7 +17,7 @@ SSH_FOLDER = "/etc/ssh"
 def read_secret_files(host: Host) -> SecretFiles:
     files = Files(host)
     found = [one for path, what in _places(files) if (one := _look(files, path, what))]
-    owned = host.live or any(_of_root(one.guard) for one in found if one.guard)
+    owned = files.owned(one.guard for one in found)
     return SecretFiles(tuple(found), owned, tuple(files.unseen))
 
 
@@ -42,7 +41,3 @@ def _look(files: Files, path: str, what: str) -> SecretFile | None:
     except HostError as exc:
         return SecretFile(path, what, None, exc.why)
     return SecretFile(path, what, guard) if guard.mode & 0o170000 == 0o100000 else None
-
-
-def _of_root(guard: Guard) -> bool:
-    return guard.uid == 0 or any(f.uid == 0 for f in guard.folders)

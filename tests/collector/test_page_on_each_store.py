@@ -169,10 +169,18 @@ def test_a_fix_that_a_host_tells_is_not_shown_as_ours(fleet: Any) -> None:
     assert "data-altered" not in page
 
 
-@pytest.mark.parametrize("step", ["true " + "#" * 800 + "; rm -rf /", "true \u202e"])
+@pytest.mark.parametrize("step", ["true " + "#" * 20_000 + "; rm -rf /", "true \u202e"])
 def test_a_command_that_is_not_shown_as_it_is_cannot_be_copied(fleet: Any, step: str) -> None:
     page = node_page(fleet, said("kernel.module.sctp", "fail"), {"text": "x", "steps": [step]})
     assert '<pre tabindex="0" aria-label="Commands" data-altered>' in page
+
+
+def test_a_long_fix_is_shown_to_its_end(fleet: Any) -> None:
+    remedy = {"text": "x" * 900 + " last.", "steps": ["true " + "#" * 3_000 + "; rm -rf /"]}
+    page = node_page(fleet, said("kernel.module.sctp", "fail"), remedy)
+    assert " last.</p>" in page
+    assert "#; rm -rf /\n</code></pre>" in page
+    assert "data-altered" not in page
 
 
 def test_a_key_whose_time_is_over_is_not_shown_as_active(fleet: Any) -> None:

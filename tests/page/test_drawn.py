@@ -8,16 +8,19 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 import requests
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fleet_seed import ANONYMOUS, DEPENDENCY, POD, PORT, Finding, by_example
 from nodeward.checks import catalog
+from nodeward.collector.clock import DAY_MS, HOUR_MS
 from nodeward.collector.page.certificates import timeline
 from nodeward.collector.page.chain import chains, plain
 from nodeward.collector.page.listeners import listeners
 from nodeward.collector.page.matrix import matrix
 from nodeward.collector.store.access import Role
 from nodeward.collector.store.evidence import Said
-from nodeward.collector.store.expiry import DAY_MS, ends_of
+from nodeward.collector.store.expiry import end_ms, end_text, ends_of, left
 from nodeward.model import Evidence, Row, Table, decide, finding
 from nodeward.model.report import finding_from_json, finding_to_json, row_from_json
 from page_site import Eyes, Site
@@ -108,7 +111,7 @@ def certificate(note: str) -> Finding:
     return said("cert.expiry.kubelet-client", note)
 
 
-def test_certificates_stand_on_a_line_by_the_day_they_end() -> None:
+def test_certificates_stand_on_a_line_by_when_they_end() -> None:
     now = 1_780_272_000_000  # 2026-06-01
     lines = timeline(
         [certificate("20 days left of a year"), certificate("expired a week ago")], now
@@ -118,11 +121,72 @@ def test_certificates_stand_on_a_line_by_the_day_they_end() -> None:
     assert lines[1]["renewer"] == "the kubelet"
 
 
-def test_a_certificate_that_ends_later_today_has_not_ended() -> None:
-    noon = 1_782_000_000_000 + 12 * 3_600_000  # of 2026-06-21, the day on which it ends
-    for at, days in ((noon, 0), (noon - DAY_MS, 1), (noon + DAY_MS, -1)):
-        (line,) = timeline([certificate("20 days left of a year")], at)
-        assert line["days"] == days
+def ending(until: str) -> Finding:
+    """The kubelet's certificate as an agent tells of it that knows so much of its end."""
+    one = certificate("20 days left of a year")
+    for piece in one["evidence"]:
+        piece["row"]["cells"]["until"] = until
+    return one
+
+
+MIDNIGHT = 1_782_000_000_000  # 2026-06-21
+
+
+@pytest.mark.parametrize(
+    ("hour", "days", "said"),
+    [(12, 0, "today"), (-12, 1, "1 day"), (36, -1, "ended 1 day ago"), (-60, 3, "3 days")],
+)
+def test_a_certificate_whose_hour_is_not_told_is_good_until_its_day_is_over(
+    hour: int, days: int, said: str
+) -> None:
+    (line,) = timeline([ending("2026-06-21")], MIDNIGHT + hour * HOUR_MS)
+    assert (line["ends"], line["days"], line["left"]) == ("2026-06-21", days, said)
+
+
+@pytest.mark.parametrize(
+    ("hour", "days", "said"),
+    [(3, 0, "7 hours"), (9, 0, "60 min"), (-48, 2, "2 days"), (15, -1, "ended 5 hours ago")],
+)
+@pytest.mark.parametrize("told", ["2026-06-21T10:00:00Z", "2026-06-21 10:00 UTC"])
+def test_a_certificate_whose_hour_is_told_is_shown_to_the_hour(
+    hour: int, days: int, said: str, told: str
+) -> None:
+    (line,) = timeline([ending(told)], MIDNIGHT + hour * HOUR_MS)
+    assert line["ends"] == "2026-06-21T10:00:00.000Z"
+    assert (line["days"], line["left"]) == (days, said)
+
+
+@given(seconds=st.integers(-(2**33), 2**36), now=st.integers(0, 2**42))
+def test_an_end_is_read_as_it_is_written(seconds: int, now: int) -> None:
+    moment = 1000 * seconds
+    assert end_ms(end_text(moment)) == moment
+    day = end_text(moment)[:10]
+    last = end_ms(day)
+    assert last is not None
+    assert end_text(last) == day
+    assert 0 <= last - moment < DAY_MS
+    assert ("ago" in left(moment, now)) == (moment < now)
+    assert "-" not in left(last, now)
+
+
+@given(st.text())
+def test_what_is_no_time_ends_nothing(text: str) -> None:
+    assert end_ms(text) is None or text[:4].isdigit()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "2026-13-01",
+        "2026-06-21T25:00Z",
+        "20260621",
+        "\u0662\u0660\u0662\u0666-06-21",
+        "9999-12-31T23:59-12:00",
+    ],
+)
+def test_an_odd_time_ends_nothing(text: str) -> None:
+    assert end_ms(text) is None
 
 
 def kept(one: Finding) -> Said:
@@ -136,7 +200,14 @@ def test_an_agent_without_rows_is_understood_by_its_words(note: str, rows: bool)
     if not rows:
         one = one | {"evidence": [{**e, "row": None} for e in one["evidence"]]}
     (end,) = ends_of(kept(one)).values()
-    assert end.at == {"20": 1_782_000_000_000, "ex": 1_779_667_200_000}[note[:2]]
+    assert end_text(end.at)[:10] == {"20": "2026-06-21", "ex": "2026-05-25"}[note[:2]]
+
+
+def test_the_words_tell_the_moment_where_they_have_it() -> None:
+    one = certificate("20 days left of a year") | {"evidence": []}
+    for words in ("ends on 2026-06-21T10:00:00Z, in 20 days", "expired on 2026-06-21 10:00 UTC, 1"):
+        (end,) = ends_of(kept(one | {"because": words})).values()
+        assert end.at == MIDNIGHT + 10 * HOUR_MS
 
 
 def test_a_certificate_that_was_replaced_ends_nothing() -> None:

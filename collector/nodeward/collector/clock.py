@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 import time
 from datetime import UTC, datetime
+from typing import Final
 
 from nodeward.collector.problem import bad
+
+HOUR_MS: Final = 3_600_000
+DAY_MS: Final = 24 * HOUR_MS
 
 _AGE = re.compile(r"(?P<n>[0-9]{1,9})(?P<unit>[smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}

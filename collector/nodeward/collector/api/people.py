@@ -17,7 +17,7 @@ from starlette.routing import Route
 from nodeward.collector import wire
 from nodeward.collector.api.answer import answer, body_of, tagged
 from nodeward.collector.center import Center
-from nodeward.collector.clock import moment_ms, now_ms
+from nodeward.collector.clock import DAY_MS, moment_ms, now_ms
 from nodeward.collector.export import FORMS
 from nodeward.collector.problem import Problem, bad
 from nodeward.collector.store import ask, past
@@ -34,7 +34,6 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 MOST_VALUES: Final = 64
 VALUE: Final = re.compile(r"[^\x00-\x1f]{1,512}")
 _queries: Final = asyncio.Semaphore(2)  # a SQL query may take a core for seconds
-DAY_MS: Final = 86_400_000
 KNOWN: Final = frozenset(
     (
         "status", "severity", "check", "cluster", "node", "label", "since", "until", "seen",

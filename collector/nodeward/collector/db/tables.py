@@ -244,7 +244,7 @@ expiry = Table(  # of each check about certificates' ends the one that ends firs
     Column("node", Integer, nullable=False),
     Column("rule", Integer, nullable=False),
     Column("cluster", Integer, nullable=False),
-    Column("at", BigInteger, nullable=False),
+    Column("at", BigInteger, nullable=False),  # as expiry.end_ms has it
     Column("renewer", Text, nullable=False),  # who renews it, as the node says
     PrimaryKeyConstraint("node", "rule"),
     Index(None, "at", "node", "rule"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from nodeward.collector.clock import rfc3339
+from nodeward.collector.clock import DAY_MS
 from nodeward.collector.page import questions
 from nodeward.collector.page.checks import page_filter
 from nodeward.collector.page.rows import drawn
@@ -13,7 +13,14 @@ from nodeward.collector.page.visit import Shown, Visit, view
 from nodeward.collector.problem import bad
 from nodeward.collector.store import ask
 from nodeward.collector.store.ask import Db, Filter
-from nodeward.collector.store.expiry import FAMILY, day_after, day_ms, days_left, ends_on
+from nodeward.collector.store.expiry import (
+    FAMILY,
+    days_left,
+    end_ms,
+    end_text,
+    ends_on,
+    left,
+)
 from nodeward.collector.store.shared import shared_keys
 from nodeward.model import Table
 
@@ -27,7 +34,7 @@ def certificates(visit: Visit, db: Db) -> Shown:
     days = visit.query.get("days") or None
     if days is not None and (not days.isascii() or not days.isdigit() or len(days) > 4):
         raise bad("days", "must be a number of days")
-    until = None if days is None else day_after(db.now, int(days))
+    until = None if days is None else db.now + int(days) * DAY_MS
     want = page_filter(visit, (int, int, int), until=until)
     page = questions.expiring(db, want)
     more = {
@@ -48,16 +55,17 @@ def certificates(visit: Visit, db: Db) -> Shown:
 def timeline(findings: Sequence[Mapping[str, Any]], now: int) -> list[Mapping[str, Any]]:
     """The certificates of one node, the first to end first; `place` is 0 to 100 on a line."""
     rows = []
-    for name, day, cells, finding in _ends(findings):
-        at = day_ms(day)
+    for name, told, cells, finding in _ends(findings):
+        at = end_ms(told)
         if at is None:
             continue
         days = days_left(at, now)
         rows.append(
             {
                 "name": name,
-                "ends": str(rfc3339(at))[:10],
+                "ends": end_text(at),
                 "days": days,
+                "left": left(at, now),
                 "place": round(100 * min(max(days, 0), SPAN_DAYS) / SPAN_DAYS),
                 "use": cells.get("use", "in use"),
                 "renewer": cells.get("renewed by", ""),
@@ -72,7 +80,7 @@ def timeline(findings: Sequence[Mapping[str, Any]], now: int) -> list[Mapping[st
 def _ends(
     findings: Sequence[Mapping[str, Any]],
 ) -> Iterator[tuple[str, str, Mapping[str, str], Mapping[str, Any]]]:
-    """(name, day, cells, finding) of each; from the words of an agent that sends no rows."""
+    """(name, end, cells, finding) of each; from the words of an agent that sends no rows."""
     for finding in findings:
         if not finding["check"].startswith(FAMILY):
             continue
@@ -81,7 +89,7 @@ def _ends(
             yield one.row.name, one.cells.get("until", ""), one.cells, finding
         if not rows:
             name = finding["check"].removeprefix(FAMILY)
-            yield from ((name, day, {}, finding) for day in ends_on(finding["because"]))
+            yield from ((name, at, {}, finding) for at in ends_on(finding["because"]))
 
 
 ROUTES: Final = [view("/certificates", "certificates.html", certificates, TAKES)]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from nodeward.collector.clock import DAY_MS
 from nodeward.collector.page.checks import page_filter
-from nodeward.collector.page.questions import DAY_MS
 from nodeward.collector.page.visit import Shown, Visit, view
 from nodeward.collector.problem import bad
 from nodeward.collector.store import ask, past

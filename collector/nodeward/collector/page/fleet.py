@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from nodeward.collector.clock import DAY_MS
 from nodeward.collector.page import questions
 from nodeward.collector.page.visit import Shown, Visit, view
 from nodeward.collector.store import ask
@@ -32,7 +33,7 @@ def fleet(visit: Visit, db: Db) -> Shown:
         "worst_checks": [c for c in checks if c["nodes"]["fail"]][:10],
         "dark_nodes": questions.dark_nodes(db),
         "dark_checks": [_with_reason(db, row) for row in _dark(checks)],
-        "changes": ask.changes(db, Filter(since=db.now - questions.DAY_MS, limit=15)).items,
+        "changes": ask.changes(db, Filter(since=db.now - DAY_MS, limit=15)).items,
         "trend": questions.trend(db),
     }
     rows = [{**c, **c["summary"], **c["fails"]} for c in clusters]

@@ -8,17 +8,15 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Select, false, func, or_, select
 
-from nodeward.collector.clock import rfc3339
+from nodeward.collector.clock import DAY_MS, rfc3339
 from nodeward.collector.db import tables as t
 from nodeward.collector.db.engine import Record
 from nodeward.collector.posture import LEVELS, WORDS, State, unpack
 from nodeward.collector.store.ask import Db, Filter, Page, cursor_text, rules_of
 from nodeward.collector.store.asked import clusters_of
-from nodeward.collector.store.expiry import day_after, days_left
+from nodeward.collector.store.expiry import days_left, end_text, left
 from nodeward.collector.store.lifecycle import key_state
 from nodeward.model import Severity, Status
-
-DAY_MS: Final = 86_400_000
 
 
 def stale_nodes(db: Db) -> int:
@@ -222,8 +220,9 @@ def _end_json(db: Db, row: Record, life: Record, state: State | None) -> Mapping
         "cluster": life.cluster,
         "node": life.name,
         "check": db.names.rule_name(db.connection, row.rule),
-        "ends": rfc3339(row.at),
+        "ends": end_text(row.at),
         "days": days_left(row.at, db.now),
+        "left": left(row.at, db.now),
         "renewer": row.renewer,
         "status": status,
         "severity": severity,
@@ -249,7 +248,7 @@ def ending(db: Db, want: Filter, days: Sequence[int]) -> list[Mapping[str, Any]]
         {
             "within": within,
             "certificates": db.connection.execute(
-                query.where(t.expiry.c.at < day_after(db.now, within))
+                query.where(t.expiry.c.at < db.now + within * DAY_MS)
             ).scalar_one(),
         }
         for within in (0, *days)

@@ -85,8 +85,8 @@ def chains_of(finding: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 
 
 def when(text: str | None) -> str:
-    """An RFC 3339 time to the minute."""
-    return f"{text[:10]} {text[11:16]}" if text else "never"
+    """An RFC 3339 time to the minute, or a day."""
+    return f"{text[:10]} {text[11:16]}".rstrip() if text else "never"
 
 
 def html(template: str, status: int = 200, /, **context: Any) -> HTMLResponse:  # noqa: ANN401

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import Connection, func, select, update
 
-from nodeward.collector.clock import rfc3339
+from nodeward.collector.clock import DAY_MS, rfc3339
 from nodeward.collector.db import tables as t
 from nodeward.collector.db.engine import Record, insert
 from nodeward.collector.posture import CODE, unpack
@@ -30,7 +30,6 @@ KINDS: Final = ("change", "silence", "threshold", "unknown")
 TARGETS: Final = ("alertmanager", "webhook", "apprise")
 OVERLAP_MS: Final = 60_000
 """Changes of the last minute are looked at again: some commit later than their time says."""
-DAY_MS: Final = 86_400_000
 MOST_AT_ONCE: Final = 1_000
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 from sqlalchemy import Connection, select
 
+from nodeward.collector.clock import DAY_MS, HOUR_MS, rfc3339
 from nodeward.collector.db import tables as t
 from nodeward.collector.db.engine import insert
 from nodeward.collector.store.evidence import Said
@@ -19,14 +20,14 @@ from nodeward.model import Table
 from nodeward.model.report import row_from_json
 
 FAMILY: Final = "cert.expiry."
-DAY_MS: Final = 86_400_000
 LONGEST: Final = 200
-_ENDS: Final = re.compile(r"\b(?:end(?:s|ed)|expired) on (\d{4}-\d{2}-\d{2})")
+_MOMENT: Final = r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?: ?UTC|Z|[+-]\d\d:\d\d)?)?"
+_ENDS: Final = re.compile(rf"\b(?:end(?:s|ed)|expired) on ({_MOMENT})")
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The day (ms, at midnight UTC) on which a certificate ends, and who renews it, if told."""
+    """When a certificate ends (ms, as `end_ms` has it), and who renews it, if told."""
 
     at: int
     renewer: str = ""
@@ -57,13 +58,13 @@ def ends_of(said: Said) -> Ends:
 
 
 def ends_on(text: str) -> list[str]:
-    """The days, as YYYY-MM-DD, on which something ends according to a finding's words."""
+    """The days or moments at which something ends according to a finding's words."""
     return _ENDS.findall(text)
 
 
 def _by_words(because: str) -> Iterator[End]:
-    for day in ends_on(because):
-        at = day_ms(day)
+    for text in ends_on(because):
+        at = end_ms(text)
         if at is not None:
             yield End(at)
 
@@ -74,28 +75,53 @@ def _by_rows(evidence: list[Any]) -> Iterator[End]:
         if row is None or row.table != Table.ENDS:
             continue
         cells = dict(row.cells)
-        at = day_ms(cells.get("until", ""))
+        at = end_ms(cells.get("until", ""))
         if at is not None and cells.get("use", "in use") == "in use":
             yield End(at, cells.get("renewed by", "")[:LONGEST])
 
 
-def day_ms(day: str) -> int | None:
-    """A day's midnight, UTC; None where the text is no day."""
-    try:
-        return int(datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC).timestamp() * 1000)
-    except ValueError:
+def end_ms(text: str) -> int | None:
+    """The second (ms) at which a certificate ends; where only its day is told, the last millisecond
+    of that day, UTC: until then it may be valid. None where the text is neither.
+
+    Certificates end on whole seconds (RFC 5280, 4.1.2.5), so the one is never taken for the other.
+    """
+    if not re.fullmatch(_MOMENT, text, re.ASCII):
         return None
+    try:
+        told = datetime.fromisoformat(text.removesuffix("UTC").rstrip())
+        at = told.astimezone(UTC) if told.tzinfo else told.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
+    seconds = int(at.timestamp())
+    return 1000 * seconds + (DAY_MS - 1 if len(text) == len("YYYY-MM-DD") else 0)
+
+
+def to_the_second(at: int) -> bool:
+    """Whether we were told more than the day."""
+    return at % 1000 == 0
+
+
+def end_text(at: int) -> str:
+    """What we were told: a moment, or a day."""
+    text = str(rfc3339(at))
+    return text if to_the_second(at) else text[:10]
 
 
 def days_left(at: int, now: int) -> int:
-    """From today to the day of `at`, both UTC: 0 on the day itself, whose hour we are not told;
-    negative when that day is over."""
-    return at // DAY_MS - now // DAY_MS
+    """Whole days from now: 0 on the last of them, negative after the end."""
+    return (at - now) // DAY_MS
 
 
-def day_after(now: int, days: int) -> int:
-    """Midnight (ms, UTC) at the start of the day so many days after today."""
-    return (now // DAY_MS + days) * DAY_MS
+def left(at: int, now: int) -> str:
+    """The same as people say it: the nearer, the finer."""
+    days, hours, minutes = (abs(at - now) // part for part in (DAY_MS, HOUR_MS, 60_000))
+    if not to_the_second(at):
+        days = abs(at // DAY_MS - now // DAY_MS)
+        span = f"{days} day{'s' * (days != 1)}"
+        return "today" if days == 0 else f"ended {span} ago" if at < now else span
+    span = f"{days} days" if days >= 2 else f"{hours} hours" if hours >= 2 else f"{minutes} min"
+    return f"ended {span} ago" if at < now else span
 
 
 def keep_ends(connection: Connection, names: Names, ends: Mapping[int, Ends]) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, func, select
 
+from nodeward.collector.clock import DAY_MS
 from nodeward.collector.db import tables as t
 from nodeward.collector.db.engine import insert
-
-DAY_MS = 86_400_000
 
 
 def note_trend(connection: Connection, now: int) -> None:

@@ -11,6 +11,7 @@ from nodeward.facts.kubelet import Kubelet
 from nodeward.facts.kubelet_answers import KubeletAnswers
 from nodeward.facts.listeners import Listeners
 from nodeward.host import LiveHost
+from nodeward.host.kubelet_inside import KubeletPortInside
 from nodeward.host.kubelet_port import KubeletPort
 from nodeward.host.query import Query
 from nodeward.model import Seen
@@ -30,9 +31,10 @@ class Clocked(LiveHost):
         try:
             return super().ask(query)
         finally:
-            if isinstance(query, KubeletPort):
+            port = query.port if isinstance(query, KubeletPortInside) else query
+            if isinstance(port, KubeletPort):
                 took = time.monotonic() - start
-                self.asked.append((query.port, query.seconds, took))
+                self.asked.append((port.port, port.seconds, took))
 
 
 def main() -> None:

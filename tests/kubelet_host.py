@@ -3,6 +3,9 @@
     python kubelet_host.py FOLDER ARG...     FOLDER: see kubelet_standin.py; ARG...: for the scan,
                                              or for the program that STANDIN_RUN names
 
+A folder within it that holds a listen.txt is a further kubelet. One with a `private.yaml` sees that
+as its configuration, and one with a `private-network` lives in a network of its own.
+
 Run as the first process of new mount, pid and network namespaces: this machine's /etc and
 /var/lib are hidden under copies that live as long as these.
 """
@@ -54,6 +57,7 @@ def main() -> int:
     if (recording / "network.sh").exists():
         subprocess.run(["sh", "-e", str(recording / "network.sh")], check=True)
     kubelet = start(recording)
+    others = [start(place.parent) for place in sorted(recording.glob("*/listen.txt"))]
     if (recording / "later.yaml").exists():  # the file is changed under the running kubelet
         config = lib / "kubelet" / "config.yaml"
         config.write_bytes((recording / "later.yaml").read_bytes())
@@ -67,11 +71,10 @@ def main() -> int:
         scan = [sys.executable, *what, *arguments]
         return subprocess.run(scan, env=environment(), check=False).returncode
     finally:
-        kubelet.kill()
-        kubelet.wait()
-        if stranger is not None:
-            stranger.kill()
-            stranger.wait()
+        for process in (kubelet, *others, stranger):
+            if process is not None:
+                process.kill()
+                process.wait()
 
 
 def serve_as_a_stranger(place: str) -> subprocess.Popen[bytes]:
@@ -127,8 +130,11 @@ def start(recording: Path) -> subprocess.Popen[str]:
 def _apart(recording: Path, program: Path, words: list[str]) -> list[str]:
     """The same in a mount namespace of its own, where another file stands for its configuration."""
     script = 'mount --bind "$1" /var/lib/kubelet/config.yaml && shift && exec -a kubelet "$@"'
+    namespaces = ["--mount"]
+    if (recording / "private-network").exists():
+        script, namespaces = f"ip link set lo up && {script}", ["--mount", "--net"]
     private = str(recording / "private.yaml")
-    return ["unshare", "--mount", "bash", "-c", script, "sh", private, str(program), *words[1:]]
+    return ["unshare", *namespaces, "bash", "-c", script, "sh", private, str(program), *words[1:]]
 
 
 if __name__ == "__main__":

@@ -366,10 +366,12 @@ def openshift() -> Host:
 
 
 def microk8s() -> Host:
-    """MicroK8s: everything in kubelite, flags in a file, and no --authorization-mode."""
+    """MicroK8s: everything in kubelite, flags in a file, and no --authorization-mode. Its hook of
+    installation closes these directories to others (chmod -R ug+rwX, then o-rwX)."""
+    data = "/var/snap/microk8s/current"
     return Host(
         {
-            "/var/snap/microk8s/current/args/kubelet": ""
+            f"{data}/args/kubelet": ""
             "--kubeconfig=${SNAP_DATA}/credentials/kubelet.config\n"
             "--cert-dir=${SNAP_DATA}/certs\n--client-ca-file=${SNAP_DATA}/certs/ca.crt\n"
             "--anonymous-auth=false\n--root-dir=${SNAP_COMMON}/var/lib/kubelet\n"
@@ -387,6 +389,12 @@ def microk8s() -> Host:
                 ),
             ),
         ),
+        {
+            f"{data}/args": 0o770,
+            f"{data}/args/kubelet": 0o660,
+            f"{data}/certs": 0o770,
+            f"{data}/certs/ca.crt": 0o660,
+        },
         comment="any service account's token may run commands on this node",
     )
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from nodeward.facts.firewall import BLOCKS, Chain, Effect, Packet, Rule
 from nodeward.facts.port_rules import Gate, PortRules, gates
 
-PACKET = Packet.to("kubelet", "8.8.4.4", "8.8.4.4", 10250)
+PACKET = Packet.to("port 10250", "8.8.4.4", "8.8.4.4", 10250)
 NAMES = ("a", "b", "c")
 TABLE = "inet f"
 VERDICTS = ["accept", "drop", "reject", "return", "", "jump one", "jump two", "goto two"]
@@ -132,9 +132,9 @@ def test_a_chain_that_accepts_does_not_save_what_another_drops() -> None:
     ]
     found = list(gates(PACKET, chains))
     assert [g.last.where for g in found] == ["inet f input handle 1"] * 2
-    closing = PortRules(tuple(found)).closing("8.8.4.4")
+    closing = PortRules(tuple(found)).closing("8.8.4.4", 10250)
     assert closing is found[1]
-    assert PortRules(tuple(found)).closing("8.8.8.8") is None
+    assert PortRules(tuple(found)).closing("8.8.8.8", 10250) is None
 
 
 def test_a_rule_about_another_port_decides_nothing() -> None:

@@ -30,7 +30,7 @@ def counting(folder: Path, number: int) -> Callable[[], Answer]:
 
 
 def test_no_more_work_side_by_side_than_may(tmp_path: Path) -> None:
-    answers = run_apart([counting(tmp_path, n) for n in range(9)], 3, LONG, LONG)
+    answers = run_apart(Answer, [counting(tmp_path, n) for n in range(9)], 3, LONG, LONG)
     assert len(answers) == 9
     assert max(int(a.problem) for a in answers) <= 3
 
@@ -41,13 +41,13 @@ def test_a_child_that_is_late_is_killed_and_told_as_such() -> None:
             signal.pause()
 
     begin = time.monotonic()
-    answers = run_apart([stay] * 3, 2, 0.3, LONG)
+    answers = run_apart(Answer, [stay] * 3, 2, 0.3, LONG)
     assert [a.problem for a in answers] == ["the probe was too slow"] * 3
     assert time.monotonic() - begin < LONG / 2
 
 
 def test_when_the_time_is_up_nothing_more_is_begun() -> None:
-    answers = run_apart([lambda: say("begun")] * 3, 3, LONG, -1.0)
+    answers = run_apart(Answer, [lambda: say("begun")] * 3, 3, LONG, -1.0)
     assert [a.problem for a in answers] == ["no time was left in this round"] * 3
 
 
@@ -58,11 +58,13 @@ def test_a_child_that_dies_is_told() -> None:
     def fail() -> Answer:
         raise ValueError("no such thing")
 
-    answers = run_apart([die, fail], 2, LONG, LONG)
+    answers = run_apart(Answer, [die, fail], 2, LONG, LONG)
     assert [a.problem for a in answers] == ["the probe died", "ValueError: no such thing"]
 
 
 def test_a_child_holds_no_file_of_its_parent_but_its_pipe(tmp_path: Path) -> None:
     with (tmp_path / "secret").open("w"):
-        (answer,) = run_apart([lambda: say(len(os.listdir("/proc/self/fd")))], 1, LONG, LONG)
+        (answer,) = run_apart(
+            Answer, [lambda: say(len(os.listdir("/proc/self/fd")))], 1, LONG, LONG
+        )
     assert int(answer.problem) <= 5  # 0, 1, 2, the pipe, and the folder that is listed

@@ -256,14 +256,28 @@ def test_who_holds_the_kubelets_port_and_is_not_known_leaves_it_unknown(
     assert "server (pid 812) holds it" in found.because
 
 
-def test_a_kubelet_of_a_node_inside_a_container_is_another_nodes(tmp_path: Path) -> None:
+def test_a_kubelet_of_a_node_inside_a_container_is_judged_as_what_it_is(tmp_path: Path) -> None:
     inner = Run(V136, ("kubelet", f"--config={CONFIG}", "--anonymous-auth=true"), pid=900)
     root = kubelet_hosts.build(Host({CONFIG: CLOSED}, (WITH_CONFIG, inner)), tmp_path / "host")
     for pid, network in ((1, "net:[1]"), (812, "net:[1]"), (900, "net:[2]")):
         place = root / "proc" / str(pid) / "ns" / "net"
         place.parent.mkdir(parents=True)
         place.symlink_to(network)
-    assert judge(root).status is Status.PASS
+    found = judge(root)
+    assert found.status is Status.FAIL
+    assert found.because.startswith("kubelet (pid 900, in a network of its own): ")
+    assert [e.source for e in found.evidence if e.what.startswith("pass of")] == [
+        "kubelet (pid 812)"
+    ]
+
+
+def test_a_second_kubelet_of_which_nothing_can_be_told_is_unknown_by_its_name(
+    tmp_path: Path,
+) -> None:
+    gone = Run(V136, ("kubelet: working",), pid=900)
+    found = judge(kubelet_hosts.build(Host({CONFIG: CLOSED}, (WITH_CONFIG, gone)), tmp_path / "h"))
+    assert found.status is Status.UNKNOWN
+    assert found.because.startswith("kubelet (pid 900): could not look at /proc/900/cmdline")
 
 
 def test_a_kubelet_that_is_gone_while_we_look_is_judged_by_what_was_seen(tmp_path: Path) -> None:

@@ -79,13 +79,44 @@ def test_nor_one_of_the_same_name_with_another_key(cluster: Pair, tmp_path: Path
     assert worker(tmp_path, impostor, cluster, own).status is Status.FAIL
 
 
-def test_a_named_file_that_is_not_there_is_no_ca(tmp_path: Path) -> None:
-    """No kubelet starts with it; what one takes that did before cannot be told."""
-    files = {CONFIG: HEAD + "authentication: {x509: {clientCAFile: /nope.crt}}\n"}
-    host = Host(files, (Run("/opt/v1.36.2/kubelet", ("kubelet", f"--config={CONFIG}")),))
-    root = kubelet_hosts.build(host, tmp_path / "host")
+NAMED = HEAD + f"authentication: {{x509: {{clientCAFile: {CA}}}}}\n"
+UNIT = f"[Service]\nExecStart=/opt/v1.36.2/kubelet --config={CONFIG}\n"
+
+
+def named(folder: Path, content: str | None, *, runs: bool = True) -> Finding:
+    """A kubelet, running or only installed, that is given a client CA file with this content."""
+    files = {CONFIG: NAMED, "/etc/systemd/system/kubelet.service": UNIT}
+    files |= {CA: content} if content is not None else {}
+    run = Run("/opt/v1.36.2/kubelet", ("kubelet", f"--config={CONFIG}"))
+    root = kubelet_hosts.build(Host(files, (run,) if runs else ()), folder / "host")
     report = scan(TreeHost(root), select(["kubelet.authn.x509"]), at=kubelet_hosts.BOOT + 3600)
-    (found,) = report.findings
+    return report.findings[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [(None, "is not there"), ("", "holds no certificate"), ("nothing\n", "holds no certificate")],
+)
+def test_a_named_file_without_a_certificate_is_no_ca(
+    content: str | None, why: str, tmp_path: Path
+) -> None:
+    found = named(tmp_path, content)
+    assert found.status is Status.FAIL
+    assert f"{CA} ({CONFIG}:3), which {why}: no kubelet starts with that" in found.because
+
+
+def test_an_image_that_gets_its_ca_when_it_joins_is_unknown(tmp_path: Path) -> None:
+    found = named(tmp_path, None, runs=False)
     assert found.status is Status.UNKNOWN
-    assert "/nope.crt" in found.because
-    assert "which is not there" in found.because
+    assert f"{CA} is not there: no kubelet starts until it is" in found.because
+    assert named(tmp_path / "empty", "", runs=False).status is Status.FAIL
+
+
+def test_what_a_file_holds_that_cannot_be_read_is_unknown(tmp_path: Path) -> None:
+    broken = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+    assert named(tmp_path, broken).status is Status.UNKNOWN
+    folder = tmp_path / "folder"
+    assert named(folder, None).status is Status.FAIL
+    (folder / "host" / CA.lstrip("/")).mkdir(parents=True)
+    report = scan(TreeHost(folder / "host"), select(["kubelet.authn.x509"]), at=1.8e9)
+    assert report.findings[0].status is Status.UNKNOWN

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import kubelet_hosts
+import tls_keys
 from nodeward.agent.scan import scan, select
 from nodeward.host import TreeHost
 
@@ -48,7 +49,8 @@ def test_a_distribution_is_judged_as_before(
 ) -> None:
     host = kubelet_hosts.HOSTS[name]()
     if name in CLIENT_CA:
-        host = replace(host, files={**host.files, CLIENT_CA[name]: ""})
+        authority = tls_keys.make("kubernetes-ca", ca=True).pem.decode()
+        host = replace(host, files={**host.files, CLIENT_CA[name]: authority})
     found = verdicts(kubelet_hosts.build(host, tmp_path / name))
     golden = GOLDENS / f"{name}.txt"
     if update_goldens:

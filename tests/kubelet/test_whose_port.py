@@ -19,13 +19,14 @@ from nodeward.probes.kubelet_answers import read_kubelet_answers
 
 HEAD = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n"
 FILE = "--config=/var/lib/kubelet/config.yaml"
+NONE = Absent("processes")
 LATER = 5000.0  # the kubelet of an example started at 1000
 
 
 def seen(kubelet: Kubelet, *rows: Listener) -> KubeletAnswers:
     """What the sockets alone tell: a tree at rest answers no port."""
     tree, listeners = TreeHost("/"), Listeners(rows, "sock_diag")
-    answers = read_kubelet_answers.read(tree, kubelet, listeners, KubeletPorts())
+    answers = read_kubelet_answers.read(tree, kubelet, listeners, NONE, KubeletPorts())
     assert isinstance(answers, KubeletAnswers)
     return answers
 

@@ -60,33 +60,42 @@ _LEFT_BEHIND = together(
     mappings={"sac": ["S15a"], "cis-kubernetes-1.12": ["4.2.10"]},
 )
 def rotation_stalled(facts: Pki, now: Now, limits: ExpiryLimits) -> Verdict:
-    rotated = [
-        h for h in facts.held(*_ROTATED) if h.use.in_use and renewer(h, facts) is Renewer.KUBELET
-    ]
+    rotated = rotating(facts, *_ROTATED)
     if not rotated and facts.unseen:
         return verdict((), "", unseen=facts)
     if not rotated:
         return Verdict.not_applicable("the kubelet rotates no certificate on this host")
     if now.at < YEAR_2000:
         return Verdict.unknown(f"the clock says {day(now.at)}: no rotation can be judged by it")
-    offences: list[Offence] = []
-    notes: list[Evidence] = []
+    rotations = [rotation(held, now, limits, facts) for held in rotated]
     # A kubeconfig that cannot be read hides which certificate the kubelet uses.
     hidden = [h for h in facts.held("kubelet-client") if h.use.in_use and h not in rotated]
     dark = [f"{h.pem.where}: {h.pem.error}" for h in hidden if h.pem.error and not h.pem.absent]
-    for held in rotated:
-        if held.pem.absent:
-            text = "leads to a file that is not there"
-            offences.append(_stalled(held, text))
-        elif held.leaf is None:
-            dark.append(f"{held.pem.where}: {held.pem.error or 'no certificate'}")
-        elif text := _late(held, held.leaf, now.at, limits, facts):
-            offences.append(_stalled(held, text))
-        else:
-            used = (now.at - held.leaf.not_before) / max(1, held.leaf.lifetime_s)
-            text = f"{max(0.0, used):.0%} of its life is over, renewal is due between 70% and 90%"
-            notes.append(Evidence(held.use.component, text, held.pem.where))
+    dark += [r for r in rotations if isinstance(r, str)]
+    notes = [r for r in rotations if isinstance(r, Evidence)]
+    offences = [r for r in rotations if isinstance(r, Offence)]
     return verdict(offences, "; ".join(f"{n.what}: {n.value}" for n in notes), *notes, dark=dark)
+
+
+def rotating(facts: Pki, *components: str) -> list[Held]:
+    """What the kubelet renews by itself, and uses."""
+    return [
+        h for h in facts.held(*components) if h.use.in_use and renewer(h, facts) is Renewer.KUBELET
+    ]
+
+
+def rotation(held: Held, now: Now, limits: ExpiryLimits, facts: Pki) -> Offence | Evidence | str:
+    """How the renewal of one certificate stands: stalled, as it should be, or why that cannot be
+    told."""
+    if held.pem.absent:
+        return _stalled(held, "leads to a file that is not there")
+    if held.leaf is None:
+        return f"{held.pem.where}: {held.pem.error or 'no certificate'}"
+    if text := _late(held, held.leaf, now.at, limits, facts):
+        return _stalled(held, text)
+    used = (now.at - held.leaf.not_before) / max(1, held.leaf.lifetime_s)
+    text = f"{max(0.0, used):.0%} of its life is over, renewal is due between 70% and 90%"
+    return Evidence(held.use.component, text, held.pem.where)
 
 
 def _stalled(held: Held, text: str) -> Offence:

@@ -7,6 +7,7 @@ from nodeward.checks.kubelet_support import (
     AUTHN,
     Answers,
     each,
+    each_asked,
     maps,
     mend,
     port_of,
@@ -103,7 +104,7 @@ MODE = "authorization.mode"
     ],
 )
 def anonymous(kubelet: Kubelet, answers: Answers) -> Verdict:
-    return each(kubelet, lambda k: _anonymous(k, answers if k is kubelet else OFFLINE))
+    return each_asked(kubelet, answers, _anonymous)
 
 
 def _anonymous(kubelet: Kubelet, answers: Answers) -> Verdict:
@@ -187,7 +188,7 @@ def _anonymous(kubelet: Kubelet, answers: Answers) -> Verdict:
     ],
 )
 def authorization_mode(kubelet: Kubelet, answers: Answers) -> Verdict:
-    return each(kubelet, lambda k: _mode(k, answers if k is kubelet else OFFLINE))
+    return each_asked(kubelet, answers, _mode)
 
 
 def _mode(kubelet: Kubelet, answers: Answers) -> Verdict:
@@ -271,7 +272,7 @@ WEBHOOK = "authentication.webhook.enabled"
     ],
 )
 def token_webhook(kubelet: Kubelet, answers: Answers) -> Verdict:
-    return each(kubelet, lambda k: _webhook(k, answers if k is kubelet else OFFLINE))
+    return each_asked(kubelet, answers, _webhook)
 
 
 ACCOUNT = "system:serviceaccount"

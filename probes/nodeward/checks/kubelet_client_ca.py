@@ -11,7 +11,7 @@ from nodeward.checks.kubelet_samples import answers, closed
 from nodeward.checks.kubelet_support import (
     AUTHN,
     Answers,
-    each,
+    each_asked,
     maps,
     mend,
     mute,
@@ -52,9 +52,10 @@ def _file(name: str, key: PublicKey = OTHER_KEY) -> tuple[Use, Pem]:
     return place("kubelet-client-ca", "/ca.crt", certificate(name=name, key=key), kind=Kind.TRUST)
 
 
-def _no_file() -> tuple[Use, Pem]:
+def _file_with(*, error: str = "", absent: bool = False) -> tuple[Use, Pem]:
+    """The same file without any certificate in it."""
     use, _ = _file("")
-    return use, Pem(use.path, error="not there", absent=True)
+    return use, Pem(use.path, error=error, absent=absent)
 
 
 def _api_server(issuer: str, authority: str = "") -> Pki:
@@ -85,12 +86,13 @@ def _worker(*files: tuple[Use, Pem], issuer: str = "CN=kubernetes") -> Pki:
     examples=lambda: [
         Example(
             Status.PASS,
-            (
-                example(C, "authentication: {x509: {clientCAFile: /etc/kubernetes/pki/ca.crt}}"),
-                OFFLINE,
-                NO_PKI,
-            ),
+            (example(C, _CA_SET), OFFLINE, together(_file("kubernetes"))),
             "set",
+        ),
+        Example(
+            Status.UNKNOWN,
+            (example(C, _CA_SET), OFFLINE, NO_PKI),
+            "set, and nobody saw what the file holds",
         ),
         Example(Status.FAIL, (example(C, "{}"), OFFLINE, NO_PKI), "not set"),
         Example(
@@ -155,35 +157,54 @@ def _worker(*files: tuple[Use, Pem], issuer: str = "CN=kubernetes") -> Pki:
             "the name of the kubeconfig's CA with another key",
         ),
         Example(
-            Status.UNKNOWN,
-            (example(C, _CA_SET), OFFLINE, together(_no_file())),
+            Status.FAIL,
+            (example(C, _CA_SET), OFFLINE, together(_file_with(absent=True, error="not there"))),
             "the file that is named is not there",
+        ),
+        Example(
+            Status.FAIL,
+            (example(C, _CA_SET), OFFLINE, together(_file_with())),
+            "it holds no certificate",
+        ),
+        Example(
+            Status.UNKNOWN,
+            (example(C, _CA_SET), OFFLINE, together(_file_with(error="EACCES"))),
+            "it may not be read",
         ),
         Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
         Example(Status.NOT_APPLICABLE, NO_KUBELET, "no kubelet"),
     ],
 )
 def client_ca(kubelet: Kubelet, answers: Answers, pki: Pki | Absent | Unreadable) -> Verdict:
-    return each(
-        kubelet,
-        lambda k: _client_ca(k, answers, pki) if k is kubelet else _client_ca(k, OFFLINE, NO_PKI),
-    )
+    def judge(one: Kubelet, answers: Answers) -> Verdict:
+        # What this node knows of its cluster is that of its own kubelet, the first.
+        return _client_ca(one, answers, pki, pki if one is kubelet else NO_PKI)
+
+    return each_asked(kubelet, answers, judge)
 
 
-def _client_ca(kubelet: Kubelet, answers: Answers, pki: Pki | Absent | Unreadable) -> Verdict:
+def _client_ca(
+    kubelet: Kubelet,
+    answers: Answers,
+    pki: Pki | Absent | Unreadable,
+    cluster: Pki | Absent | Unreadable,
+) -> Verdict:
     setting = kubelet.get(X509)
     seen = [shown(X509, setting)]
     remedy = mend(kubelet, X509, "<the cluster's client CA>")
     port = port_of(answers, SECURE)
     tls = port.tls if port else None
+    file = _file_of(kubelet, pki)
     if tls is not None and tls.outcome == "answered":
         names = "none" if tls.names is None else "; ".join(tls.names) or "unnamed"
         seen.append(Evidence("client CAs that the server names", names, str(port)))
+        if file.useless and setting.value:
+            seen.append(Evidence("the file", f"{file.useless}: {NO_START}", file.path))
         if tls.names is None:
             because = f"the server takes no client certificate; {said(X509, setting)}"
             return Verdict.failed(because, *seen, remedy=remedy)
         because = f"the server takes certificates of {names}"
-        return _against(pki, tls.names, because, seen, remedy)
+        return _against(cluster, tls.names, file.certificates, because, seen, remedy)
     if isinstance(setting.value, Unknown) or not isinstance(setting.value, str):
         return unknown(X509, setting)
     if not setting.value:
@@ -191,31 +212,61 @@ def _client_ca(kubelet: Kubelet, answers: Answers, pki: Pki | Absent | Unreadabl
         return Verdict.failed(because, *seen, remedy=remedy)
     if (why := mute(port, tls)) is not None:
         return Verdict.unknown(f"{why}; {said(X509, setting)}", *seen)
-    if _gone(kubelet, pki):
-        because = f"{said(X509, setting)}, which is not there: no kubelet starts with that"
-        return Verdict.unknown(unprobed(answers, because), *seen)
-    names_ = tuple(c.subject for c in _of_file(pki))
-    found = _against(pki, names_, said(X509, setting), seen, remedy)
+    if file.useless:
+        because = unprobed(answers, f"{said(X509, setting)}, which {file.useless}: {NO_START}")
+        return Verdict.failed(because, *seen, remedy=remedy)
+    if file.unread:
+        because = f"{said(X509, setting)}; whose certificates that takes could not be told"
+        return Verdict.unknown(unprobed(answers, f"{because}: {file.unread}"), *seen)
+    names_ = tuple(c.subject for c in file.certificates)
+    found = _against(cluster, names_, file.certificates, said(X509, setting), seen, remedy)
     return replace(found, because=unprobed(answers, found.because))
 
 
-def _gone(kubelet: Kubelet, pki: Pki | Absent | Unreadable) -> bool:
-    """Whether the file that is named as the client CA was looked for, and is not there."""
-    held = pki.held("kubelet-client-ca", kind=Kind.TRUST) if isinstance(pki, Pki) else ()
-    place = f"{kubelet.root}{kubelet.path(X509)}"
-    return any(one.pem.path == place and one.pem.absent for one in held)
+NO_START = "no kubelet starts with that"
+
+
+@dataclass(frozen=True, slots=True)
+class _CaFile:
+    """What is in the file that is named as the client CA. `useless`: why it gives the kubelet no
+    CA, so that it does not start (NewDynamicCAContentFromFile); `unread`: why we cannot tell."""
+
+    path: str
+    certificates: tuple[Certificate, ...] = ()
+    useless: str = ""
+    unread: str = ""
+
+
+def _file_of(kubelet: Kubelet, pki: Pki | Absent | Unreadable) -> _CaFile:
+    path = f"{kubelet.root}{kubelet.path(X509)}"
+    if not isinstance(pki, Pki):
+        return _CaFile(path, unread=f"{path} was not read: {pki}")
+    held = pki.held("kubelet-client-ca", kind=Kind.TRUST)
+    pem = next((h.pem for h in held if h.use.path == path), None)
+    if pem is None:
+        return _CaFile(path, unread=f"{path} was not read")
+    if pem.absent and kubelet.pid is None:  # an image gets it when it joins its cluster
+        return _CaFile(path, unread=f"{path} is not there: no kubelet starts until it is")
+    if pem.absent:
+        return _CaFile(path, useless="is not there")
+    if pem.certificates:
+        return _CaFile(path, pem.certificates)
+    if pem.error or pem.broken:
+        return _CaFile(path, unread=f"{path}: {pem.error or pem.broken[0]}")
+    return _CaFile(path, useless="holds no certificate")
 
 
 def _against(
     pki: Pki | Absent | Unreadable,
     names: tuple[str, ...],
+    file: Sequence[Certificate],
     because: str,
     seen: list[Evidence],
     remedy: Remedy,
 ) -> Verdict:
     """The verdict on the CAs whose certificates are taken, by what this node knows of its
     cluster."""
-    told = _told(pki, names) if isinstance(pki, Pki) and names else None
+    told = _told(pki, names, file) if isinstance(pki, Pki) and names else None
     if told is None:
         return Verdict.passed(f"{because}; whether it is the cluster's cannot be told here", *seen)
     because = f"{because}; {told.evidence.value}"
@@ -231,9 +282,9 @@ class _Told:
     severity: Severity | None = None
 
 
-def _told(pki: Pki, names: tuple[str, ...]) -> _Told | None:
+def _told(pki: Pki, names: tuple[str, ...], file: Sequence[Certificate]) -> _Told | None:
     shows = [h for h in pki.held("apiserver-kubelet-client") if h.use.in_use and h.leaf]
-    return _by_api_server(shows[0], names) if shows else _by_kubelet(pki, names)
+    return _by_api_server(shows[0], names) if shows else _by_kubelet(pki, names, file)
 
 
 def _by_api_server(shows: Held, names: tuple[str, ...]) -> _Told:
@@ -247,13 +298,13 @@ def _by_api_server(shows: Held, names: tuple[str, ...]) -> _Told:
     return _Told(False, Evidence("another CA", value, shows.pem.where))
 
 
-def _by_kubelet(pki: Pki, names: tuple[str, ...]) -> _Told | None:
+def _by_kubelet(pki: Pki, names: tuple[str, ...], file: Sequence[Certificate]) -> _Told | None:
     """On a worker: one of them signed the kubelet's own certificate, or is the CA by which the
     kubelet knows the API server."""
     roots = [h for h in pki.held("cluster-root-ca", kind=Kind.TRUST) if h.use.in_use]
     roots = [h for h in roots if h.pem.certificates]
     own = [h for h in pki.held("kubelet-client") if h.use.in_use and h.leaf is not None]
-    taken = [c for c in _of_file(pki) if c.subject in names]
+    taken = [c for c in file if c.subject in names]
     for held in own:
         if _signed(held, taken, names):
             value = "the kubelet's own certificate is of it"
@@ -283,9 +334,3 @@ def _same(root: Certificate, taken: Sequence[Certificate], names: tuple[str, ...
     if not taken:
         return root.subject in names
     return any(root.key.spki_sha256 == c.key.spki_sha256 for c in taken)
-
-
-def _of_file(pki: Pki | Absent | Unreadable) -> tuple[Certificate, ...]:
-    """Those in the kubelet's clientCAFile; none where it could not be read."""
-    held = pki.held("kubelet-client-ca", kind=Kind.TRUST) if isinstance(pki, Pki) else ()
-    return tuple(c for h in held if h.use.in_use for c in h.pem.certificates)

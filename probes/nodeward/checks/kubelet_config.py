@@ -55,6 +55,7 @@ from nodeward.model import (
             "all four are set by flags",
         ),
         Example(Status.FAIL, example("--anonymous-auth=false"), "three are not set"),
+        Example(Status.UNKNOWN, example(C, "a: ["), "no kubelet starts with what --config names"),
         Example(Status.FAIL, example("--config="), "an empty --config is none"),
         Example(
             Status.FAIL,
@@ -70,6 +71,9 @@ def legacy_defaults(kubelet: Kubelet) -> Verdict:
 
 
 def _legacy(kubelet: Kubelet) -> Verdict:
+    unfit = next((f for f in kubelet.files if not f.dropin and f.unfit), None)
+    if unfit is not None:
+        return Verdict.unknown(f"{unfit.path}, given with --config: {unfit.unfit}")
     if not kubelet.legacy:
         return Verdict.passed("the kubelet was given --config: the file's own defaults count")
     settings = {path: kubelet.get(path) for path in LEGACY}

@@ -14,7 +14,7 @@ from nodeward.checks.kubelet_support import (
     CONFIG_FILE,
     RESTART,
     Answers,
-    each,
+    each_asked,
     maps,
     restart,
     text,
@@ -100,7 +100,7 @@ SAME = plain_defaults(36)
     ],
 )
 def drift(kubelet: Kubelet, answers: Answers) -> Verdict:
-    return each(kubelet, lambda k: _drift(k, answers if k is kubelet else OFFLINE))
+    return each_asked(kubelet, answers, _drift)
 
 
 def _drift(kubelet: Kubelet, answers: Answers) -> Verdict:

@@ -11,7 +11,7 @@ from nodeward.checks.kubelet_support import (
     AUTHN,
     PORTS,
     Answers,
-    each,
+    each_asked,
     maps,
     text,
     unknown,
@@ -23,7 +23,7 @@ from nodeward.facts.kubelet_answers import (
     KubeletAnswers,
 )
 from nodeward.facts.local_addresses import LocalAddresses, is_public
-from nodeward.facts.port_rules import Gate, PortRules
+from nodeward.facts.port_rules import Gate, PortRules, endpoint
 from nodeward.model import (
     Absent,
     Evidence,
@@ -37,13 +37,16 @@ from nodeward.model import (
 )
 
 MOST_SHOWN = 20
+DEFAULT_PORT = 10250
 PUBLIC = LocalAddresses(("127.0.0.1", "8.8.4.4"))
 NO_RULES = PortRules()
 
 
 def _rules(last: str, conditions: tuple[str, ...]) -> PortRules:
     """A chain that lets through what meets the conditions, and ends like this."""
-    let = Effect("kubelet", "8.8.4.4", "input", "accept", "inet f input handle 4", conditions)
+    let = Effect(
+        endpoint(DEFAULT_PORT), "8.8.4.4", "input", "accept", "inet f input handle 4", conditions
+    )
     return PortRules((Gate(replace(let, what=last, where="inet f input policy"), (let,)),))
 
 
@@ -112,14 +115,14 @@ def exposure(
     rules: PortRules | Absent | Unreadable,
 ) -> Verdict:
     known = addresses.rows if isinstance(addresses, LocalAddresses) else None
-    return each(
-        kubelet,
-        lambda k: (
-            _exposure(k, answers, known, rules)
-            if k is kubelet
-            else _exposure(k, OFFLINE, known, OFFLINE)
-        ),
-    )
+
+    def judge(one: Kubelet, answers: Answers) -> Verdict:
+        if one.launch.network:  # the host's addresses and rules are not those of that network
+            inside = answers.addresses if isinstance(answers, KubeletAnswers) else None
+            return _exposure(one, answers, inside, OFFLINE)
+        return _exposure(one, answers, known, rules)
+
+    return each_asked(kubelet, answers, judge)
 
 
 def _exposure(
@@ -142,7 +145,7 @@ def _exposure(
     if everywhere:
         public = [one for one in known or public if is_public(one)]
     if public:
-        return _behind(public, rules, seen)
+        return _behind(public, port.number if port else DEFAULT_PORT, rules, seen)
     if everywhere:
         because = "the kubelet listens on every address, and none of them is public"
         return Verdict.passed(because, *seen)
@@ -150,7 +153,7 @@ def _exposure(
 
 
 def _behind(
-    public: list[str], rules: PortRules | Absent | Unreadable, seen: list[Evidence]
+    public: list[str], port: int, rules: PortRules | Absent | Unreadable, seen: list[Evidence]
 ) -> Verdict:
     """The verdict on public addresses, by what the node's packet filter lets through to them."""
     seen = [*seen, *(Evidence("public address of this node", one) for one in public[:MOST_SHOWN])]
@@ -158,7 +161,7 @@ def _behind(
         why = rules.problem or "too many rules" if isinstance(rules, PortRules) else "offline"
         because = f"{_listens_on(public[0])}; this node's packet filter cannot be read: {why}"
         return Verdict.failed(because, *seen)
-    gates = {one: rules.closing(one) for one in public}
+    gates = {one: rules.closing(one, port) for one in public}
     seen += [Evidence(f"packet filter before {a}", str(g)) for a, g in gates.items() if g][:20]
     for address, gate in gates.items():
         if gate is None:

@@ -10,7 +10,7 @@ from nodeward.checks.kubelet_support import (
     CONFIG,
     FLAGS,
     Answers,
-    each,
+    each_asked,
     maps,
     mend,
     said,
@@ -111,7 +111,7 @@ MOST_SHOWN = 20
     ],
 )
 def read_only(kubelet: Kubelet, answers: Answers) -> Verdict:
-    return each(kubelet, lambda k: _read_only(k, answers if k is kubelet else OFFLINE))
+    return each_asked(kubelet, answers, _read_only)
 
 
 def _read_only(kubelet: Kubelet, answers: Answers) -> Verdict:
@@ -212,7 +212,7 @@ def _listens(address: str) -> Listeners:
     ],
 )
 def healthz_bind(kubelet: Kubelet, answers: Answers) -> Verdict:
-    return each(kubelet, lambda k: _healthz(k, answers if k is kubelet else OFFLINE))
+    return each_asked(kubelet, answers, _healthz)
 
 
 def _healthz(kubelet: Kubelet, answers: Answers) -> Verdict:

@@ -186,15 +186,16 @@ _WORST = (Status.ERROR, Status.FAIL, Status.UNKNOWN, Status.PASS, Status.NOT_APP
 
 
 def each(kubelet: Kubelet, judge: Callable[[Kubelet], Verdict]) -> Verdict:
-    """The worst verdict over this node's kubelets, which is nearly always one."""
-    if not kubelet.others:
+    """The worst verdict over this host's kubelets, which is nearly always one."""
+    if not kubelet.others and not kubelet.unread:
         return judge(kubelet)
-    found = [(k, judge(k)) for k in (kubelet, *kubelet.others)]
+    found = [(str(k), judge(k)) for k in (kubelet, *kubelet.others)]
+    found += [(name, Verdict.unknown(f"could not look at {why}")) for name, why in kubelet.unread]
     one, verdict = min(found, key=lambda pair: _rank(pair[1]))
     others = [
-        Evidence(f"{v.status} of another kubelet here", v.because, str(k))
-        for k, v in found
-        if k is not one
+        Evidence(f"{v.status} of another kubelet here", v.because, name)
+        for name, v in found
+        if name != one
     ]
     return Verdict(
         verdict.status,
@@ -203,6 +204,15 @@ def each(kubelet: Kubelet, judge: Callable[[Kubelet], Verdict]) -> Verdict:
         verdict.severity,
         verdict.remedy,
     )
+
+
+def each_asked(
+    kubelet: Kubelet, answers: Answers, judge: Callable[[Kubelet, Answers], Verdict]
+) -> Verdict:
+    """The same, each with what its own ports answered."""
+    if not isinstance(answers, KubeletAnswers):
+        return each(kubelet, lambda one: judge(one, answers))
+    return each(kubelet, lambda one: judge(one, answers.of(one.pid)))
 
 
 def _rank(verdict: Verdict) -> tuple[int, bool]:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from nodeward.checks.cert_common import Offence
+from nodeward.checks.cert_expiry import ExpiryLimits
+from nodeward.checks.cert_rotation import rotating, rotation
+from nodeward.checks.cert_samples import NOTHING, NOW, certificate, pki
 from nodeward.checks.kubelet_authn import NO_KUBELET, NOBODY, OFFLINE, C
 from nodeward.checks.kubelet_samples import answers, closed
 from nodeward.checks.kubelet_support import (
     CONFIG,
     Answers,
     each,
+    each_asked,
     maps,
     mend,
     mute,
@@ -18,9 +25,11 @@ from nodeward.checks.kubelet_support import (
     unknown,
     unprobed,
 )
+from nodeward.facts.clock import Now
 from nodeward.facts.kubeconfig import Kubeconfig, Kubeconfigs, User
 from nodeward.facts.kubelet import Kubelet, Setting, Unknown, example
 from nodeward.facts.kubelet_answers import SECURE, Port, Tls
+from nodeward.facts.pki import Pki
 from nodeward.model import (
     Absent,
     Evidence,
@@ -51,6 +60,16 @@ def _user(**fields: str) -> Kubeconfigs:
     return Kubeconfigs((one,))
 
 
+CURRENT = "/var/lib/kubelet/pki/kubelet-client-current.pem"
+ON = "rotateCertificates: true"
+_OWN = _user(certificate_file=CURRENT)
+
+
+def _aged(age: float, left: float) -> Pki:
+    """The client certificate that the kubelet signs in with, so many days after it was made."""
+    return pki("kubelet-client", CURRENT, certificate(age=age, left=left))
+
+
 @check(
     "kubelet.tls.rotate-client",
     title="The kubelet renews its client certificate by itself",
@@ -61,37 +80,106 @@ def _user(**fields: str) -> Kubeconfigs:
     sources=[ROTATION],
     mappings=maps(["4.2.10"], sac=["S15a"]),
     examples=lambda: [
+        Example(Status.PASS, (example(K, ON), _OWN, _aged(100, 265), NOW), "27 % of its life over"),
         Example(
-            Status.PASS,
-            (example(K, "rotateCertificates: true"), _user(certificate_file="/c.pem")),
-            "it rotates",
+            Status.FAIL,
+            (example(K, ON), _OWN, _aged(343, 22), NOW),
+            "94 %: it rotates, and that has stalled",
         ),
         Example(
             Status.FAIL,
-            (example(K, "{}"), _user(certificate_file="/c.pem")),
+            (example(K, "{}"), _OWN, _aged(100, 265), NOW),
             "not set: the default is false",
         ),
         Example(
-            Status.NOT_APPLICABLE,
-            (example(K, "{}"), _user(command="aws-iam-authenticator")),
-            "it has no client certificate (EKS)",
+            Status.PASS,
+            (example(K, ON), Kubeconfigs(()), NOTHING, NOW),
+            "an image: it gets its first certificate when it joins",
         ),
-        Example(Status.UNKNOWN, (example(K, "{}"), CONFIGS), "its kubeconfig may not be read"),
+        Example(
+            Status.UNKNOWN,
+            (example(K, ON), _OWN, pki("kubelet-client", CURRENT, error="EACCES"), NOW),
+            "its certificate may not be read",
+        ),
+        Example(
+            Status.UNKNOWN,
+            (example(K, ON), CONFIGS, NOTHING, NOW),
+            "it rotates, and its kubeconfig may not be read",
+        ),
         Example(
             Status.NOT_APPLICABLE,
-            (example(C, "{}"), CONFIGS),
+            (example(K, "{}"), _user(command="aws-iam-authenticator"), NOTHING, NOW),
+            "it has no client certificate (EKS)",
+        ),
+        Example(
+            Status.UNKNOWN,
+            (example(K, "{}"), CONFIGS, NOTHING, NOW),
+            "its kubeconfig may not be read",
+        ),
+        Example(
+            Status.NOT_APPLICABLE,
+            (example(C, "{}"), CONFIGS, NOTHING, NOW),
             "it has no kubeconfig",
         ),
         Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
         Example(Status.NOT_APPLICABLE, NO_KUBELET, "no kubelet"),
     ],
 )
-def rotate_client(kubelet: Kubelet, configs: Kubeconfigs | Absent | Unreadable) -> Verdict:
-    return each(kubelet, lambda k: _rotate(k, configs))
+def rotate_client(
+    kubelet: Kubelet,
+    configs: Kubeconfigs | Absent | Unreadable,
+    certificates: Pki | Absent | Unreadable,
+    now: Now,
+    limits: ExpiryLimits,
+) -> Verdict:
+    def judge(one: Kubelet) -> Verdict:
+        found = _rotate(one, configs)
+        if found.status is not Status.PASS:
+            return found
+        return _stalled(one, found, configs, certificates, now, limits)
+
+    return each(kubelet, judge)
+
+
+ROTATE = "rotateCertificates"
+
+
+def _stalled(
+    kubelet: Kubelet,
+    rotates: Verdict,
+    configs: Kubeconfigs | Absent | Unreadable,
+    certificates: Pki | Absent | Unreadable,
+    now: Now,
+    limits: ExpiryLimits,
+) -> Verdict:
+    """What came of the rotation, by the certificate that the kubelet signs in with, if it has one
+    by now. cert.rotation-stalled asks the same of it."""
+    config = _kubeconfig(kubelet, configs)
+    unread = config.error if config is not None and not config.absent else ""
+    if unread or isinstance(configs, Unreadable) or not isinstance(certificates, Pki):
+        dark = configs if isinstance(configs, Unreadable) else certificates
+        why = unread or (dark.error if isinstance(dark, Unreadable) else "none was seen")
+        because = f"{rotates.because}; whether it works could not be told: {why}"
+        return Verdict.unknown(because, *rotates.evidence)
+    own = config.user.certificate_file if config is not None and config.user is not None else ""
+    found = [
+        rotation(held, now, limits, certificates)
+        for held in rotating(certificates, "kubelet-client")
+        if held.use.path == own
+    ]
+    seen = [*rotates.evidence, *(r for r in found if isinstance(r, Evidence))]
+    for one in found:
+        if isinstance(one, Offence):
+            because = f"{rotates.because}, and yet: {one.text}"
+            return Verdict.failed(because, one.evidence, *seen, remedy=one.remedy)
+        if isinstance(one, str):
+            because = f"{rotates.because}; whether it works could not be told: {one}"
+            return Verdict.unknown(because, *seen)
+    return replace(rotates, evidence=tuple(seen))
 
 
 def _rotate(kubelet: Kubelet, configs: Kubeconfigs | Absent | Unreadable) -> Verdict:
-    path = "rotateCertificates"
+    path = ROTATE
     setting = kubelet.get(path)
     if kubelet.launch.program == "k3s" or "/rancher/rke2/" in (kubelet.launch.exe or ""):
         return Verdict.not_applicable("k3s and RKE2 renew this certificate themselves at a start")
@@ -115,12 +203,16 @@ def _rotate(kubelet: Kubelet, configs: Kubeconfigs | Absent | Unreadable) -> Ver
 
 
 def _client(kubelet: Kubelet, configs: Kubeconfigs | Absent | Unreadable) -> User | None:
+    found = _kubeconfig(kubelet, configs)
+    return found.user if found is not None else None
+
+
+def _kubeconfig(kubelet: Kubelet, configs: Kubeconfigs | Absent | Unreadable) -> Kubeconfig | None:
     flag = kubelet.flag("kubeconfig")
     if flag is None or not isinstance(configs, Kubeconfigs):
         return None
     place = kubelet.root + str(flag.value)
-    found = next((c for c in configs.rows if c.path == place), None)
-    return found.user if found is not None else None
+    return next((c for c in configs.rows if c.path == place), None)
 
 
 SERVING = "serverTLSBootstrap"
@@ -181,7 +273,7 @@ INTERNAL_ERROR = 80
     ],
 )
 def server_bootstrap(kubelet: Kubelet, answers: Answers) -> Verdict:
-    return each(kubelet, lambda k: _serving(k, answers if k is kubelet else OFFLINE))
+    return each_asked(kubelet, answers, _serving)
 
 
 def _serving(kubelet: Kubelet, answers: Answers) -> Verdict:
@@ -270,7 +362,7 @@ OLD = ("VersionTLS10", "VersionTLS11")
     ],
 )
 def min_version(kubelet: Kubelet, answers: Answers) -> Verdict:
-    return each(kubelet, lambda k: _version(k, answers if k is kubelet else OFFLINE))
+    return each_asked(kubelet, answers, _version)
 
 
 def _version(kubelet: Kubelet, answers: Answers) -> Verdict:
@@ -375,7 +467,7 @@ def weak(name: str) -> bool:
     ],
 )
 def ciphers(kubelet: Kubelet, answers: Answers) -> Verdict:
-    return each(kubelet, lambda k: _ciphers(k, answers if k is kubelet else OFFLINE))
+    return each_asked(kubelet, answers, _ciphers)
 
 
 def _ciphers(kubelet: Kubelet, answers: Answers) -> Verdict:

@@ -63,6 +63,8 @@ class Launch:
     """Fields that whoever starts it may have set by flags we cannot see, and why."""
     dark: str = ""
     """Why nothing is known but what a flag sets; "" where that is not so."""
+    network: int = 0
+    """The inode of its network namespace, where that is another than the host's."""
 
     @property
     def program(self) -> str:
@@ -87,6 +89,11 @@ class ConfigFile:
     refused: str = ""
 
     @property
+    def unfit(self) -> str:
+        """Why no kubelet starts with what was read here; "" where one does, or it was not read."""
+        return self.refused or (self.error if self.changed_at is not None else "")
+
+    @property
     def mapping(self) -> Mapping[str, Any]:
         value = self.document.value if self.document else None
         return value if isinstance(value, dict) else {}
@@ -107,7 +114,7 @@ class Kubelet(Fact):
     """One kubelet. `effective` holds one configuration for each set of merge rules that may apply.
 
     `dark` says why what no flag sets is not known (a file that could not be read). `others` are
-    further kubelets that have as good a claim to be this node's.
+    further kubelets on this host, `unread` those of which nothing could be told, each with why.
     """
 
     events: ClassVar[tuple[str, ...]] = ("process",)
@@ -119,6 +126,7 @@ class Kubelet(Fact):
     legacy: bool
     dark: str = ""
     others: tuple[Kubelet, ...] = ()
+    unread: tuple[tuple[str, str], ...] = ()
     skipped: tuple[str, ...] = ()
     """Files in --config-dir that are not read for their name."""
     folders: tuple[tuple[str, float], ...] = ()
@@ -150,7 +158,8 @@ class Kubelet(Fact):
         return self.launch.root
 
     def __str__(self) -> str:
-        return f"{self.launch.program} ({self.launch.origin})"
+        where = ", in a network of its own" if self.launch.network else ""
+        return f"{self.launch.program} ({self.launch.origin}{where})"
 
     def flag(self, name: str) -> Setting | None:
         """The last one given of a flag that is no field (kubeconfig, root-dir); None if empty."""

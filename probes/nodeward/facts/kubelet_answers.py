@@ -132,7 +132,11 @@ class KubeletAnswers(Fact):
     configuration, where anyone or our token may read it; `configz_reply` is what came of asking
     with that ("" where it was not asked for). `probed`: False when only the listeners could be read
     (a tree at rest). `whole`: False when the kubelet may hold ports that are not here, for its
-    sockets could not be seen, or are not to be told from those of what it is a part of."""
+    sockets could not be seen, or are not to be told from those of what it is a part of.
+
+    `pid` is whose answers these are, `others` those of further kubelets on this host. `network` is
+    the inode of the network namespace of one that lives in another than the host's, and `addresses`
+    are those of that network; 0 and None for one in the host's."""
 
     events: ClassVar[tuple[str, ...]] = ("process", "listener")
 
@@ -142,6 +146,16 @@ class KubeletAnswers(Fact):
     probed: bool = True
     configz_reply: str = ""
     whole: bool = True
+    pid: int | None = None
+    network: int = 0
+    addresses: tuple[str, ...] | None = None
+    others: tuple[KubeletAnswers, ...] = ()
+
+    def of(self, pid: int | None) -> KubeletAnswers:
+        """What the kubelet with this pid answered; nothing where it was not asked."""
+        if not self.others or self.pid == pid:
+            return self
+        return next((one for one in self.others if one.pid == pid), KubeletAnswers(probed=False))
 
     def port(self, role: str) -> Port | None:
         return self.ports.get(role)

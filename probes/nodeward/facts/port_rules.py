@@ -53,7 +53,7 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class PortRules(Fact):
-    """The gates before the kubelet's port on each public address. `problem` says why rules could
+    """The gates before each kubelet's port on each public address. `problem` says why rules could
     not be read; `complete` is False where a limit cut the look."""
 
     events: ClassVar[tuple[str, ...]] = ("route",)
@@ -62,10 +62,16 @@ class PortRules(Fact):
     problem: str = ""
     complete: bool = True
 
-    def closing(self, address: str) -> Gate | None:
+    def closing(self, address: str, port: int) -> Gate | None:
         """The gate that drops, and lets the fewest through."""
-        here = [g for g in self.gates if g.last.address == address and g.closed]
+        place = (address, endpoint(port))
+        here = [g for g in self.gates if (g.last.address, g.last.endpoint) == place and g.closed]
         return min(here, key=lambda g: (not g.shut, len(g.exceptions)), default=None)
+
+
+def endpoint(port: int) -> str:
+    """What a packet for this port is called."""
+    return f"port {port}"
 
 
 def _near(effect: Effect) -> bool:

@@ -15,7 +15,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from nodeward.host import rights
 from nodeward.host.base import DeniedError, HostError, OfflineError
@@ -26,6 +26,8 @@ from nodeward.lazy import dataclass
 
 if TYPE_CHECKING:
     from nodeward.host.tree import TreeHost
+
+A = TypeVar("A")
 
 SWITCH = "NODEWARD_METADATA"
 GRACE_S = 3.0
@@ -71,7 +73,7 @@ class AskFromHost(Query[Answer]):
             rights.drop_all()
             return Answer(exchange(self.requests, self.timeout_s))
 
-        (answer,) = run_apart([work], 1, self.timeout_s + GRACE_S, GRACE_S)
+        (answer,) = run_apart(Answer, [work], 1, self.timeout_s + GRACE_S, GRACE_S)
         return answer
 
 
@@ -94,9 +96,7 @@ class AskFromNetworks(Query[tuple[Answer, ...]]):
 
     def answer(self, host: TreeHost) -> tuple[Answer, ...]:
         _allowed()
-        if not rights.effective_capabilities() >> CAP_SYS_ADMIN & 1:
-            raise DeniedError("the pods' networks", "needs CAP_SYS_ADMIN to enter them")
-        ours = _own_networks(host)
+        ours = others_may_be_entered(host)
         stop = time.monotonic() + self.total_s - self.timeout_s
         answers: list[Answer] = []
         for begin in range(0, len(self.networks), self.a_round):
@@ -105,16 +105,23 @@ class AskFromNetworks(Query[tuple[Answer, ...]]):
                 for network in self.networks[begin : begin + self.a_round]
             ]
             left = stop - time.monotonic()
-            answers += run_apart(works, self.at_once, self.timeout_s + GRACE_S, left)
+            answers += run_apart(Answer, works, self.at_once, self.timeout_s + GRACE_S, left)
         return tuple(answers)
 
     def _work(self, root: str, network: Network, ours: frozenset[int]) -> Callable[[], Answer]:
         def work() -> Answer:
-            _enter(root, network, ours)
+            enter(root, network, ours)
             rights.drop_all()
             return Answer(exchange(self.requests, self.timeout_s))
 
         return work
+
+
+def others_may_be_entered(host: TreeHost) -> frozenset[int]:
+    """The namespaces that no child may talk from. DeniedError where we may enter no other."""
+    if not rights.effective_capabilities() >> CAP_SYS_ADMIN & 1:
+        raise DeniedError("the pods' networks", "needs CAP_SYS_ADMIN to enter them")
+    return _own_networks(host)
 
 
 def _own_networks(host: TreeHost) -> frozenset[int]:
@@ -125,7 +132,7 @@ def _own_networks(host: TreeHost) -> frozenset[int]:
     return frozenset(found)
 
 
-def _enter(root: str, network: Network, ours: frozenset[int]) -> None:
+def enter(root: str, network: Network, ours: frozenset[int]) -> None:
     """Move this child into the network, and prove that it is there and has left ours."""
     fd = _open_network(root, network)
     try:
@@ -164,14 +171,19 @@ class _Child:
 
 
 def run_apart(
-    works: Sequence[Callable[[], Answer]], at_once: int, each_s: float, start_within_s: float
-) -> tuple[Answer, ...]:
-    """Do each in a child of its own, so many at once; a child that is late is killed.
+    kind: type[A],
+    works: Sequence[Callable[[], A]],
+    at_once: int,
+    each_s: float,
+    start_within_s: float,
+) -> tuple[A, ...]:
+    """Do each in a child of its own, so many at once; a child that is late is killed. `kind` is a
+    dataclass of what they find, with a `problem` for the sentence that tells why they did not.
 
     After `start_within_s` no more is started, and what has not been is answered with a problem.
     """
     stop_starting = time.monotonic() + start_within_s
-    answers: dict[int, Answer] = {}
+    answers: dict[int, A] = {}
     waiting = iter(enumerate(works))
     running: dict[int, _Child] = {}
     with selectors.DefaultSelector() as selector:
@@ -185,16 +197,16 @@ def run_apart(
                 for pipe in _finished(selector, running):
                     selector.unregister(pipe)
                     child = running.pop(pipe)
-                    answers[child.number] = _collect(child)
+                    answers[child.number] = _collect(kind, child)
         finally:
             for child in running.values():
                 _end(child)
-    late = Answer(problem="no time was left in this round")
+    late = _without(kind, "no time was left in this round")
     return tuple(answers.get(number, late) for number in range(len(works)))
 
 
 def _start_some(
-    waiting: Iterator[tuple[int, Callable[[], Answer]]], room: int, each_s: float, until: float
+    waiting: Iterator[tuple[int, Callable[[], object]]], room: int, each_s: float, until: float
 ) -> Iterator[_Child]:
     for _ in range(room):
         if time.monotonic() > until:
@@ -205,7 +217,7 @@ def _start_some(
         yield _start(*following, each_s)
 
 
-def _start(number: int, work: Callable[[], Answer], each_s: float) -> _Child:
+def _start(number: int, work: Callable[[], object], each_s: float) -> _Child:
     inside, outside = os.pipe2(os.O_CLOEXEC)
     parent = os.getpid()
     pid = os.fork()
@@ -219,7 +231,7 @@ def _start(number: int, work: Callable[[], Answer], each_s: float) -> _Child:
     return _Child(pid, inside, number, time.monotonic() + each_s)
 
 
-def _be_the_child(parent: int, pipe: int, work: Callable[[], Answer], most_s: float) -> None:
+def _be_the_child(parent: int, pipe: int, work: Callable[[], object], most_s: float) -> None:
     for number in (signal.SIGALRM, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     # Once this child is another user, its parent may lack the right (CAP_KILL) to end it.
@@ -230,7 +242,7 @@ def _be_the_child(parent: int, pipe: int, work: Callable[[], Answer], most_s: fl
     try:
         answer = work()
     except Exception as exc:  # noqa: BLE001  told to the parent, which judges it
-        answer = Answer(problem=_why(exc))
+        answer = {"problem": _why(exc)}
     os.write(pipe, json.dumps(to_plain(answer)).encode())
     os._exit(0)
 
@@ -260,14 +272,19 @@ def _finished(selector: selectors.BaseSelector, running: dict[int, _Child]) -> l
     return done + [p for p, child in running.items() if child.end <= now and p not in done]
 
 
-def _collect(child: _Child) -> Answer:
+def _collect(kind: type[A], child: _Child) -> A:
     late = child.end <= time.monotonic()
     late = _end(child) == -signal.SIGALRM or late  # its own alarm may ring a little before ours
     try:
-        answer: Answer = from_plain(Answer, json.loads(child.raw))
+        answer: A = from_plain(kind, json.loads(child.raw))
         return answer
     except (ValueError, TypeError, KeyError, AssertionError):
-        return Answer(problem="the probe was too slow" if late else "the probe died")
+        return _without(kind, "the probe was too slow" if late else "the probe died")
+
+
+def _without(kind: type[A], problem: str) -> A:
+    answer: A = from_plain(kind, {"problem": problem})
+    return answer
 
 
 def _end(child: _Child) -> int:

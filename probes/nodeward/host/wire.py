@@ -49,6 +49,11 @@ def must_be_local(host: TreeHost, address: str) -> None:
 
     if not isinstance(host, LiveHost) or host.same_namespace("net") is False:
         raise OfflineError(address, "another network namespace than the host's")
+    must_be_own(address)
+
+
+def must_be_own(address: str) -> None:
+    """Refuse an address that is none of the network namespace that we are in."""
     family = socket.AF_INET6 if ipaddress.ip_address(address).version == 6 else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as own:

@@ -26,6 +26,7 @@ from nodeward.host import Host, HostError, MissingError
 from nodeward.host.kubeconfig import DAMAGED, FOREIGN, ClusterRow, KubeconfigFile, UserRow
 from nodeward.host.pem import PemContents
 from nodeward.host.token import TokenFile, TokenRow
+from nodeward.lazy import pattern
 from nodeward.model import Absent, Unreadable
 from nodeward.probes.pki_files import Files, of_contents
 from nodeward.probes.registry import probe
@@ -213,8 +214,15 @@ def _cluster(path: str, row: ClusterRow) -> Cluster:
 
 
 def _from(path: str, name: str) -> str:
-    """Relative names count from the kubeconfig's folder."""
-    return posixpath.normpath(posixpath.join(posixpath.dirname(path), name)) if name else ""
+    """Relative names count from the kubeconfig's folder, and absolute ones from the root that its
+    process sees (/proc/812/root)."""
+    inside = _INSIDE.match(path)
+    root = inside[0] if inside else ""
+    folder = posixpath.dirname(path).removeprefix(root)
+    return root + posixpath.normpath(posixpath.join(folder, name)) if name else ""
+
+
+_INSIDE = pattern(r"/proc/\d+/root(?=/)")
 
 
 def _user(files: Files, path: str, row: UserRow, guard: Guard) -> User:

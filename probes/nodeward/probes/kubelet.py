@@ -24,7 +24,7 @@ from nodeward.host import Host, HostError, MissingError, OfflineError
 from nodeward.lazy import pattern
 from nodeward.model import Absent, Unreadable
 from nodeward.probes.kubelet_embedded import EMBEDDED, embedded_services, there
-from nodeward.probes.kubelet_process import find, link
+from nodeward.probes.kubelet_process import find, link, network_of
 from nodeward.probes.kubelet_version import version_of
 from nodeward.probes.registry import probe
 from nodeward.probes.unit_files import Service, read_service
@@ -61,8 +61,17 @@ def read_kubelet(
 ) -> Kubelet:
     if isinstance(processes, Absent):
         return read(host, at_rest(host))
-    first, *others = [read(host, of_process(host, p)) for p in find(host, processes, listeners)]
-    return replace(first, others=tuple(others))
+    found: list[Kubelet] = []
+    failed: list[tuple[Process, HostError]] = []
+    for process in find(host, processes, listeners):
+        try:
+            found.append(read(host, of_process(host, process)))
+        except HostError as exc:
+            failed.append((process, exc))
+    if not found:
+        raise failed[0][1]
+    unread = tuple((f"{p.program} (pid {p.pid})", f"{e.path}: {e.why}") for p, e in failed)
+    return replace(found[0], others=tuple(found[1:]), unread=unread)
 
 
 def _root_of(host: Host, pid: int) -> str:
@@ -96,6 +105,7 @@ def of_process(host: Host, process: Process) -> Launch:
         cwd=link(host, f"/proc/{process.pid}/cwd") or "/",
         root=root,
         unit=_unit_of(host, process.pid) or "kubelet",
+        network=network_of(host, process.pid),
     )
     if process.program in EMBEDDED:
         return EMBEDDED[process.program](host, launch)

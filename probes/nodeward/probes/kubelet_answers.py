@@ -3,7 +3,7 @@
 The budgets add up to less than 5 s, whatever answers: 1.9 s for the secure port, 1 s for the
 read-only one, 0.3 s for each of four that only say that they are there, and 0.7 s for all that
 nobody configured. They are shares and no common clock, so that a recording answers them too. With a
-token for /configz the secure port's share is parted.
+token for /configz the secure port's share is parted; several kubelets share them all evenly.
 """
 
 from __future__ import annotations
@@ -11,49 +11,108 @@ from __future__ import annotations
 import json
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from nodeward.facts import kubelet_answers as facts
 from nodeward.facts.der import DerError
+from nodeward.facts.errors import ParseError
 from nodeward.facts.kubelet import Kubelet
 from nodeward.facts.kubelet_answers import KubeletAnswers, KubeletPorts, Port, Reply, Tls
 from nodeward.facts.listeners import Listener, Listeners
+from nodeward.facts.processes import Processes
 from nodeward.facts.x509 import parse_certificate, parse_name
 from nodeward.host import Host, HostError, OfflineError
 from nodeward.host.http import HttpAnswer
 from nodeward.host.kubelet_configz import KubeletConfigz
+from nodeward.host.kubelet_inside import KubeletPortInside
 from nodeward.host.kubelet_port import KubeletPort, PortRow
+from nodeward.host.query import Query
 from nodeward.host.tls import TlsAnswer
+from nodeward.host.vantage import Network
+from nodeward.model import Absent, Unreadable
+from nodeward.probes.listeners import read_in_network
+from nodeward.probes.local_addresses import addresses_of
 from nodeward.probes.registry import probe
 
 TOKEN_S = 0.7
 SECURE_S, READ_ONLY_S, ALL_EXTRA_S, OTHER_S = 1.9, 1.0, 0.7, 0.3
 MOST_EXTRA, MOST_TRIED = 7, 3
 CERT_DIR = "/var/lib/kubelet/pki"
+UNREAD = Listeners((), "another network, whose sockets could not be read")
 
 
 @probe
 def read_kubelet_answers(
-    host: Host, kubelet: Kubelet, listeners: Listeners, at: KubeletPorts
+    host: Host,
+    kubelet: Kubelet,
+    listeners: Listeners,
+    processes: Processes | Absent | Unreadable,
+    at: KubeletPorts,
 ) -> KubeletAnswers:
-    look = _Look(host, kubelet, listeners, probed=at.probe != "off")
+    count = 1 + len(kubelet.others)
+    looks = [
+        _look(host, one, listeners, processes, at.probe, 1 / count)
+        for one in (kubelet, *kubelet.others)
+    ]
+    first, *others = looks
+    return replace(_first(first, at), others=tuple(_own(look, at) for look in others))
+
+
+def _look(
+    host: Host,
+    kubelet: Kubelet,
+    listeners: Listeners,
+    processes: Processes | Absent | Unreadable,
+    probe: str,
+    part: float,
+) -> _Look:
+    """At the sockets of the network that the kubelet lives in."""
+    network, pid = kubelet.launch.network, kubelet.pid
+    if not network or pid is None:
+        return _Look(host, kubelet, listeners, part, probed=probe != "off")
+    try:
+        inside = read_in_network(host, processes, pid)
+        addresses = addresses_of(host, pid)
+    except (HostError, ParseError):
+        return _Look(host, kubelet, UNREAD, part, probed=False)
+    return _Look(host, kubelet, inside, part, addresses, probed=probe != "off")
+
+
+def _first(look: _Look, at: KubeletPorts) -> KubeletAnswers:
+    """The kubelet of this node, which may be asked with our token, and the ports beside its own."""
     token = at.configz_token_file
-    read_only = look.number("readOnlyPort", at.read_only) or at.read_only
-    health = look.number("healthzPort", 10248)
-    plain = {read_only, health, facts.CADVISOR_PORT, at.proxy_metrics, at.proxy_healthz}
-    secure = look.secure(plain, SECURE_S - TOKEN_S if token else SECURE_S)
-    configz_reply = look.ask_with(token, secure) if token and look.probed else ""
-    ports = {
-        facts.SECURE: secure,
-        facts.READ_ONLY: look.port(read_only, (facts.PODS,), READ_ONLY_S),
-        facts.HEALTHZ: look.port(health, ("/healthz",)),
+    found = _own(look, at, SECURE_S - TOKEN_S if token else SECURE_S)
+    asks = token and look.probed and not look.kubelet.launch.network
+    reply = look.ask_with(token, found.ports[facts.SECURE]) if asks else ""
+    beside = {
         facts.CADVISOR: look.port(facts.CADVISOR_PORT, ("/containers/",)),
         facts.PROXY_METRICS: look.port(at.proxy_metrics, ("/healthz",), owner="kube-proxy"),
         facts.PROXY_HEALTHZ: look.port(at.proxy_healthz, ("/healthz",), owner="kube-proxy"),
     }
-    known = {p.number for p in ports.values()}
-    extra = look.unconfigured(look.others(known))
-    return KubeletAnswers(ports, extra, look.configz, look.probed, configz_reply, look.whole)
+    ports = {**found.ports, **beside}
+    return replace(found, ports=ports, configz=look.configz, configz_reply=reply)
+
+
+def _own(look: _Look, at: KubeletPorts, secure_s: float = SECURE_S) -> KubeletAnswers:
+    read_only = look.number("readOnlyPort", at.read_only) or at.read_only
+    health = look.number("healthzPort", 10248)
+    plain = {read_only, health, facts.CADVISOR_PORT, at.proxy_metrics, at.proxy_healthz}
+    ports = {
+        facts.SECURE: look.secure(plain, secure_s),
+        facts.READ_ONLY: look.port(read_only, (facts.PODS,), READ_ONLY_S),
+        facts.HEALTHZ: look.port(health, ("/healthz",)),
+    }
+    return KubeletAnswers(
+        ports,
+        look.unconfigured(look.others({*plain, ports[facts.SECURE].number})),
+        look.configz,
+        look.probed,
+        whole=look.whole,
+        pid=look.kubelet.pid,
+        network=look.kubelet.launch.network,
+        addresses=look.addresses,
+    )
 
 
 def _number(kubelet: Kubelet, path: str, otherwise: int) -> int:
@@ -63,11 +122,21 @@ def _number(kubelet: Kubelet, path: str, otherwise: int) -> int:
 
 
 class _Look:
-    """One kubelet's listeners, and the questions put to them."""
+    """One kubelet's listeners, and the questions put to them. `part` is this kubelet's of the time
+    for all."""
 
-    def __init__(self, host: Host, kubelet: Kubelet, listeners: Listeners, *, probed: bool) -> None:
+    def __init__(
+        self,
+        host: Host,
+        kubelet: Kubelet,
+        listeners: Listeners,
+        part: float,
+        addresses: tuple[str, ...] | None = None,
+        *,
+        probed: bool,
+    ) -> None:
         self.host, self.kubelet, self.listeners = host, kubelet, listeners
-        self.probed = probed
+        self.part, self.addresses, self.probed = part, addresses, probed
         self.configz: Mapping[str, Any] | None = None
 
     @property
@@ -85,6 +154,7 @@ class _Look:
         """Whether no port of the kubelet can be hidden from us: one of its sockets is known, so
         its descriptors were read, so all are; or every socket is known to be somebody's."""
         told = bool(self.own) or all(row.pid is not None for row in self.listeners.rows)
+        told = told and self.listeners is not UNREAD
         return self.alone and told and self.kubelet.pid is not None
 
     def others(self, known: Iterable[int]) -> list[int]:
@@ -138,9 +208,9 @@ class _Look:
         address = self._address(number, rows)
         if address is None:
             return Port(number, rows, owned, error="another program takes what comes for it")
-        query = KubeletPort(address, number, paths, tls, seconds, configz=tls)
+        query = KubeletPort(address, number, paths, tls, seconds * self.part, configz=tls)
         try:
-            found = self.host.ask(query)
+            found = self.host.ask(self._from_there(query))
         except OfflineError:
             self.probed = False
             return Port(number, rows, owned)
@@ -149,6 +219,12 @@ class _Look:
         if found.configz is not None and owned is not False:
             self.configz = json.loads(found.configz)
         return _port(number, rows, owned, address, found)
+
+    def _from_there(self, query: KubeletPort) -> Query[PortRow]:
+        network, pid = self.kubelet.launch.network, self.kubelet.pid
+        if not network or pid is None:
+            return query
+        return KubeletPortInside(Network(network, (pid,)), query)
 
     def ask_with(self, token_file: str, secure: Port) -> str:
         """Ask for /configz with our token, if every socket of the port is the kubelet's own; what

@@ -9,6 +9,7 @@ from nodeward.facts.listeners import Listeners
 from nodeward.facts.pflags import parse_arguments
 from nodeward.facts.processes import Process, Processes
 from nodeward.host import Host, HostError, MissingError
+from nodeward.lazy import pattern
 from nodeward.model import Absent, Unreadable
 
 PROGRAMS = ("kubelet", "kubelite", "k3s", "hyperkube")
@@ -25,11 +26,12 @@ OWN_FLAGS = frozenset(
 def find(
     host: Host, processes: Processes, listeners: Listeners | Absent | Unreadable
 ) -> list[Process]:
-    """All that may be this node's, the first is as good as any. MissingError where there is none,
-    HostError where that cannot be told."""
+    """All that run here, those in the host's own network first: one in another is that of a node
+    inside a container (kind). MissingError where there is none, HostError where that cannot be
+    told."""
     found = [p for p in processes.running(*PROGRAMS) if _is_kubelet(p)]
     if found:
-        return _of_this_node(host, found)
+        return sorted(found, key=lambda p: network_of(host, p.pid) != 0)
     if not processes.complete:
         raise HostError("/proc", "other users' processes are hidden from us")
     rows = listeners.on(PORT) if isinstance(listeners, Listeners) else ()
@@ -72,12 +74,14 @@ def _speaks_like_one(host: Host, process: Process) -> bool:
         return False
 
 
-def _of_this_node(host: Host, found: list[Process]) -> list[Process]:
-    """Those in the host's own network, if there are any: a kubelet in another is that of a node
-    inside a container (kind). Without one of the first kind all count."""
-    ours = link(host, "/proc/1/ns/net")
-    own = [p for p in found if link(host, f"/proc/{p.pid}/ns/net") in (ours, None)]
-    return own or found
+def network_of(host: Host, pid: int) -> int:
+    """The inode of a process' network namespace; 0 where that is the host's, or not to be told."""
+    ours, theirs = link(host, "/proc/1/ns/net"), link(host, f"/proc/{pid}/ns/net")
+    found = _NETWORK.fullmatch(theirs or "")
+    return int(found[1]) if found and ours is not None and theirs != ours else 0
+
+
+_NETWORK = pattern(r"net:\[(\d{1,10})\]")
 
 
 def link(host: Host, path: str) -> str | None:

@@ -19,7 +19,15 @@ SOCKET = pattern(r"socket:\[([0-9]{1,20})\]")
 
 @probe
 def read_listeners(host: Host, processes: Processes | Absent | Unreadable) -> Listeners:
-    rows, source = _sockets(host, processes)
+    return _owned(host, processes, *_sockets(host, processes))
+
+
+def _owned(
+    host: Host,
+    processes: Processes | Absent | Unreadable,
+    rows: tuple[Listener, ...],
+    source: str,
+) -> Listeners:
     owners = _owners(host, processes, {row.inode for row in rows})
     return Listeners(
         tuple(
@@ -28,6 +36,12 @@ def read_listeners(host: Host, processes: Processes | Absent | Unreadable) -> Li
         ),
         source,
     )
+
+
+def read_in_network(host: Host, processes: Processes | Absent | Unreadable, pid: int) -> Listeners:
+    """Those of the network namespace that a process lives in."""
+    table = f"/proc/{pid}/net/tcp"
+    return _owned(host, processes, _tables(host, table), table)
 
 
 def _sockets(

@@ -13,7 +13,12 @@ TABLE_LIMIT = 32 << 20
 
 @probe
 def read_local_addresses(host: Host) -> LocalAddresses:
-    rows = parse_fib_trie(host.read("/proc/1/net/fib_trie", limit=TABLE_LIMIT))
+    return LocalAddresses(addresses_of(host, 1))
+
+
+def addresses_of(host: Host, pid: int) -> tuple[str, ...]:
+    """The addresses of the network namespace that a process lives in."""
+    rows = parse_fib_trie(host.read(f"/proc/{pid}/net/fib_trie", limit=TABLE_LIMIT))
     with suppress(MissingError):  # IPv6 is off
-        rows += parse_if_inet6(host.read("/proc/1/net/if_inet6"))
-    return LocalAddresses(rows)
+        rows += parse_if_inet6(host.read(f"/proc/{pid}/net/if_inet6"))
+    return rows

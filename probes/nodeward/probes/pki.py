@@ -173,11 +173,16 @@ class _Search:
                 self.name(Use(component, kind, daemon.outside(named), named_by=named_by))
 
     def of_settings(self, kubelet: Kubelet | None) -> None:
-        for path, component, kind in _SETTINGS if kubelet else ():
-            assert kubelet is not None
-            if (place := kubelet.path(path)) is not None:
-                named_by = kubelet.get(path).source
-                self.name(Use(component, kind, kubelet.root + place, named_by=named_by))
+        """Of further kubelets here only whom they let in: their own certificates are those of
+        other nodes."""
+        if kubelet is None:
+            return
+        every = [(kubelet, row) for row in _SETTINGS]
+        every += [(one, row) for one in kubelet.others for row in _SETTINGS if row[2] is Kind.TRUST]
+        for one, (path, component, kind) in every:
+            if (place := one.path(path)) is not None:
+                named_by = one.get(path).source
+                self.name(Use(component, kind, one.root + place, named_by=named_by))
 
     def of_kubeconfigs(self, kubeconfigs: Kubeconfigs | None) -> None:
         for one in kubeconfigs.rows if kubeconfigs else ():

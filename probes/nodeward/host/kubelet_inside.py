@@ -1,0 +1,58 @@
+"""The same questions to a port of a kubelet that lives in another network: that of a container."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar
+
+from nodeward.host import rights
+from nodeward.host.base import HostError, OfflineError
+from nodeward.host.kubelet_port import KubeletPort, PortRow
+from nodeward.host.live import LiveHost
+from nodeward.host.query import Query
+from nodeward.host.vantage import Network, enter, others_may_be_entered, run_apart
+from nodeward.host.wire import must_be_own
+from nodeward.lazy import dataclass
+
+if TYPE_CHECKING:
+    from nodeward.host.tree import TreeHost
+
+CHILDS_PART = 2 / 3
+"""Of the time for the port; the rest is for beginning and ending the child."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    row: PortRow | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KubeletPortInside(Query[PortRow]):
+    """`port` is asked by a child of ours in that network, without any right to anything else, and
+    only at an address of that network's own."""
+
+    answer_type: ClassVar[object] = PortRow
+
+    network: Network
+    port: KubeletPort
+
+    def answer(self, host: TreeHost) -> PortRow:
+        import ssl  # noqa: F401  the child may read no file any more
+
+        if not isinstance(host, LiveHost):
+            raise OfflineError("the kubelet's network", "a tree at rest")
+        ours = others_may_be_entered(host)
+
+        port, whole = self.port, self.port.seconds
+
+        def work() -> _Told:
+            enter(host.root, self.network, ours)
+            rights.drop_all()
+            must_be_own(port.address)
+            return _Told(replace(port, seconds=whole * CHILDS_PART).ask())
+
+        (told,) = run_apart(_Told, [work], 1, whole, whole)
+        if told.row is None:
+            raise HostError(f"port {port.port}", told.problem)
+        return told.row

@@ -10,7 +10,8 @@ import pytest
 import kubelet_hosts
 from kubelet_hosts import HEAD, Host, Run
 from nodeward.agent.scan import scan, select
-from nodeward.facts.kubelet_embedded import K3sStart, k3s_config_path, without_copied
+from nodeward.facts.kubelet_embedded import K3sStart, without_copied
+from nodeward.facts.supervisors import config_path
 from nodeward.facts.units import Word
 from nodeward.host import TreeHost
 from nodeward.model import Finding, Status
@@ -223,5 +224,5 @@ def test_an_argument_in_two_words_is_copied_too() -> None:
 
 def test_the_first_configuration_file_and_the_last_data_directory_count() -> None:
     words = ("server", "-c", "/1", "--config=/2", "-d", "/3", "--data-dir=/4")
-    assert k3s_config_path(words, {}) == "/1"
+    assert config_path(words, {}) == "/1"
     assert K3sStart("k3s.service", words).data == "/4"

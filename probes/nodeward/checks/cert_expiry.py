@@ -10,6 +10,7 @@ from typing import ClassVar
 from nodeward.checks.cert_samples import NOTHING, NOW, certificate, pki
 from nodeward.facts.clock import Now
 from nodeward.facts.pki import Held, Kind, Pem, Pki, Use
+from nodeward.facts.pki_places import PROGRAM_OF
 from nodeward.facts.renewal import (
     AT_START,
     AT_START_WINDOW_S,
@@ -138,10 +139,10 @@ def judge_one(held: Held, now: float, limits: ExpiryLimits, facts: Pki) -> Judge
         return _unreadable(held)
     if now < leaf.not_before:
         text = f"is not valid before {day(leaf.not_before)}, in {span(leaf.not_before - now)}"
-        return _not_in_time(held, text, by)
+        return _not_in_time(held, text, by, facts)
     if now > leaf.not_after:
         text = f"expired on {day(leaf.not_after)}, {span(now - leaf.not_after)} ago"
-        return _not_in_time(held, text, by)
+        return _not_in_time(held, text, by, facts)
     left = f"ends on {day(leaf.not_after)}, in {span(leaf.not_after - now)}"
     if not held.use.in_use:
         why = "already replaced" if held.use.superseded else "not in use"
@@ -159,11 +160,17 @@ def _unreadable(held: Held) -> Judged:
     return Judged(Status.UNKNOWN, f"could not be read: {why}", held)
 
 
-def _not_in_time(held: Held, text: str, by: Renewer) -> Judged:
+def _not_in_time(held: Held, text: str, by: Renewer, facts: Pki) -> Judged:
     if held.use.superseded:
         return Judged(Status.PASS, f"{text}; already replaced", held, by=by)
     if not held.use.in_use:
         return Judged(Status.FAIL, f"{text}; nothing uses it", held, Severity.LOW, by)
+    if by in AT_START and by.program in facts.stopped:
+        text += f"; {by.program}, which does not run, renews it at its start"
+        return Judged(Status.FAIL, text, held, Severity.LOW, by)
+    program = PROGRAM_OF.get(held.use.component)
+    if program in facts.stopped:
+        text += f"; {program}, which does not run, cannot come back with it"
     severity = Severity.HIGH if held.use.component in PEOPLE else Severity.CRITICAL
     return Judged(Status.FAIL, text, held, severity, by)
 

@@ -25,7 +25,7 @@ from nodeward.facts.clock import Now
 from nodeward.facts.daemons import APISERVER, Daemons, sample
 from nodeward.facts.pki import LOOSE, Guard, Held, Kind, Pem, Pki, PrivateKey, Use
 from nodeward.facts.pki_places import PROGRAM_OF
-from nodeward.facts.pki_roles import SIGNERS
+from nodeward.facts.pki_roles import OF_ETCD, SIGNERS
 from nodeward.lazy import dataclass
 from nodeward.model import (
     Absent,
@@ -159,9 +159,9 @@ def _at_home(at: Guard) -> bool:
     return any(f.uid == at.uid or f.mode & stat.S_ISVTX for f in at.folders)
 
 
-def _authority_key(*, control_plane: bool) -> Pki:
+def _authority_key(component: str = "cluster-ca", *, control_plane: bool) -> Pki:
     return together(
-        place("cluster-ca", "/etc/kubernetes/pki/ca.key", kind=Kind.KEY, keys=(_KEY,)),
+        place(component, "/etc/kubernetes/pki/ca.key", kind=Kind.KEY, keys=(_KEY,)),
         control_plane=control_plane,
     )
 
@@ -191,6 +191,16 @@ def _authority_key(*, control_plane: bool) -> Pki:
         ),
         Example(Status.FAIL, _authority_key(control_plane=False), "a worker with ca.key"),
         Example(
+            Status.FAIL,
+            replace(_authority_key(control_plane=False), etcd=True),
+            "a host of etcd alone, with the cluster's ca.key",
+        ),
+        Example(
+            Status.PASS,
+            replace(_authority_key("etcd-ca", control_plane=False), etcd=True),
+            "a host of etcd alone, with etcd's own",
+        ),
+        Example(
             Status.NOT_APPLICABLE,
             _authority_key(control_plane=True),
             "a control plane needs its keys",
@@ -205,18 +215,21 @@ def _authority_key(*, control_plane: bool) -> Pki:
 def ca_key_on_node(facts: Pki) -> Verdict:
     if facts.control_plane:
         return Verdict.not_applicable("this node is a control plane, which needs these keys")
-    signers = {one.key.spki_sha256: one for _, one in anchors(facts)}
+    signers = {one.key.spki_sha256: (held, one) for held, one in anchors(facts)}
     offences, dark = [], []
+    host = "host, which is no control plane" if facts.etcd else "worker"
     for use, pem in key_files(facts):
         component = use.component
         signer = next((signers[k.spki_sha256] for k in pem.keys if k.spki_sha256 in signers), None)
         if signer is None and component not in SIGNERS:
             dark += [f"{pem.where}: {pem.error}"] if pem.error else []
             continue
-        name = signer.subject if signer else component
-        text = f"the private key of {name} is on this worker"
+        whose, name = (signer[0].use.component, signer[1].subject) if signer else (component,) * 2
+        if facts.etcd and whose in OF_ETCD:
+            continue  # a host of etcd alone may make its own certificates
+        text = f"the private key of {name} is on this {host}"
         offences.append(Offence(Severity.CRITICAL, Evidence(component, text, pem.where)))
-    good = "no key of an authority is on this worker"
+    good = f"no key of an authority is on this {host}"
     return verdict(offences, good, dark=dark, unseen=facts)
 
 

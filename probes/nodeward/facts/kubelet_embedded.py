@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import field
-from typing import Any
 
+from nodeward.facts.supervisors import CONFIG, K3S, Start, option
 from nodeward.facts.units import Word
 from nodeward.lazy import dataclass
 
@@ -21,8 +20,7 @@ _SNAP = {
     "SNAP": "/snap/microk8s/current",
 }
 
-K3S = "/var/lib/rancher/k3s"
-K3S_CONFIG = "/etc/rancher/k3s/config.yaml"
+K3S_CONFIG = CONFIG[K3S]
 K3S_OWN = "00-k3s-defaults.conf"
 K3S_COPY = {"config": "10-cli-config.conf", "config-dir": "20-cli-config-dir"}
 """Where k3s copies what such an argument of its kubelet names (extractConfigArgs)."""
@@ -47,30 +45,8 @@ def microk8s_words(raw: bytes, path: str = MICROK8S_ARGS) -> tuple[Word, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class K3sConfig:
-    """One file of k3s' configuration, already read."""
-
-    path: str
-    value: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class K3sStart:
-    """How a k3s was started: its unit, the unit's arguments (without the program), its files.
-    `variables` are those K3S_* of its environment that are paths. `unseen` says why its arguments
-    are not known, "" where they are."""
-
-    unit: str
-    words: tuple[str, ...]
-    files: tuple[K3sConfig, ...] = ()
-    variables: Mapping[str, str] = field(default_factory=dict)
-    unseen: str = ""
-
-    @property
-    def data(self) -> str:
-        """The data directory: of the command line, else of the files, else of the environment."""
-        given = option(self.words, "--data-dir", "-d") or self._configured("data-dir", "d")
-        return (str(given) if given else self.variables.get("K3S_DATA_DIR", K3S)).rstrip("/")
+class K3sStart(Start):
+    """How a k3s was started, with a kubelet inside."""
 
     @property
     def dropins(self) -> str:
@@ -79,37 +55,11 @@ class K3sStart:
     @property
     def protects_kernel_defaults(self) -> bool:
         given = option(self.words, "--protect-kernel-defaults", bare="true")
-        value = given or str(self._configured("protect-kernel-defaults"))
+        value = given or str(self.configured("protect-kernel-defaults"))
         return value.lower() in ("1", "t", "true")
 
-    def _configured(self, *keys: str) -> object:
-        found = [f.value[k] for f in self.files for k in keys if f.value.get(k) is not None]
-        return found[-1] if found else None
 
-
-def k3s_config_path(words: Iterable[str], variables: Mapping[str, str]) -> str:
-    """The configuration file of a k3s: the environment's comes before the command line's
-    (pkg/configfilearg/parser.go)."""
-    named = variables.get("K3S_CONFIG_FILE") or option(tuple(words), "--config", "-c", first=True)
-    return named or K3S_CONFIG
-
-
-def option(
-    words: tuple[str, ...], *names: str, bare: str | None = None, first: bool = False
-) -> str | None:
-    """The value of an option of k3s, the last one given or the first; `bare` is that of a switch
-    without one. None where it is not given."""
-    found: list[str] = []
-    for place, word in enumerate(words):
-        name, equals, value = word.partition("=")
-        if name not in names:
-            continue
-        following = words[place + 1] if place + 1 < len(words) else ""
-        found.append(value if equals else following if bare is None else bare)
-    return found[0 if first else -1] if found else None
-
-
-def k3s_kubelet_args(start: K3sStart, option: str = "kubelet-arg") -> tuple[Word, ...]:
+def k3s_kubelet_args(start: Start, option: str = "kubelet-arg") -> tuple[Word, ...]:
     """The kubelet arguments that people gave k3s (or those of another daemon, by its `option`): a
     later file replaces a list unless its key ends in "+", and the command line is added."""
     found: list[Word] = []

@@ -10,6 +10,7 @@ from enum import StrEnum
 from nodeward.facts import der, pem
 from nodeward.facts.der import DerError
 from nodeward.facts.node import Distribution
+from nodeward.facts.supervisors import NOWHERE, Homes
 from nodeward.facts.x509 import Certificate, PublicKey, parse_certificate, parse_public_key
 from nodeward.lazy import dataclass
 from nodeward.model import Fact
@@ -127,7 +128,9 @@ class Pki(Fact):
     `owners`: whether the owners of files mean anything (not in a tree unpacked by an ordinary
     user). `unseen` are directories that could not be searched, with the reason.
     `rotates`: which of kubelet-client and kubelet-server the kubelet's settings have it rotate;
-    None: not known. `supervisor_started`: when k3s, RKE2 or k0s started, in seconds since 1970.
+    None: not known. `supervisor_started`: when k3s, RKE2 or k0s started, in seconds since 1970;
+    `homes` where they keep what they make. `stopped`: programs that do not run, and that something
+    here would start. `etcd`: whether the host is one of etcd.
     """
 
     pems: tuple[Pem, ...]
@@ -138,6 +141,9 @@ class Pki(Fact):
     control_plane: bool = True
     rotates: tuple[str, ...] | None = None
     supervisor_started: float | None = None
+    etcd: bool = False
+    homes: Homes = NOWHERE
+    stopped: tuple[str, ...] = ()
     _places: Mapping[tuple[str, str], Pem] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

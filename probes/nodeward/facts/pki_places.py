@@ -10,8 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from nodeward.facts.daemons import APISERVER, ETCD, KUBELET, MANAGER, PROXY, SCHEDULER, Daemon
+from nodeward.facts.daemons import (
+    APISERVER,
+    ETCD,
+    KUBELET,
+    MANAGER,
+    PROXY,
+    SCHEDULER,
+    Daemon,
+    Daemons,
+)
 from nodeward.facts.pki import Kind, Use
+from nodeward.facts.supervisors import K0S, K3S, RKE2, Homes
 from nodeward.lazy import dataclass
 
 CERTIFICATE, TRUST, KEY, PUBLIC_KEY = Kind.CERTIFICATE, Kind.TRUST, Kind.KEY, Kind.PUBLIC_KEY
@@ -33,6 +43,17 @@ PROGRAM_OF: Mapping[str, str] = {
     "kubelet-server": KUBELET,
     "kube-proxy": PROXY,
 }
+
+
+def would_run(component: str, daemons: Daemons | None, homes: Homes) -> bool:
+    """Whether the daemon of a component runs, or something here would start it: what it needs then
+    is in use even while it is down. Without a process table all do, and where processes may be
+    hidden from us a missing one proves nothing."""
+    program = PROGRAM_OF.get(component)
+    if program is None or daemons is None or not daemons.complete or not daemons.table:
+        return True
+    return bool(daemons.one(program) or daemons.supervisors or any(h.alive for h in homes.rows))
+
 
 # program -> flag -> component and what is taken from the file.
 FLAGS: Mapping[str, Mapping[str, tuple[str, Kind]]] = {
@@ -156,10 +177,12 @@ def own_pair_of(daemon: Daemon) -> Iterator[Use]:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A directory of certificates: the component of each file name, without its ending."""
+    """A directory of certificates: the component of each file name, without its ending. `left`:
+    what lies there is left over from before a move, or by a supervisor that nothing starts."""
 
     folder: str
     names: Mapping[str, tuple[str, Kind]]
+    left: bool = False
 
 
 def _leafs(**names: str) -> dict[str, tuple[str, Kind]]:
@@ -193,6 +216,7 @@ _RANCHER_SERVER = (
         client_kube_apiserver="apiserver-kubelet-client",
         client_kube_proxy="kube-proxy",
         client_auth_proxy="front-proxy-client",
+        client_supervisor="supervisor",
         serving_kube_apiserver="apiserver",
     )
     | _anchors(
@@ -200,35 +224,51 @@ _RANCHER_SERVER = (
     )
     | _SA
 )
-_RANCHER_ETCD = _leafs(
-    client="apiserver-etcd-client", server_client="etcd-server", peer_server_client="etcd-peer"
-) | _anchors(server_ca="etcd-ca", peer_ca="etcd-peer-ca")
 _RANCHER_AGENT = _leafs(
     client_kubelet="kubelet-client",
     serving_kubelet="kubelet-server",
     client_kube_proxy="kube-proxy",
 ) | _anchors(client_ca="kubelet-client-ca", server_ca="cluster-root-ca")
 
-PLACES: tuple[Place, ...] = (
+_RANCHER_ETCD = _leafs(
+    client="apiserver-etcd-client", server_client="etcd-server", peer_server_client="etcd-peer"
+) | _anchors(server_ca="etcd-ca", peer_ca="etcd-peer-ca")
+_K0S_NAMES = dict(_KUBEADM.names) | _leafs(
+    server="apiserver",
+    admin="admin",
+    ccm="controller-manager",
+    scheduler="scheduler",
+    k0s_api="supervisor-server",
+    konnectivity="konnectivity",
+)
+
+
+def _rancher(program: str) -> dict[str, Mapping[str, tuple[str, Kind]]]:
+    own = {
+        f"client-{program}-cloud-controller": ("cloud-controller", CERTIFICATE),
+        f"client-{program}-controller": ("agent-controller", CERTIFICATE),
+    }
+    return {
+        "server/tls": _RANCHER_SERVER | own,
+        "server/tls/etcd": _RANCHER_ETCD,
+        "server/tls/kube-controller-manager": _leafs(
+            kube_controller_manager="controller-manager-server"
+        ),
+        "server/tls/kube-scheduler": _leafs(kube_scheduler="scheduler-server"),
+        "agent": _RANCHER_AGENT | own,
+    }
+
+
+_IN_HOME: Mapping[str, Mapping[str, Mapping[str, tuple[str, Kind]]]] = {
+    K3S: _rancher(K3S),
+    RKE2: _rancher(RKE2),
+    K0S: {"pki": _K0S_NAMES, "pki/etcd": _ETCD_NAMES},
+}
+"""By program and folder below its data directory."""
+
+_FIXED: tuple[Place, ...] = (
     _KUBEADM,
     Place("/etc/kubernetes/pki/etcd", _ETCD_NAMES),
-    *(
-        place
-        for name in ("k3s", "rke2")
-        for place in (
-            Place(f"/var/lib/rancher/{name}/server/tls", _RANCHER_SERVER),
-            Place(f"/var/lib/rancher/{name}/server/tls/etcd", _RANCHER_ETCD),
-            Place(f"/var/lib/rancher/{name}/agent", _RANCHER_AGENT),
-        )
-    ),
-    Place(
-        "/var/lib/k0s/pki",
-        dict(_KUBEADM.names)
-        | _leafs(
-            server="apiserver", admin="admin", ccm="controller-manager", scheduler="scheduler"
-        ),
-    ),
-    Place("/var/lib/k0s/pki/etcd", _ETCD_NAMES),
     Place(
         "/var/snap/microk8s/current/certs",
         _leafs(
@@ -277,6 +317,18 @@ PLACES: tuple[Place, ...] = (
     ),
 )
 
+
+def places(homes: Homes) -> Iterator[Place]:
+    """Every usual place on this node; those below a data directory that was moved come before what
+    may be left at the usual one."""
+    yield from _FIXED
+    for program, folders in _IN_HOME.items():
+        for home in homes.folders(program):
+            left = homes.left(program, home)
+            for folder, names in folders.items():
+                yield Place(f"{home}/{folder}", names, left=left)
+
+
 _RANCHER_CREDENTIALS = {
     "server/cred/admin.kubeconfig": "admin",
     "server/cred/controller.kubeconfig": "controller-manager",
@@ -296,7 +348,7 @@ _MICROK8S_CREDENTIALS = {
     "controller.config": "controller-manager",
     "scheduler.config": "scheduler",
 }
-KUBECONFIGS: Mapping[str, str] = {
+_KUBECONFIGS: Mapping[str, str] = {
     "/etc/kubernetes/admin.conf": "admin",
     "/etc/kubernetes/super-admin.conf": "super-admin",
     "/etc/kubernetes/controller-manager.conf": "controller-manager",
@@ -309,31 +361,46 @@ KUBECONFIGS: Mapping[str, str] = {
     "/etc/kubernetes/kubelet.conf": "kubelet-client",
     "/var/lib/kube-proxy/kubeconfig": "kube-proxy",
     "/var/lib/kube-proxy/kubeconfig.conf": "kube-proxy",
-    **{f"/etc/rancher/{name}/{name}.yaml": "admin" for name in ("k3s", "rke2")},
-    **{
-        f"/var/lib/rancher/{name}/{path}": component
-        for name in ("k3s", "rke2")
-        for path, component in _RANCHER_CREDENTIALS.items()
-    },
-    "/var/lib/k0s/kubelet.conf": "kubelet-client",
-    "/var/lib/k0s/kubelet-bootstrap.conf": "kubelet-bootstrap",
-    "/var/lib/k0s/pki/admin.conf": "admin",
-    "/var/lib/k0s/pki/ccm.conf": "controller-manager",
-    "/var/lib/k0s/pki/scheduler.conf": "scheduler",
+    **{f"/etc/rancher/{name}/{name}.yaml": "admin" for name in (K3S, RKE2)},
     **{
         f"/var/snap/microk8s/current/credentials/{name}": component
         for name, component in _MICROK8S_CREDENTIALS.items()
     },
 }
-"""Kubeconfigs by their place. OpenShift's kubelet.conf holds the kubelet's settings: what is no
-kubeconfig is left alone."""
+_KUBECONFIGS_IN_HOME: Mapping[str, Mapping[str, str]] = {
+    K3S: _RANCHER_CREDENTIALS,
+    RKE2: _RANCHER_CREDENTIALS,
+    K0S: {
+        "kubelet.conf": "kubelet-client",
+        "kubelet-bootstrap.conf": "kubelet-bootstrap",
+        "pki/admin.conf": "admin",
+        "pki/ccm.conf": "controller-manager",
+        "pki/scheduler.conf": "scheduler",
+        "pki/konnectivity.conf": "konnectivity",
+    },
+}
 
-CNI_FOLDERS = (
-    "/etc/cni/net.d",
-    "/etc/cni/net.d/multus.d",
-    "/var/lib/rancher/k3s/agent/etc/cni/net.d",
-    "/var/snap/microk8s/current/args/cni-network",
-)
+
+def usual_kubeconfigs(homes: Homes) -> Mapping[str, str]:
+    """Kubeconfigs by their place. OpenShift's kubelet.conf holds the kubelet's settings: what is no
+    kubeconfig is left alone."""
+    return dict(_KUBECONFIGS) | {
+        f"{home}/{path}": component
+        for program, paths in _KUBECONFIGS_IN_HOME.items()
+        for home in homes.folders(program)
+        for path, component in paths.items()
+    }
+
+
+def cni_folders(homes: Homes) -> tuple[str, ...]:
+    return (
+        "/etc/cni/net.d",
+        "/etc/cni/net.d/multus.d",
+        *(f"{home}/agent/etc/cni/net.d" for home in homes.folders(K3S)),
+        "/var/snap/microk8s/current/args/cni-network",
+    )
+
+
 COPIES = ("/root", "/root/.kube", "/tmp", "/var/tmp")  # noqa: S108  looked into, not used
 HOMES = "/home"
 
@@ -374,10 +441,15 @@ def of_openshift(secret: str, name: str) -> tuple[str, Kind] | None:
     return (component, kind) if component else None
 
 
-KUBELET_FOLDERS = (
-    "/var/lib/kubelet/pki",
-    "/var/lib/k0s/kubelet/pki",
-    "/var/lib/rancher/rke2/agent/pki",
-)
+def kubelet_folders(homes: Homes) -> tuple[str, ...]:
+    """Where a kubelet keeps what it makes and rotates, unless it is told another place."""
+    return (
+        "/var/lib/kubelet/pki",
+        *(f"{home}/kubelet/pki" for home in homes.folders(K0S)),
+        *(f"{home.kubelet}/pki" for home in homes.rows if home.kubelet),
+        *(f"{home}/agent/pki" for home in homes.folders(RKE2)),
+    )
+
+
 CERTIFICATE_ENDINGS = (".crt", ".pem", ".cert", ".cer")
 KEY_ENDINGS = (".key", "-key.pem")

@@ -64,6 +64,7 @@ AUTHORITIES = frozenset(
         "legacy-signing-ca",
     }
 )
+OF_ETCD = frozenset({"etcd-ca", "etcd-peer-ca"})
 SIGNERS = AUTHORITIES | {"service-account"}
 """Whoever holds the private key of one of these makes credentials for the whole cluster."""
 

@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from nodeward.facts.node import Distribution
 from nodeward.facts.pki import Held, Pki
+from nodeward.facts.supervisors import DATA, K0S, K3S, RKE2
 from nodeward.model import Remedy
 
 
@@ -28,6 +29,11 @@ class Renewer(StrEnum):
     OPENSHIFT = "OpenShift's operators"
     HAND = "hand only"
 
+    @property
+    def program(self) -> str:
+        """The supervisor that renews at its start; "" for the others."""
+        return {"K3S": K3S, "RKE2": RKE2, "K0S": K0S}.get(self.name, "")
+
 
 CONTINUOUSLY = frozenset({Renewer.KUBELET, Renewer.TALOS, Renewer.OPENSHIFT})
 AT_START = frozenset({Renewer.K3S, Renewer.RKE2, Renewer.K0S})
@@ -35,11 +41,8 @@ AT_START_WINDOW_S = 120 * 86400
 """k3s and RKE2 renew at start what ends within this time (90 days until May 2025)."""
 
 _BY_FOLDER = (
-    ("/var/lib/rancher/k3s/", Renewer.K3S),
     ("/etc/rancher/k3s/", Renewer.K3S),
-    ("/var/lib/rancher/rke2/", Renewer.RKE2),
     ("/etc/rancher/rke2/", Renewer.RKE2),
-    ("/var/lib/k0s/", Renewer.K0S),
     ("/var/snap/microk8s/", Renewer.MICROK8S),
     ("/system/secrets/", Renewer.TALOS),
     ("/etc/kubernetes/static-pod-resources/", Renewer.OPENSHIFT),
@@ -56,6 +59,9 @@ def renewer(held: Held, pki: Pki) -> Renewer:
         return Renewer.TALOS if pki.distribution is Distribution.TALOS else Renewer.KUBELET
     if component == "kubelet-client" and held.use.part:
         return Renewer.HAND  # inside kubelet.conf, which kubeadm certs renew leaves alone
+    for program in DATA:
+        if any(path.startswith(f"{data}/") for data in pki.homes.folders(program)):
+            return Renewer[program.upper()]
     for folder, found in _BY_FOLDER:
         if path.startswith(folder):
             return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nodeward.facts.pki import Guard
+from nodeward.facts.supervisors import K3S, RKE2
 from nodeward.lazy import dataclass
 from nodeward.model import Fact
 
@@ -18,10 +19,6 @@ FILES: tuple[tuple[str, str], ...] = (
     ("/etc/rancher/rke2/config.yaml", "join token"),
     ("/etc/rancher/k3s/registries.yaml", "registry credentials"),
     ("/etc/rancher/rke2/registries.yaml", "registry credentials"),
-    ("/var/lib/rancher/k3s/server/token", "join token"),
-    ("/var/lib/rancher/k3s/server/agent-token", "join token"),
-    ("/var/lib/rancher/rke2/server/token", "join token"),
-    ("/var/lib/rancher/rke2/server/agent-token", "join token"),
     ("/etc/systemd/system/k3s.service.env", "join token"),
     ("/etc/systemd/system/k3s-agent.service.env", "join token"),
     ("/etc/k0s/k0stoken", "join token"),
@@ -30,6 +27,12 @@ FILES: tuple[tuple[str, str], ...] = (
     ("/var/lib/cloud/instance/user-data.txt", "user data, often with a join token"),
     ("/etc/ceph/ceph.client.admin.keyring", "storage credentials"),
 )
+OF_SUPERVISORS: tuple[tuple[str, str, str], ...] = tuple(
+    (program, f"server/{name}", "join token")
+    for program in (K3S, RKE2)
+    for name in ("token", "agent-token")
+)
+"""Program, place below its data directory, and what it is."""
 HOME_FILES: tuple[tuple[str, str], ...] = (
     (".docker/config.json", "registry credentials"),
     (".dockercfg", "registry credentials"),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 from nodeward.facts.daemons import (
     APISERVER,
     ETCD,
     MANAGER,
+    PROXY,
     SCHEDULER,
     SUPERVISORS,
     Daemon,
@@ -21,16 +22,22 @@ from nodeward.facts.daemons import (
 )
 from nodeward.facts.errors import ParseError
 from nodeward.facts.kubelet import Kubelet
-from nodeward.facts.kubelet_embedded import K3sStart, k3s_kubelet_args, microk8s_words
+from nodeward.facts.kubelet_embedded import k3s_kubelet_args, microk8s_words
 from nodeward.facts.kubeyaml import parse_document
 from nodeward.facts.manifests import Manifests
 from nodeward.facts.processes import Process, Processes
+from nodeward.facts.stopped_kubelet import StoppedKubelet, whichever
+from nodeward.facts.supervisors import K3S, Homes, Start
 from nodeward.host import Host, HostError
 from nodeward.host.environment import EnvironmentPaths
 from nodeward.model import Absent, Unreadable
-from nodeward.probes.kubelet_embedded import k3s_start, there
+from nodeward.probes.kubelet_embedded import there
 from nodeward.probes.registry import probe
+from nodeward.probes.supervisors import start_of_process
+from nodeward.probes.unit_files import read_service
 
+KUBELITE_UNIT = "snap.microk8s.daemon-kubelite.service"
+ENABLED = "/etc/systemd/system/multi-user.target.wants"
 MICROK8S_FOLDER = "/var/snap/microk8s/current/args"
 # k3s gives its daemons most of their flags itself (pkg/daemons/control/server.go); these decide.
 _K3S_ITSELF = {
@@ -51,6 +58,8 @@ def read_daemons(
     processes: Processes | Absent | Unreadable,
     manifests: Manifests | Absent | Unreadable,
     kubelet: Kubelet | Absent | Unreadable,
+    stopped: StoppedKubelet | Absent | Unreadable,
+    homes: Homes | Absent | Unreadable,
 ) -> Daemons:
     table = processes if isinstance(processes, Processes) else None
     pods = manifests if isinstance(manifests, Manifests) else None
@@ -58,9 +67,13 @@ def read_daemons(
     if pods:
         known = {d.program for d in found}
         found += [d for d in of_manifests(pods) if d.program not in known]
-    found += _embedded(host, table, {d.program for d in found})
-    if isinstance(kubelet, Kubelet) and not any(d.program == "kubelet" for d in found):
-        found.append(_of_kubelet(kubelet))
+    planned = homes.planned() if isinstance(homes, Homes) else ()
+    found += _embedded(host, table, {d.program for d in found}, planned)
+    either = whichever(kubelet, stopped)
+    if isinstance(either, Kubelet) and not any(d.program == "kubelet" for d in found):
+        found.append(_of_kubelet(either))
+    known = {d.program for d in found}
+    found += [d for d in _of_units(host) if d.program not in known]
     return Daemons(
         tuple(_settled(host, d) for d in found),
         complete=table.complete if table else isinstance(processes, Absent),
@@ -69,15 +82,43 @@ def read_daemons(
     )
 
 
-def _embedded(host: Host, table: Processes | None, known: set[str]) -> list[Daemon]:
-    """Daemons inside another program, which shows its own arguments and not theirs."""
+def _embedded(
+    host: Host, table: Processes | None, known: set[str], planned: Collection[str]
+) -> list[Daemon]:
+    """Daemons inside another program, which shows its own arguments and not theirs. One that does
+    not run and that a unit would start counts too."""
     found: list[Daemon] = []
-    for program, daemons in (("kubelite", _microk8s), ("k3s", _k3s)):
+    for program, daemons in (("kubelite", _microk8s), (K3S, _k3s)):
         process = next(table.running(program), None) if table else None
-        if table is None or (process is not None and _serves(process)):
-            new = [d for d in daemons(host) if d.program not in known]
+        would = process is None and (program in planned or _has_unit(host, program))
+        if table is None or would or (process is not None and _serves(process)):
+            new = [d for d in daemons(host, process) if d.program not in known]
             found += [_inside(d, process) for d in new]
     return found
+
+
+def _has_unit(host: Host, program: str) -> bool:
+    if program != "kubelite":
+        return False
+    try:
+        return bool(read_service(host, KUBELITE_UNIT).words)
+    except HostError:
+        return False
+
+
+def _of_units(host: Host) -> Iterator[Daemon]:
+    """As units that are enabled would start them: a control plane without static pods."""
+    for program in (APISERVER, MANAGER, SCHEDULER, ETCD, PROXY):
+        try:
+            host.stat(f"{ENABLED}/{program}.service")
+            service = read_service(host, f"{program}.service")
+        except (HostError, ParseError):
+            continue
+        argv = tuple(w.text for w in service.words)
+        if argv and argv[0].endswith(f"/{program}"):
+            names = {n: w.text for n, w in service.environment.items() if n.startswith("ETCD_")}
+            daemon = Daemon(program, arguments_of(program, argv), service.name)
+            yield with_etcd_environment(daemon, names) if program == ETCD else daemon
 
 
 def _inside(daemon: Daemon, process: Process | None) -> Daemon:
@@ -91,7 +132,7 @@ def _serves(process: Process) -> bool:
     return process.program != "k3s" or "server" in " ".join(process.argv or ())
 
 
-def _microk8s(host: Host) -> Iterator[Daemon]:
+def _microk8s(host: Host, process: Process | None) -> Iterator[Daemon]:
     for program in (APISERVER, MANAGER, SCHEDULER):
         path = f"{MICROK8S_FOLDER}/{program}"
         try:
@@ -102,11 +143,11 @@ def _microk8s(host: Host) -> Iterator[Daemon]:
         yield Daemon(program, arguments_of(program, argv), path)
 
 
-def _k3s(host: Host) -> Iterator[Daemon]:
+def _k3s(host: Host, process: Process | None) -> Iterator[Daemon]:
     try:
-        start = k3s_start(host)
+        start = start_of_process(host, K3S, process)
     except (HostError, ParseError):
-        start = K3sStart("k3s.service", ())
+        start = Start("k3s.service", ())
     if not there(host, f"{start.data}/server/tls"):
         return
     for program, own in _K3S_ITSELF.items():
@@ -143,7 +184,8 @@ def root_of(host: Host, daemon: Daemon) -> str:
 def _etcd(host: Host, daemon: Daemon) -> Daemon:
     path = daemon.flag("config-file")
     if path is None:
-        return with_etcd_environment(daemon, dict(_environment(host, daemon)))
+        found = dict(_environment(host, daemon))
+        return with_etcd_environment(daemon, found) if found else daemon
     outside = daemon.outside(path)
     try:
         value = parse_document(host.read(outside), outside).value

@@ -13,14 +13,15 @@ from nodeward.facts.kubeyaml import parse_document
 from nodeward.facts.node import Node
 from nodeward.facts.pki import Guard
 from nodeward.facts.pki_places import (
-    CNI_FOLDERS,
     COPIES,
     HOMES,
     KUBECONFIG_FLAGS,
-    KUBECONFIGS,
-    PROGRAM_OF,
+    cni_folders,
+    usual_kubeconfigs,
+    would_run,
 )
 from nodeward.facts.strays import Strays
+from nodeward.facts.supervisors import NOWHERE, Homes
 from nodeward.facts.tokens import Token
 from nodeward.host import Host, HostError, MissingError
 from nodeward.host.kubeconfig import DAMAGED, FOREIGN, ClusterRow, KubeconfigFile, UserRow
@@ -42,10 +43,11 @@ def read_kubeconfigs(
     node: Node,
     daemons: Daemons | Absent | Unreadable,
     strays: Strays | Absent | Unreadable,
+    homes: Homes | Absent | Unreadable,
 ) -> Kubeconfigs:
     files = Files(host)
     rows = daemons if isinstance(daemons, Daemons) else None
-    search = _Search(files, rows)
+    search = _Search(files, rows, homes if isinstance(homes, Homes) else NOWHERE)
     search.of_daemons()
     search.of_places()
     search.of_folders()
@@ -71,6 +73,7 @@ class _Search:
 
     files: Files
     daemons: Daemons | None
+    homes: Homes
     found: dict[str, Kubeconfig] = field(default_factory=dict)
 
     def add(
@@ -119,22 +122,13 @@ class _Search:
 
     def of_places(self) -> None:
         named = {k.component for k in self.found.values()}
-        for path, component in KUBECONFIGS.items():
+        for path, component in usual_kubeconfigs(self.homes).items():
             if path not in self.found and self.files.there(path):
-                self.add(path, component, in_use=component not in named and self.runs(component))
-
-    def runs(self, component: str) -> bool:
-        program = PROGRAM_OF.get(component)
-        if program is None or self.daemons is None or not self.daemons.complete:
-            return True
-        return not self.daemons.table or self.daemons.one(program) is not None or self.supervised
-
-    @property
-    def supervised(self) -> bool:
-        return bool(self.daemons and self.daemons.supervisors)
+                used = component not in named and would_run(component, self.daemons, self.homes)
+                self.add(path, component, in_use=used)
 
     def of_folders(self) -> None:
-        for folder in CNI_FOLDERS:
+        for folder in cni_folders(self.homes):
             for name in self.files.names(folder):
                 if "kubeconfig" in name:
                     self.add(f"{folder}/{name}", "cni", in_use=True)

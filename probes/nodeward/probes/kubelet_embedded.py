@@ -4,37 +4,31 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import replace
 
 from nodeward.facts.kubelet import Launch
 from nodeward.facts.kubelet_embedded import (
     AGE_DOUBT,
     FIRST_START,
-    K3S_CONFIG,
     K3S_COPY,
     K3S_OWN,
     MICROK8S_ARGS,
-    K3sConfig,
     K3sStart,
     is_managed,
-    k3s_config_path,
     k3s_doubts,
     k3s_kubelet_args,
     k3s_words,
     microk8s_words,
     without_copied,
 )
-from nodeward.facts.kubeyaml import parse_document
-from nodeward.facts.units import UNIT_DIRECTORIES, Word
-from nodeward.host import Host, HostError, MissingError, NotRegularError
-from nodeward.host.environment import EnvironmentPaths
-from nodeward.lazy import pattern
+from nodeward.facts.supervisors import K3S
+from nodeward.facts.units import Word
+from nodeward.host import Host, HostError, MissingError
+from nodeward.probes.supervisors import services, start_of
 from nodeward.probes.unit_files import Service, read_service
 
 MOST_LEVELS = 16
 MOST_COPIED = 1000
-_K3S_UNIT = pattern(r"k3s(-.+)?\.service")
 
 
 def there(host: Host, path: str) -> bool:
@@ -120,57 +114,9 @@ def _k3s_kubelet_start(host: Host, launch: Launch, start: K3sStart) -> float | N
 
 
 def k3s_start(host: Host, unit: str = "", pid: int | None = None) -> K3sStart:
-    """How k3s was, or would be, started: k3s writes another title over its own arguments. HostError
-    where its configuration may not be read."""
-    service = next((s for s in k3s_services(host, unit)), None)
-    words = tuple(w.text for w in service.words[1:]) if service else ()
-    variables = {n: w.text for n, w in service.environment.items()} if service else {}
-    if pid is not None:
-        with suppress(HostError):
-            own: dict[str, str] = host.ask(EnvironmentPaths(pid, "K3S_"))
-            variables |= own
-    path = k3s_config_path(words, variables)
-    given = {n: variables[n] for n in ("K3S_DATA_DIR", "K3S_CONFIG_FILE") if variables.get(n)}
-    unseen = "" if service else "no unit starts this k3s: what it was given is not known"
-    if service and service.unread:
-        unseen = "; ".join(service.unread)
-    name = service.name if service else unit or "k3s.service"
-    return K3sStart(name, words, tuple(_k3s_files(host, path)), given, unseen)
-
-
-def k3s_services(host: Host, first: str = "") -> Iterator[Service]:
-    """Units that start a server or an agent: the installer names them k3s, k3s-agent, k3s-NAME."""
-    names: dict[str, None] = dict.fromkeys([first, "k3s.service", "k3s-agent.service"])
-    for folder in UNIT_DIRECTORIES:
-        with suppress(HostError):
-            names |= dict.fromkeys(n for n in host.names(folder) if _K3S_UNIT.fullmatch(n))
-    for name in names:
-        try:
-            service = read_service(host, name)
-        except (MissingError, NotRegularError):  # the second is a masked one
-            continue
-        texts = [w.text for w in service.words[:2]]
-        if len(texts) > 1 and texts[0].endswith("/k3s") and texts[1] in ("server", "agent"):
-            yield service
-
-
-def _k3s_files(host: Host, config: str) -> Iterator[K3sConfig]:
-    if not config.startswith("/"):
-        raise HostError(config, "this configuration of k3s cannot be read from here")
-    folder = f"{config}.d"
-    try:
-        names = [f"{folder}/{n}" for n in host.names(folder) if n.endswith((".yaml", ".yml"))]
-    except MissingError:
-        names = []
-    for path in (config, *names):
-        try:
-            document = parse_document(host.read(path), path)
-        except MissingError:
-            if path == K3S_CONFIG or names:
-                continue
-            raise HostError(path, "this configuration of k3s is not there") from None
-        if isinstance(document.value, dict):
-            yield K3sConfig(path, document.value)
+    """How k3s was, or would be, started: see start_of."""
+    found = start_of(host, K3S, unit, pid)
+    return K3sStart(found.unit, found.words, found.files, found.variables, found.unseen)
 
 
 def _embedded(launch: Launch, program: str, words: tuple[Word, ...]) -> Launch:
@@ -187,7 +133,7 @@ EMBEDDED: dict[str, Callable[[Host, Launch], Launch]] = {"kubelite": _microk8s, 
 
 def embedded_services(host: Host) -> Iterator[tuple[str, Service]]:
     """Units that start a program with a kubelet inside, with that program."""
-    yield from (("k3s", service) for service in k3s_services(host))
+    yield from (("k3s", service) for service in services(host, K3S))
     try:
         yield "kubelite", read_service(host, "snap.microk8s.daemon-kubelite.service")
     except MissingError:

@@ -6,17 +6,26 @@ from nodeward.facts.errors import ParseError
 from nodeward.facts.kubelet import Kubelet
 from nodeward.facts.manifests import BadManifest, Manifests, StaticPod, parse_manifest
 from nodeward.facts.node import Node
+from nodeward.facts.stopped_kubelet import StoppedKubelet, whichever
+from nodeward.facts.supervisors import NOWHERE, RKE2, Homes
 from nodeward.host import Host, HostError, MissingError
 from nodeward.host.manifests import ManifestFile
 from nodeward.model import Absent, Unreadable
 from nodeward.probes.registry import probe
 
-USUAL = ("/etc/kubernetes/manifests", "/var/lib/rancher/rke2/agent/pod-manifests")
+USUAL = "/etc/kubernetes/manifests"
 
 
 @probe
-def read_manifests(host: Host, node: Node, kubelet: Kubelet | Absent | Unreadable) -> Manifests:
-    folder = _folder(host, kubelet)
+def read_manifests(
+    host: Host,
+    node: Node,
+    kubelet: Kubelet | Absent | Unreadable,
+    stopped: StoppedKubelet | Absent | Unreadable,
+    homes: Homes | Absent | Unreadable,
+) -> Manifests:
+    at = homes if isinstance(homes, Homes) else NOWHERE
+    folder = _folder(host, whichever(kubelet, stopped), at)
     pods: list[StaticPod] = []
     bad: list[BadManifest] = []
     for name in _names(host, folder) if folder else ():
@@ -35,7 +44,7 @@ def read_manifests(host: Host, node: Node, kubelet: Kubelet | Absent | Unreadabl
     return Manifests(folder, tuple(pods), tuple(bad))
 
 
-def _folder(host: Host, kubelet: Kubelet | Absent | Unreadable) -> str:
+def _folder(host: Host, kubelet: Kubelet | Absent | Unreadable, homes: Homes) -> str:
     """What the kubelet's settings name; where these cannot tell, a usual place that is there."""
     if isinstance(kubelet, Kubelet):
         value = kubelet.get("staticPodPath").value
@@ -44,7 +53,7 @@ def _folder(host: Host, kubelet: Kubelet | Absent | Unreadable) -> str:
             return (kubelet.root + path).rstrip("/") if path is not None else ""
         if value is None:
             return ""
-    for folder in USUAL:
+    for folder in (USUAL, *(f"{home}/agent/pod-manifests" for home in homes.folders(RKE2))):
         try:
             host.stat(folder)
         except HostError:

@@ -11,24 +11,26 @@ from nodeward.facts.errors import ParseError
 from nodeward.facts.kubeconfig import Kubeconfigs
 from nodeward.facts.kubelet import Kubelet
 from nodeward.facts.kubeyaml import parse_document
-from nodeward.facts.node import Node
+from nodeward.facts.node import Node, Role
 from nodeward.facts.pki import LOOSE, Kind, Pem, Pki, Use
 from nodeward.facts.pki_places import (
     CERTIFICATE_ENDINGS,
     COPIES,
     HOMES,
     KEY_ENDINGS,
-    KUBELET_FOLDERS,
     OPENSHIFT,
-    PLACES,
-    PROGRAM_OF,
     Place,
+    kubelet_folders,
     of_openshift,
     own_pair_of,
+    places,
     uses_of,
+    would_run,
 )
 from nodeward.facts.processes import Processes
+from nodeward.facts.stopped_kubelet import StoppedKubelet, whichever
 from nodeward.facts.strays import Strays
+from nodeward.facts.supervisors import NOWHERE, Homes
 from nodeward.facts.webhooks import COMPONENT, Webhooks
 from nodeward.host import Host, HostError
 from nodeward.model import Absent, Unreadable
@@ -52,14 +54,19 @@ def read_pki(
     processes: Processes | Absent | Unreadable,
     daemons: Daemons | Absent | Unreadable,
     kubelet: Kubelet | Absent | Unreadable,
+    stopped: StoppedKubelet | Absent | Unreadable,
+    homes: Homes | Absent | Unreadable,
     kubeconfigs: Kubeconfigs | Absent | Unreadable,
     webhooks: Webhooks | Absent | Unreadable,
     strays: Strays | Absent | Unreadable,
 ) -> Pki:
     files = Files(host)
-    search = _Search(files, daemons if isinstance(daemons, Daemons) else None)
+    known = daemons if isinstance(daemons, Daemons) else None
+    at = homes if isinstance(homes, Homes) else NOWHERE
+    search = _Search(files, known, at)
     search.of_daemons()
-    own = kubelet if isinstance(kubelet, Kubelet) else None
+    either = whichever(kubelet, stopped)
+    own = either if isinstance(either, Kubelet) else None
     search.of_settings(own)
     search.of_kubeconfigs(kubeconfigs if isinstance(kubeconfigs, Kubeconfigs) else None)
     search.of_webhooks(webhooks if isinstance(webhooks, Webhooks) else None)
@@ -82,16 +89,27 @@ def read_pki(
             *_not_read(daemons, "the arguments of daemons"),
             *_not_read(kubelet, "the kubelet's settings"),
             *_not_read(kubeconfigs, "kubeconfigs"),
+            *(f"the data directory: {why}" for why in at.unseen),
         ),
         control_plane=node.control_plane,
-        rotates=_rotates(kubelet),
+        etcd=Role.ETCD in node.roles,
+        rotates=_rotates(either),
         supervisor_started=_supervisor_started(processes),
+        homes=at,
+        stopped=tuple(_stopped(known, at)),
     )
 
 
 def _not_read(reading: object, what: str) -> tuple[str, ...]:
     """What a place would have named is then missing here, and that must be known."""
     return (f"{what}: {reading.error}",) if isinstance(reading, Unreadable) else ()
+
+
+def _stopped(daemons: Daemons | None, homes: Homes) -> Iterator[str]:
+    """Programs that something here would start, and that do not run."""
+    if daemons is not None and daemons.table and daemons.complete:
+        yield from (d.program for d in daemons.rows if d.pid is None)
+        yield from homes.planned()
 
 
 def _supervisor_started(processes: Processes | Absent | Unreadable) -> float | None:
@@ -124,6 +142,7 @@ class _Search:
 
     files: Files
     daemons: Daemons | None
+    homes: Homes
     uses: list[Use] = field(default_factory=list)
     embedded: list[Pem] = field(default_factory=list)
     places: set[tuple[str, Kind, str, str]] = field(default_factory=set)
@@ -139,8 +158,9 @@ class _Search:
     def add(self, use: Use) -> None:
         """It lies at a usual place: in use unless something names another file for the same."""
         if self.fresh(use):
-            unused = (use.component, use.kind) in self.named or not self.runs(use.component)
-            self.uses.append(_orphan(use) if unused else use)
+            named = (use.component, use.kind) in self.named
+            used = not named and would_run(use.component, self.daemons, self.homes)
+            self.uses.append(use if used else _orphan(use))
 
     def fresh(self, use: Use) -> bool:
         place = (use.component, use.kind, use.path, use.part)
@@ -220,7 +240,7 @@ class _Search:
 
     def of_kubelet_folders(self, kubelet: Kubelet | None) -> None:
         """Where it keeps what it makes and rotates."""
-        folders = list(KUBELET_FOLDERS)
+        folders = [*kubelet_folders(self.homes)]
         if kubelet and (given := kubelet.flag("cert-dir")):
             folders.insert(0, kubelet.root + posixpath.join(kubelet.launch.cwd, given.value))
         for folder in dict.fromkeys(folders):
@@ -247,10 +267,10 @@ class _Search:
                 self.add(one if name == current else replace(_orphan(one), superseded=True))
 
     def of_places(self) -> None:
-        for place in PLACES:
+        for place in places(self.homes):
             for name in self.files.names(place.folder):
                 if use := _at_place(place, name):
-                    self.add(use)
+                    self.add(_orphan(use) if place.left else use)
 
     def of_copies(self) -> None:
         """Certificates where administrators and scripts leave them; anyone may write there."""
@@ -284,15 +304,6 @@ class _Search:
                     if found := of_openshift(secret, name):
                         use = Use(*found, f"{folder}/{secret}/{name}")
                         self.add(use if current else replace(_orphan(use), superseded=True))
-
-    def runs(self, component: str) -> bool:
-        """Whether the daemon of a component runs. Without a process table all count as running;
-        and where processes may be hidden from us, a missing one proves nothing."""
-        program = PROGRAM_OF.get(component)
-        if program is None or self.daemons is None or not self.daemons.complete:
-            return True
-        one = self.daemons.one(program)
-        return bool(one or self.daemons.supervisors or not self.daemons.table)
 
 
 def _revisions(names: Iterable[str]) -> Iterator[tuple[str, bool]]:

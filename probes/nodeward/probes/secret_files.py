@@ -5,8 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nodeward.facts.pki_places import HOMES
-from nodeward.facts.secret_files import FILES, HOME_FILES, SSH_NAMES, SecretFile, SecretFiles
+from nodeward.facts.secret_files import (
+    FILES,
+    HOME_FILES,
+    OF_SUPERVISORS,
+    SSH_NAMES,
+    SecretFile,
+    SecretFiles,
+)
+from nodeward.facts.supervisors import NOWHERE, Homes
 from nodeward.host import Host, HostError, MissingError
+from nodeward.model import Absent, Unreadable
 from nodeward.probes.pki_files import Files
 from nodeward.probes.registry import probe
 
@@ -14,15 +23,19 @@ SSH_FOLDER = "/etc/ssh"
 
 
 @probe
-def read_secret_files(host: Host) -> SecretFiles:
+def read_secret_files(host: Host, homes: Homes | Absent | Unreadable) -> SecretFiles:
     files = Files(host)
-    found = [one for path, what in _places(files) if (one := _look(files, path, what))]
+    places = _places(files, homes if isinstance(homes, Homes) else NOWHERE)
+    found = [one for path, what in places if (one := _look(files, path, what))]
     owned = files.owned(one.guard for one in found)
     return SecretFiles(tuple(found), owned, tuple(files.unseen))
 
 
-def _places(files: Files) -> Iterator[tuple[str, str]]:
+def _places(files: Files, homes: Homes) -> Iterator[tuple[str, str]]:
     yield from FILES
+    for program, name, what in OF_SUPERVISORS:
+        for data in homes.folders(program):
+            yield f"{data}/{name}", what
     for home in ("/root", *(f"{HOMES}/{name}" for name in files.names(HOMES))):
         for name, what in HOME_FILES:
             yield f"{home}/{name}", what

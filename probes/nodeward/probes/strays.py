@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from nodeward.facts.kubeconfig import ADMINISTRATORS
 from nodeward.facts.strays import Stray, Strays
+from nodeward.facts.supervisors import K0S, K3S, NOWHERE, RKE2, Homes
 from nodeward.host import Host
 from nodeward.host.admin_search import AdministratorSearch
+from nodeward.model import Absent, Unreadable
 from nodeward.probes.registry import probe
 
 FOLDERS = (
@@ -25,19 +27,24 @@ FOLDERS = (
     "/etc",
     "/var/backups",
 )
-WITHOUT = (
-    "/var/lib/kubelet/pods",
-    "/var/lib/rancher/k3s/agent/containerd",
-    "/var/lib/rancher/rke2/agent/containerd",
-    "/var/lib/k0s/containerd",
-    "/var/lib/k0s/kubelet/pods",
+WITHOUT = "/var/lib/kubelet/pods"
+_WITHOUT_IN_HOMES = (
+    (K3S, "agent/containerd"),
+    (RKE2, "agent/containerd"),
+    (K0S, "containerd"),
+    (K0S, "kubelet/pods"),
 )
 """Pods' own volumes and images: what their programs hold is not the node's."""
 
 
 @probe
-def read_strays(host: Host) -> Strays:
-    found = host.ask(AdministratorSearch(FOLDERS, ADMINISTRATORS, WITHOUT))
+def read_strays(host: Host, homes: Homes | Absent | Unreadable) -> Strays:
+    at = homes if isinstance(homes, Homes) else NOWHERE
+    folders = (*FOLDERS[: FOLDERS.index("/root")], *at.moved, *FOLDERS[FOLDERS.index("/root") :])
+    without = [
+        f"{home}/{name}" for program, name in _WITHOUT_IN_HOMES for home in at.folders(program)
+    ]
+    found = host.ask(AdministratorSearch(folders, ADMINISTRATORS, (WITHOUT, *without)))
     return Strays(
         tuple(Stray(row.path, row.group, row.kubeconfig) for row in found.rows),
         found.folders,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from nodeward.facts.kubelet import Kubelet
-from nodeward.facts.pki_places import CNI_FOLDERS, COPIES, HOMES
+from nodeward.facts.pki_places import COPIES, HOMES, cni_folders
+from nodeward.facts.supervisors import K0S, NOWHERE, Homes
 from nodeward.facts.tokens import StoredToken, StoredTokens
 from nodeward.host import Host
 from nodeward.host.token_volumes import TokenVolumes
@@ -12,26 +13,23 @@ from nodeward.probes.kubeconfigs import token_from
 from nodeward.probes.pki_files import Files
 from nodeward.probes.registry import probe
 
-KUBELETS = (
-    "/var/lib/kubelet",
-    "/var/lib/k0s/kubelet",
-    "/var/snap/microk8s/common/var/lib/kubelet",
-)
-FOLDERS = (
-    "/etc/kubernetes",
-    *CNI_FOLDERS,
-    "/run/secrets/kubernetes.io/serviceaccount",  # where a pod has it: on a host it was put there
-)
+KUBELET = "/var/lib/kubelet"
+MICROK8S = "/var/snap/microk8s/common/var/lib/kubelet"
+IN_A_POD = "/run/secrets/kubernetes.io/serviceaccount"  # on a host it was put there
 
 
 @probe
-def read_tokens(host: Host, kubelet: Kubelet | Absent | Unreadable) -> StoredTokens:
+def read_tokens(
+    host: Host, kubelet: Kubelet | Absent | Unreadable, found_homes: Homes | Absent | Unreadable
+) -> StoredTokens:
     files = Files(host)
-    kubelets = list(KUBELETS)
+    at = found_homes if isinstance(found_homes, Homes) else NOWHERE
+    kubelets = [KUBELET, *(f"{home}/kubelet" for home in at.folders(K0S)), MICROK8S]
+    kubelets += [home.kubelet for home in at.rows if home.kubelet]
     if isinstance(kubelet, Kubelet) and (given := kubelet.flag("root-dir")):
         kubelets.insert(0, kubelet.root + given.value)
     homes = [f"{HOMES}/{name}" for name in files.names(HOMES)]
-    folders = dict.fromkeys((*FOLDERS, *COPIES, *homes))
+    folders = dict.fromkeys(("/etc/kubernetes", *cni_folders(at), IN_A_POD, *COPIES, *homes))
     found = host.ask(TokenVolumes(tuple(dict.fromkeys(kubelets)), tuple(folders)))
     unseen = [*files.unseen, *found.unseen]
     if host.live:  # in a tree at rest the memory that held them is gone

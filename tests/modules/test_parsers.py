@@ -50,7 +50,17 @@ def test_a_trie_answers_as_the_table_it_was_made_of(rows: list[tuple[str, str]],
     made, table = Trie(trie(rows), "x.bin"), Table(tuple(rows))
     assert made.match(name) == table.match(name)
     assert made.get(name) == table.get(name)
-    assert sorted(made.under(name[:2])) == sorted(table.under(name[:2]))
+    assert sorted(made.plain()) == sorted(table.plain())
+
+
+@given(st.lists(st.lists(st.sampled_from(("a", "ab", "b", "a/b")), max_size=4), max_size=6))
+def test_the_values_that_name_a_word_are_found_in_both_forms(lines: list[list[str]]) -> None:
+    made = [(f"k{i}", f"kernel/m{i}.ko: {' '.join(words)}") for i, words in enumerate(lines)]
+    for word in ("a", "ab", "b", "a/b"):
+        want = sorted({v for (_, v), words in zip(made, lines, strict=True) if word in words})
+        assert sorted(set(Table(tuple(made)).naming(word))) == want
+        found = Trie(trie(made), "x.bin").naming(word)
+        assert sorted({v[v.index("kernel/") :] for v in found}) == want
 
 
 @given(raw=st.binary(max_size=120), name=st.text("abc", max_size=4))
@@ -61,7 +71,8 @@ def test_no_bytes_break_a_trie(raw: bytes, name: str) -> None:
             made = Trie(data, "x.bin")
             made.get(name)
             made.match(name)
-            list(itertools.islice(made.under(name), 100))
+            list(itertools.islice(made.plain(), 100))
+            list(itertools.islice(made.naming(name), 100))
         except ParseError as exc:
             assert exc.what == "x.bin"  # noqa: PT017  the error is what is judged
 

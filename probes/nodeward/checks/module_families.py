@@ -15,7 +15,7 @@ from nodeward.checks.module_terms import (
     group,
     verdict,
 )
-from nodeward.facts.exposure import expose
+from nodeward.facts.exposure import expose, without_userns
 from nodeward.facts.kernel_guards import UserNamespaces
 from nodeward.facts.kernel_modules import KernelModules
 from nodeward.facts.module_requests import (
@@ -235,7 +235,10 @@ def _within_reach(
 ) -> Verdict:
     """As `group`, without what wants a user namespace where there can be none."""
     closed = userns.closed if isinstance(userns, UserNamespaces) else ""
-    wanted = [c for c in components if not (closed and all(r.userns for r in c.requests))]
+    wanted = [
+        c for c in components
+        if not (closed and all(r.userns for r in c.requests)) or without_userns(node, c)
+    ]  # fmt: skip
     if not wanted:
         return Verdict.passed(f"they want a user namespace, and {closed}")
     return group(node, name, wanted, title)

@@ -115,7 +115,7 @@ def reach(
         return Reach()
     asked = all(exposures[c.name].state in (State.OPEN, State.PARTLY) for c in mine)
     label = _by_selinux(node) if asked else Reach()  # what is there needs no request
-    filter_ = _by_seccomp(node, mine)
+    filter_ = _by_seccomp(node, mine, exposures)
     return Reach(
         label.rows + filter_.rows, label.note + filter_.note, label.severity or filter_.severity
     )
@@ -136,12 +136,16 @@ def _by_selinux(node: KernelModules) -> Reach:
     return Reach(tuple(rows[:MOST_LINES]), note, Severity.LOW)
 
 
-def _by_seccomp(node: KernelModules, components: Sequence[Component]) -> Reach:
+def _by_seccomp(
+    node: KernelModules, components: Sequence[Component], exposures: Mapping[str, Exposure]
+) -> Reach:
     pods = node.pods
     if pods is None or not pods.looked_at:
         return Reach()
-    why = _shut(node, components)
-    userns = _only_by_userns(components)
+    asked = [r for c in components for r in exposures[c.name].by or c.requests]
+    userns = all(r.userns for r in asked)
+    own = {r.name for c in components for r in c.requests}
+    why = _shut(node, components, userns=userns) if own.issuperset(r.name for r in asked) else ""
     confined = f"a seccomp filter: {why}" if why else "left open: the default filters let it pass"
     rows = (
         _named("left open: no seccomp filter", pods.unconfined),
@@ -159,13 +163,9 @@ def _by_seccomp(node: KernelModules, components: Sequence[Component]) -> Reach:
     return Reach(found, note, Severity.LOW)
 
 
-def _only_by_userns(components: Sequence[Component]) -> bool:
-    return all(r.userns for c in components for r in c.requests)
-
-
-def _shut(node: KernelModules, components: Sequence[Component]) -> str:
+def _shut(node: KernelModules, components: Sequence[Component], *, userns: bool) -> str:
     """What a runtime's default filter keeps pods from; "" where it lets them pass."""
-    if _only_by_userns(components):
+    if userns:
         return "the default ones forbid a user namespace"
     if node.runtime is None:
         return ""

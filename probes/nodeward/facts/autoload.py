@@ -29,6 +29,9 @@ MOST_CALLS = 200  # of modprobe in one run; install commands can fan out too
 MOST_FOUND = 256  # modules that one name leads to; no kernel's index has so many
 
 
+Steps = tuple[tuple[command.Joint, command.Step], ...]
+
+
 class EndlessError(Exception):
     """Soft dependencies fan out or are chained further than we follow."""
 
@@ -115,17 +118,19 @@ class Modprobe:
     program: Program = Program.KMOD
     programs: Mapping[str, bool] = field(default_factory=dict)
     folder: str = ""
+    ignores: bool | None = None  # `ignoring`, where it is known already
     _runs: dict[str, Run] = field(default_factory=dict, repr=False, compare=False)
     _soft: dict[str, tuple[list[Found], list[Found]]] = field(
         default_factory=dict, repr=False, compare=False
     )
+    _steps: dict[str, Steps] = field(default_factory=dict, repr=False, compare=False)
 
     def changed(self, conf: Configuration, names: frozenset[str], request: str = "") -> Modprobe:
         """The same under another configuration that differs in rules for these modules only, and
         in an alias for one request: what has nothing to do with them is not played again."""
         gone = set(self.concerned(names, request))
         kept = {r: run for r, run in self._runs.items() if r not in gone}
-        return replace(self, conf=conf, _runs=kept, _soft={})
+        return replace(self, conf=conf, ignores=self.ignoring, _runs=kept, _soft={})
 
     def concerned(self, names: frozenset[str], request: str = "") -> list[str]:
         """The requests played so far that have to do with these modules, and the request."""
@@ -177,9 +182,8 @@ class Modprobe:
         return self._aliased(name, self.index.symbols.match(name), "modules.symbols")
 
     def _by_command(self, name: str) -> tuple[Found, ...]:
-        for kind in ("install", "remove"):
-            if any(r.name == name for r in self.conf.of(kind)):
-                return (Found(name, None, "", self.is_builtin(name)),)
+        if any(name in self.conf.names(kind) for kind in ("install", "remove")):
+            return (Found(name, None, "", self.is_builtin(name)),)
         return ()
 
     def _by_alias(self, name: str) -> tuple[Found, ...]:
@@ -258,16 +262,24 @@ class Modprobe:
         rule = self.install(name)
         if rule is None or self.ignoring or any(self.soft(name)):
             return False
-        return command.loads_nothing(command.steps(rule.value, self.programs))
+        return command.loads_nothing(self.steps(rule))
+
+    def steps(self, rule: Rule) -> Steps:
+        """What the command of an install rule does. Kept: few commands stand in many rules."""
+        if rule.value not in self._steps:
+            self._steps[rule.value] = command.steps(rule.value, self.programs)
+        return self._steps[rule.value]
 
     @cached_property
     def ignoring(self) -> bool:
         """Whether an install command may call modprobe so that it ignores another."""
+        if self.ignores is not None:
+            return self.ignores
         return any(
             isinstance(step, command.Unclear)
             or (isinstance(step, command.Modprobe) and step.ignore_install)
             for rule in self.conf.of("install")
-            for _, step in command.steps(rule.value, self.programs)
+            for _, step in self.steps(rule)
         )
 
     # --- kmod's probe list ---------------------------------------------------------------
@@ -394,7 +406,7 @@ class Modprobe:
                 )
             return done
 
-        ok, unclear = command.play(command.steps(rule.value, self.programs), nested)
+        ok, unclear = command.play(self.steps(rule), nested)
         run.unclear += [f"{why} ({rule.place})" for why in unclear]
         return ok
 

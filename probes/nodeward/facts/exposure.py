@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import field, replace
 from enum import StrEnum
 from functools import cache
 from posixpath import join
+from typing import NamedTuple
 
-from nodeward.facts.autoload import Does, Event, Program, Run
+from nodeward.facts.autoload import Does, EndlessError, Event, Program, Run
 from nodeward.facts.build_options import BUILT_BY
 from nodeward.facts.errors import ParseError
 from nodeward.facts.kernel_modules import KernelModules, KernelTree, Variant, version
-from nodeward.facts.module_index import BUILT_IN_FILES, module_name
-from nodeward.facts.module_requests import BY_NAME, DIAG_GUARD, UNDATED, Component, Request
+from nodeward.facts.module_doors import Door
+from nodeward.facts.module_index import BUILT_IN_FILES, module_name, normal
+from nodeward.facts.module_requests import BY_NAME, UNDATED, Component, Request
 from nodeward.lazy import dataclass
 from nodeward.model import Evidence, Row, Table
 
@@ -46,6 +48,7 @@ class Exposure:
     state: State
     because: str
     place: str = ""
+    by: tuple[Request, ...] = ()  # those that come through
     trace: Callable[[], tuple[Evidence, ...]] = field(default=tuple, repr=False, compare=False)
 
     @property
@@ -54,7 +57,8 @@ class Exposure:
 
 
 def _shown(state: State, because: str, *evidence: Evidence) -> Exposure:
-    return Exposure(state, because, evidence[-1].source if evidence else "", lambda: evidence)
+    place = evidence[-1].source if evidence else ""
+    return Exposure(state, because, place, trace=lambda: evidence)
 
 
 def expose(node: KernelModules, component: Component) -> Exposure:
@@ -76,7 +80,7 @@ def _expose(node: KernelModules, component: Component) -> Exposure:
                 first.state,
                 f"nothing can ask for {component.title}: {first.because}",
                 first.place,
-                first.trace,
+                trace=first.trace,
             )
     if not node.kernels:
         return _shown(State.UNKNOWN, "offline: there is no kernel in this tree")
@@ -315,13 +319,25 @@ def _judged(node: KernelModules, variant: Variant, component: Component) -> Expo
     engine = variant.engine
     runs = [(r, engine.run(r.name)) for r in requests(variant, component)]
     through = [(r, run) for r, run in runs if set(run.inserted) & set(component.registers)]
-    through += _side_doors(variant, component, {r.name for r, _ in runs})
-    dim = [(r, run) for r, run in runs if run.unclear and (r, run) not in through]
-    dim += [(r, run) for r, run in _obscure(variant, component) if (r, run) not in through]
+    dim = [(r, run) for r, run in runs if run.unclear]
+    ways: Sequence[Way] = ()
+    if not through:
+        try:
+            ways = list(_ways(node, variant, component))
+        except EndlessError:
+            return _shown(
+                State.UNKNOWN,
+                f"what draws in {_or(component.registers)} leads too far to follow",
+                Evidence("configuration", "too many rules", variant.conf.dirs[0]),
+            )
+        dim += [(w.door.request, w.run) for w in ways if not w.loads]
+        ways = [w for w in ways if w.loads]
     held = [(r, run) for r, run in runs if run.found and (r, run) not in through + dim]
     held = [(r, run) for r, run in held if _concerns(run, component)]
     if through:
-        return _open(node, variant, component, through, held)
+        return _open(variant, component, through, held)
+    if ways:
+        return _open_by(variant, component, ways, held)
     if dim:
         request, run = dim[0]
         return _traced(
@@ -346,18 +362,88 @@ def _judged(node: KernelModules, variant: Variant, component: Component) -> Expo
             State.UNREACHABLE,
             f"no request {'of a device' if component.by_udev else 'of a socket'} leads to"
             f" {_or(component.registers)} on kernel {variant.tree.release}; root can still load it"
-            " by name",
+            f" by name{_by_root(variant, component)}",
             Evidence("requests tried", str(len(runs)), f"{variant.tree.folder}/modules.alias"),
         )
     return _blocked(variant, component, held)
 
 
-def openings(variant: Variant, component: Component) -> tuple[str, ...]:
-    """The requests that load it, its own and those of other sockets."""
+class Way(NamedTuple):
+    """A request that brings a component in by another's alias. `loads` is False where that cannot
+    be told: an install command on the way is not to be followed."""
+
+    door: Door
+    run: Run
+    module: str
+    loads: bool
+
+
+def _ways(
+    node: KernelModules,
+    variant: Variant,
+    component: Component,
+    asking: frozenset[str] = frozenset(),
+) -> Iterator[Way]:
+    """What brings a component in besides its own requests; first what takes no user namespace.
+    `asking` are components of which this is being asked already. EndlessError."""
+    if all(variant.engine.sealed(m) for m in component.registers):
+        return
+    if component.by_udev and switched_off(node, variant) is not None:
+        return
+    asking |= {component.name}
+    own = {normal(r.name) for r in component.requests}
+    for module in component.registers:
+        doors = variant.doors.doors(module)
+        for door in sorted(doors, key=lambda d: d.request.userns):
+            run = variant.engine.run(door.request.name)
+            loads = module in run.inserted
+            if not (loads or _names(run, component)) or normal(door.request.name) in own:
+                continue
+            if _there(node, variant, door.asker.after, asking):
+                yield Way(door, run, module, loads)
+
+
+def _names(run: Run, component: Component) -> bool:
+    """Whether a command that cannot be followed speaks of the component."""
+    return bool(run.unclear) and any(m in e.detail for e in run.events for m in component.modules)
+
+
+def _there(node: KernelModules, variant: Variant, name: str, asking: frozenset[str]) -> bool:
+    """Whether a component whose code must make a request can be in the kernel."""
+    if not name:
+        return True
+    if name in asking:
+        return False
+    component, engine = BY_NAME[name], variant.engine
+    mine = set(component.registers)
+    if mine & engine.kernel.live or any(engine.is_builtin(m) for m in mine):
+        return True
+    runs = [engine.run(r.name) for r in requests(variant, component)]
+    if any(run.unclear or mine & set(run.inserted) for run in runs):
+        return True
+    return next(_ways(node, variant, component, asking), None) is not None
+
+
+def openings(node: KernelModules, variant: Variant, component: Component) -> tuple[str, ...]:
+    """The requests that load it, its own and those that bring it along. EndlessError."""
     own = {r.name: variant.engine.run(r.name) for r in requests(variant, component)}
-    side = {r.name: run for r, run in _side_doors(variant, component, set(own))}
+    side = {w.door.request.name: w.run for w in _ways(node, variant, component)}
     mine = set(component.registers)
     return tuple(name for name, run in (own | side).items() if mine & set(run.inserted))
+
+
+def without_userns(node: KernelModules, component: Component) -> bool:
+    """Whether something that needs no user namespace brings in what by itself needs one."""
+    if expose(node, component).state not in (State.OPEN, State.PARTLY):
+        return False
+    try:
+        return any(
+            way.loads and not way.door.request.userns
+            for variant in node.variants()
+            for way in _ways(node, variant, component)
+        )
+    except EndlessError:
+        return True
 
 
 def _concerns(run: Run, component: Component) -> bool:
@@ -367,60 +453,7 @@ def _concerns(run: Run, component: Component) -> bool:
     )
 
 
-def _side_doors(
-    variant: Variant, component: Component, known: set[str]
-) -> list[tuple[Request, Run]]:
-    """Other sockets whose modules bring this component along."""
-    doors = sockets_by_module(variant.base or variant)
-    # Where a rule was added, what it has to do with is played again; the rest is as it was.
-    names = [*(variant.affected or ()), *(n for m in component.registers for n in doors.get(m, ()))]
-    found = []
-    for name in dict.fromkeys(names):
-        if name not in known:
-            run = variant.engine.run(name)
-            if not set(component.registers).isdisjoint(run.inserted):
-                found.append((Request(name, f"a socket that asks for {name}"), run))
-    return found
-
-
-def sockets_by_module(variant: Variant) -> Mapping[str, list[str]]:
-    """Which requests of socket() insert which module. Kept."""
-    if not variant.doors:
-        for name in variant_sockets(variant):
-            for module in variant.engine.run(name).inserted:
-                variant.doors.setdefault(module, []).append(name)
-    return variant.doors
-
-
-def _obscure(variant: Variant, component: Component) -> list[tuple[Request, Run]]:
-    """Sockets whose install command we cannot follow, and that names one of these modules."""
-    if not any(rule.name not in component.modules
-               and any(m in rule.value for m in component.modules)
-               for rule in variant.conf.of("install")):  # fmt: skip
-        return []
-    runs = [(Request(n, f"a socket that asks for {n}"), variant.engine.run(n))
-            for n in variant_sockets(variant)]  # fmt: skip
-    return [
-        (r, run) for r, run in runs
-        if run.unclear and any(m in e.detail for e in run.events for m in component.modules)
-    ]  # fmt: skip
-
-
-def variant_sockets(variant: Variant) -> tuple[str, ...]:
-    """Every request of socket() that this index or configuration knows, and each family's own."""
-    names = {n.replace("_", "-") for n, _ in variant.index.alias.under("net_pf_")}
-    names |= {
-        r.name.replace("_", "-") for r in variant.conf.of("alias") if r.name.startswith("net_pf_")
-    }
-    names |= {f"net-pf-{n}" for n in range(1, 47)}
-    guarded = version(variant.tree.release) >= DIAG_GUARD
-    return tuple(
-        sorted(n for n in names if not (guarded and n.startswith("net-pf-16-proto-4-type-")))
-    )
-
-
 def _open(
-    node: KernelModules,
     variant: Variant,
     component: Component,
     through: list[tuple[Request, Run]],
@@ -430,10 +463,58 @@ def _open(
     module = next(m for m in run.inserted if m in component.registers)
     who = "udev loads" if component.by_udev else "any process can load"
     because = f"{who} {module}: {request.by} asks for {request.name}"
+    by = tuple(r for r, _ in through)
     if not held:
-        return _traced(State.OPEN, because, variant, (request, run))
+        return replace(_traced(State.OPEN, because, variant, (request, run)), by=by)
     because += f", though {held[0][0].name} is blocked ({_why(held[0][1])})"
-    return _traced(State.PARTLY, because, variant, (request, run), held[0])
+    return replace(_traced(State.PARTLY, because, variant, (request, run), held[0]), by=by)
+
+
+def _open_by(
+    variant: Variant,
+    component: Component,
+    ways: Sequence[Way],
+    held: list[tuple[Request, Run]],
+) -> Exposure:
+    """Its own requests are kept out, and another lets it in."""
+    way = ways[0]
+    request = way.door.request
+    drawn = variant.doors.way(way.module, way.door.module)
+    because = f"any process can load {way.module}: {request.by} asks for {request.name}"
+    if drawn is not None:
+        start = "" if drawn.by is not None else f"{way.door.module} comes, and "
+        because += f"; {start}{drawn.words}{' brings it along' if drawn.by is not None else ''}"
+    if held:
+        because += f"; {held[0][0].name} is blocked ({_why(held[0][1])})"
+    state = State.PARTLY if held else State.OPEN
+    found = _traced(state, because, variant, (request, way.run), *held[:1])
+    by = tuple(w.door.request for w in ways)
+    if drawn is None or drawn.by is None:
+        return replace(found, by=by)
+    row = Evidence("brings it along", drawn.by.text.strip(), drawn.by.place)
+    return replace(found, by=by, place=drawn.by.place, trace=lambda: (row, *found.trace()))
+
+
+def _by_root(variant: Variant, component: Component) -> str:
+    """A rule that brings a component in with something that only root or udev asks for."""
+    try:
+        return next(_roots_ways(variant, component), "")
+    except EndlessError:
+        return ""
+
+
+def _roots_ways(variant: Variant, component: Component) -> Iterator[str]:
+    for module in component.registers:
+        if variant.engine.sealed(module):
+            continue
+        for name, drawn in variant.doors.drawing(module).items():
+            if drawn is None or drawn.by is None or drawn.by.file.startswith(variant.tree.folder):
+                continue
+            if module in variant.engine.run(name).inserted:
+                yield (
+                    f"; {drawn.words} brings it in with {name}, which root can load, or udev for a"
+                    " device"
+                )
 
 
 def _blocked(variant: Variant, component: Component, held: list[tuple[Request, Run]]) -> Exposure:
@@ -446,6 +527,7 @@ def _blocked(variant: Variant, component: Component, held: list[tuple[Request, R
         by_name = variant.engine.run(component.registers[0])
         if component.registers[0] in by_name.inserted:
             because += "; root can still load it by name"
+    because += _by_root(variant, component)
     return _traced(State.BLOCKED, because, variant, (request, run))
 
 
@@ -457,7 +539,7 @@ def _traced(state: State, because: str, variant: Variant, *played: tuple[Request
     def trace() -> tuple[Evidence, ...]:
         return tuple(row for request, run in played for row in chain(variant, request, run))
 
-    return Exposure(state, because, last, trace)
+    return Exposure(state, because, last, trace=trace)
 
 
 def _why(run: Run) -> str:

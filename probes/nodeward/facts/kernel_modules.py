@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import ClassVar, NamedTuple
 
 from nodeward.facts import busybox_conf
@@ -19,6 +19,7 @@ from nodeward.facts.modprobe_conf import (
     distinct,
     module_blacklist,
 )
+from nodeward.facts.module_doors import Doors
 from nodeward.facts.module_index import Index, Reads, read_index
 from nodeward.facts.pods import PodGuards
 from nodeward.facts.runtime import Runtime
@@ -200,8 +201,8 @@ class KernelModules(Fact):
 class Variant:
     """One kernel under one set of folders, ready to be asked.
 
-    `base` and `affected` are of a variant with a rule added: what it was made from, and the
-    requests that the rule has to do with. `doors` is the exposure's memory.
+    `base` is, of a variant to which lines were added that only take away, what it was made from:
+    it has all the doors that are left in this one.
     """
 
     tree: KernelTree
@@ -211,27 +212,31 @@ class Variant:
     engine: Modprobe
     banned: frozenset[str]
     base: Variant | None = None
-    affected: tuple[str, ...] | None = None
-    doors: dict[str, list[str]] = field(default_factory=dict, repr=False, compare=False)
+
+    @cached_property
+    def doors(self) -> Doors:
+        """What may lead to a module besides its own requests."""
+        if self.base is not None:
+            return self.base.doors
+        return Doors(self.engine, self.index, version(self.tree.release))
 
     def plus(self, path: str, lines: Sequence[str]) -> Variant:
-        """The same with one more file of configuration."""
+        """The same with one more file of configuration, whose lines keep something out."""
         conf = self.conf.plus(path, lines)
         words = [line.split() for line in lines]
         names = frozenset(w[1].replace("-", "_") for w in words if w[0] != "alias")
         request = next((w[1] for w in words if w[0] == "alias"), "")
         engine = self.engine.changed(conf, names, request)
         if sum(w[0] == "alias" for w in words) > 1:
-            return replace(self, conf=conf, engine=replace(engine, _runs={}), doors={})
-        affected = tuple(self.engine.concerned(names, request))
-        return replace(self, conf=conf, engine=engine, base=self, affected=affected, doors={})
+            engine = replace(engine, _runs={})
+        return replace(self, conf=conf, engine=engine, base=self.base or self)
 
     def without(self, modules: Sequence[str]) -> Variant:
         """The same as if these modules were not loaded."""
         kernel = replace(self.engine.kernel, live=self.engine.kernel.live - set(modules))
         if kernel.live == self.engine.kernel.live:
             return self
-        return replace(self, engine=replace(self.engine, kernel=kernel, _runs={}), doors={})
+        return replace(self, engine=replace(self.engine, kernel=kernel, _runs={}))
 
 
 @lru_cache(maxsize=64)

@@ -306,12 +306,23 @@ class Configuration:
     read: frozenset[str] = frozenset()
     _memo: dict[str, tuple[Rule, ...]] = field(default_factory=dict, repr=False, compare=False)
     _first: dict[str, Named] = field(default_factory=dict, repr=False, compare=False)
+    _names: dict[str, frozenset[str]] = field(default_factory=dict, repr=False, compare=False)
 
     def of(self, kind: str) -> tuple[Rule, ...]:
         """The rules of one kind, in their order."""
         if kind not in self._memo:
             self._memo[kind] = tuple(r for r in self.rules if r.kind == kind)
         return self._memo[kind]
+
+    def names(self, kind: str) -> frozenset[str]:
+        """The names, and patterns, of the rules of one kind."""
+        if kind not in self._names:
+            self._names[kind] = frozenset(r.name for r in self.of(kind))
+        return self._names[kind]
+
+    def most_alike(self, kind: str) -> int:
+        """How many patterns of a kind one name may have to be held against, and itself."""
+        return self._named(kind).most_alike
 
     def first(self, kind: str, module: str) -> Rule | None:
         """The first rule of a kind whose name, a pattern, matches a module's."""
@@ -341,6 +352,7 @@ class Configuration:
             rules=(*self.rules[:at], *added, *self.rules[at:]),
             _memo={kind: known for kind, known in self._memo.items() if kind not in new},
             _first={kind: known for kind, known in self._first.items() if kind not in new},
+            _names={kind: known for kind, known in self._names.items() if kind not in new},
         )
 
 
@@ -360,6 +372,14 @@ class Named:
             else:
                 alike = self._wild.setdefault(_head(rule.name), {})
                 alike.setdefault(rule.name, []).append(i)
+
+    @property
+    def most_alike(self) -> int:
+        """How many patterns one name may have to be held against, and itself."""
+        longest = [0] * (HEAD + 1)
+        for head, alike in self._wild.items():
+            longest[len(head)] = max(longest[len(head)], len(alike))
+        return 1 + sum(longest)
 
     def _places(self, name: str) -> Iterator[list[int]]:
         """Where the rules stand that match, for each name or pattern."""

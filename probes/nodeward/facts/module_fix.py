@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
 
+from nodeward.facts.autoload import EndlessError
 from nodeward.facts.errors import ParseError
-from nodeward.facts.exposure import BAD, State, expose_in, openings, sockets_by_module
+from nodeward.facts.exposure import BAD, State, expose_in, openings
 from nodeward.facts.kernel_modules import KernelModules, Variant
 from nodeward.facts.module_requests import Component
 
@@ -42,7 +43,7 @@ def fix(node: KernelModules, component: Component, file: str) -> tuple[str, ...]
 def _search(node: KernelModules, component: Component, file: str) -> tuple[str, ...]:
     try:
         return _proved(node, component, file)
-    except ParseError:  # nothing can be proved on a damaged index
+    except (ParseError, EndlessError):  # nothing can be proved on a damaged index
         return ()
 
 
@@ -50,8 +51,6 @@ def _proved(node: KernelModules, component: Component, file: str) -> tuple[str, 
     variants = [v.without(component.modules) for v in node.variants()]
     if not variants:
         return ()
-    for variant in variants:
-        sockets_by_module(variant)  # all is played once, so that what a line changes can be told
     lines = list(dict.fromkeys(_candidates(variants, component)))
     for count in range(1, MOST_LINES + 1):
         for chosen in combinations(lines, count):
@@ -66,7 +65,7 @@ def _aliased_off(
     """Every request that still comes through led to nowhere, then without the needless lines."""
     lines = [f"install {module} /bin/false" for module in component.registers]
     for _ in range(MOST_ALIASES):
-        left = {r for v in variants for r in openings(v.plus(path, lines), component)}
+        left = {r for v in variants for r in openings(node, v.plus(path, lines), component)}
         left = {f"alias {r} off" for r in left} - set(lines)
         if not left:
             break

@@ -37,8 +37,11 @@ class Lookup(Protocol):
     def match(self, name: str) -> tuple[str, ...]:
         """The values of every pattern that matches the name, first in depmod's order."""
 
-    def under(self, prefix: str) -> Iterator[tuple[str, str]]:
-        """Each (pattern, value) whose pattern begins with the prefix literally."""
+    def plain(self) -> Iterator[tuple[str, str]]:
+        """Each (pattern, value) whose pattern has no colon: what is not a device's."""
+
+    def naming(self, word: str) -> Iterator[str]:
+        """Each value that holds this word, and not as its first."""
 
 
 class _Node(NamedTuple):
@@ -165,16 +168,19 @@ class Trie:
             if matches(pattern, name):
                 found += values
 
-    def _walk(self, node: _Node, before: str) -> Iterator[tuple[str, list[tuple[int, str]]]]:
+    def _walk(
+        self, node: _Node, before: str, *, colons: bool = True
+    ) -> Iterator[tuple[str, list[tuple[int, str]]]]:
         """Every (pattern, values) below a node; `before` is the text that leads to it."""
         todo, seen, spent = [(node, before)], {0}, 0
         while todo:
             at, text = todo.pop()
             text += at.prefix
+            if not colons and ":" in text:
+                continue
             if at.values:
                 yield text, self._values(at)
-            for code in range(at.first, at.last + 1):
-                reference = self._long(at.children + 4 * (code - at.first))
+            for code, reference in self._children(at):
                 child = self._node(reference)
                 if child is None:
                     continue
@@ -184,19 +190,34 @@ class Trie:
                 seen.add(reference & OFFSET)
                 todo.append((child, text + chr(code)))
 
-    def under(self, prefix: str) -> Iterator[tuple[str, str]]:
-        node, i = self._node(self._root), 0
-        while node is not None:
-            rest = prefix[i:]
-            if node.prefix.startswith(rest):
-                for pattern, values in self._walk(node, prefix[:i]):
-                    for _, value in values:
-                        yield pattern, value
-                return
-            if not rest.startswith(node.prefix):
-                return
-            i += len(node.prefix)
-            node, i = self._child(node, prefix[i]), i + 1
+    def _children(self, node: _Node) -> Iterator[tuple[int, int]]:
+        """(character, reference) of each child that there is."""
+        count = node.last - node.first + 1
+        if count <= 0:
+            return iter(())
+        try:
+            found = struct.unpack_from(f">{count}I", self._data, node.children)
+        except struct.error:
+            raise ParseError(self._name, 0, f"cut off after byte {node.children}") from None
+        return ((code, ref) for code, ref in enumerate(found, node.first) if ref & OFFSET)
+
+    def plain(self) -> Iterator[tuple[str, str]]:
+        root = self._node(self._root)
+        for pattern, values in self._walk(root, "", colons=False) if root is not None else ():
+            for _, value in values:
+                yield pattern, value
+
+    def naming(self, word: str) -> Iterator[str]:
+        """Found without a walk: a value ends with a NUL, and stands behind its priority."""
+        wanted = b" " + word.encode("latin-1", "replace")
+        at = self._data.find(wanted)
+        while at >= 0:
+            end = self._data.find(b"\0", at) % (len(self._data) + 1)
+            start = self._data.rfind(b"\0", 0, at) + 1
+            if self._data[at + len(wanted) : at + len(wanted) + 1] in (b" ", b"\0"):
+                yield self._data[start:end].decode("latin-1")
+                at = end
+            at = self._data.find(wanted, at + 1)
 
 
 HEAD = 4  # "pci:", "usb:", "net_"
@@ -241,8 +262,12 @@ class Table:
                 places += self._places[pattern]
         return tuple(self.rows[i][1] for i in sorted(places))
 
-    def under(self, prefix: str) -> Iterator[tuple[str, str]]:
-        return ((key, value) for key, value in self.rows if key.startswith(prefix))
+    def plain(self) -> Iterator[tuple[str, str]]:
+        return ((key, value) for key, value in self.rows if ":" not in key)
+
+    def naming(self, word: str) -> Iterator[str]:
+        wanted = f" {word} "
+        return (value for _, value in self.rows if wanted in f"{value} ")
 
 
 EMPTY = Table(())
@@ -266,8 +291,11 @@ class Kept:
             self._matches[name] = self._inner.match(name)
         return self._matches[name]
 
-    def under(self, prefix: str) -> Iterator[tuple[str, str]]:
-        return self._inner.under(prefix)
+    def plain(self) -> Iterator[tuple[str, str]]:
+        return self._inner.plain()
+
+    def naming(self, word: str) -> Iterator[str]:
+        return self._inner.naming(word)
 
 
 def normal(name: str) -> str | None:
@@ -398,6 +426,27 @@ class Index:
             return True
         place = self.dep.place(module)
         return place is None or place < self.last
+
+    @cached_property
+    def names(self) -> Mapping[str, tuple[str, ...]]:
+        """The aliases of each module that are not a device's."""
+        found: dict[str, list[str]] = {}
+        for pattern, module in self.alias.plain():
+            found.setdefault(module, []).append(pattern)
+        return {module: tuple(sorted(patterns)) for module, patterns in found.items()}
+
+    def dependents(self, module: str) -> Iterator[str]:
+        """The modules that need this one: depmod writes down all that each needs."""
+        line = self.dep.get(module)
+        if line is None:
+            return
+        for value in self.dep.naming(line.partition(":")[0]):
+            name = module_name(value.partition(":")[0])
+            # Where a path has no folder, up to four characters of the priority may lead.
+            for start in range(min(5, len(name))) if "/" not in value.partition(":")[0] else (0,):
+                if self.dep.get(name[start:]) is not None:
+                    yield name[start:]
+                    break
 
     def alias_line(self, pattern: str, module: str) -> int | None:
         """Where modules.alias says so, counting from 1. The text keeps "-" that tries do not."""

@@ -31,6 +31,7 @@ QUIET = [
     "--disable-component-update",
     "--disable-sync",
     "--disable-dev-shm-usage",
+    "--host-resolver-rules=MAP collector.example 127.0.0.1",
 ]
 ARTEFACTS = Path(os.environ.get("NODEWARD_ARTEFACTS", "artefacts"))
 
@@ -62,7 +63,7 @@ class Site:
 def served(state: Path) -> Iterator[Site]:
     state.mkdir(parents=True, exist_ok=True)
     pki.write_ca(state)
-    pki.write_server(state, ["localhost", "127.0.0.1"])
+    pki.write_server(state, ["localhost", "127.0.0.1", "collector.example"])
     config = configure(Settings(state=str(state), listen="127.0.0.1:0"))
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)

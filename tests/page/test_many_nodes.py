@@ -1,4 +1,5 @@
-"""The views on a large fleet: how long the server takes. Printed; the bound only catches a loop."""
+"""The views on a large fleet: what they take of the server's processor, which other programs on the
+machine hardly change. The time that passes is printed beside it."""
 
 from __future__ import annotations
 
@@ -21,11 +22,15 @@ VIEWS = (
 )  # fmt: skip
 ASKERS: dict[str, dict[str, str]] = {"all": {}, "lab": {"cluster": "lab"}}
 """Somebody who may see everything, and a tenant."""
-ROUNDS = 12
+ROUNDS = 20
 GOAL_MS = 300
-RUNAWAY_MS = 5_000  # machines are noisy: this only tells a scan of everything from an index
 Taken = tuple[float, float]
-"""Milliseconds that passed, and those that this process (server and asker) computed."""
+"""Milliseconds that passed, and those that the server computed, its background work included."""
+
+
+def computed() -> float:
+    """Seconds of all threads but this one, which asks."""
+    return time.process_time() - time.thread_time()
 
 
 def seconds(count: int, tmp: Path) -> dict[str, list[Taken]]:
@@ -37,22 +42,25 @@ def seconds(count: int, tmp: Path) -> dict[str, list[Taken]]:
             http = site.visitor(site.token(asker, Role.VIEWER, **labels))
             for view in VIEWS:
                 for _ in range(ROUNDS):
-                    began, computed = time.perf_counter(), time.process_time()
+                    began, before = time.perf_counter(), computed()
                     answer = http.get(site.url + view)
                     passed = 1000 * (time.perf_counter() - began)
-                    busy = 1000 * (time.process_time() - computed)
+                    busy = 1000 * (computed() - before)
                     taken.setdefault(f"{asker} {view}", []).append((passed, busy))
                     assert answer.status_code == 200
     return taken
 
 
 def report(count: int, taken: dict[str, list[Taken]]) -> None:
-    print(f"\n{count} nodes, milliseconds: median, p95 (goal {GOAL_MS}), p95 of the processor's")
+    print(f"\n{count} nodes, milliseconds: median, p95, p95 of the processor's (at most {GOAL_MS})")
+    slow = {}
     for view, all_ms in taken.items():
         passed, busy = sorted(p for p, _ in all_ms), sorted(b for _, b in all_ms)
-        last = int(0.95 * len(all_ms))
+        last = int(0.95 * (len(all_ms) - 1))
         print(f"  {passed[len(passed) // 2]:8.1f} {passed[last]:8.1f} {busy[last]:8.1f}  {view}")
-        assert passed[len(passed) // 2] < RUNAWAY_MS
+        if busy[last] > GOAL_MS:
+            slow[view] = busy[last]
+    assert slow == {}
 
 
 def test_five_thousand_nodes(tmp_path: Path) -> None:

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import requests
 import yaml
 from cryptography.x509 import load_pem_x509_certificate
 from playwright.sync_api import Browser, expect
+from starlette.requests import Request
 
 import fleet_seed
+import helm_chart
+from nodeward.collector import pki
 from nodeward.collector.clock import now_ms
 from nodeward.collector.db import tables as t
+from nodeward.collector.page.enrol import reached
+from nodeward.collector.settings import Settings
 from nodeward.collector.store.access import Role
+from nodeward.collector.store.hashing import secret_hash
 from page_site import Eyes, Site, eyes
 
 PAGES = (
@@ -177,22 +186,105 @@ def run_on_a_node(commands: str, root: Path) -> object:
 def test_an_empty_collector_shows_how_to_enrol_the_first_node(
     chromium: Browser, empty: Site, tmp_path: Path
 ) -> None:
-    for seen in eyes(chromium, empty):
+    site = replace(empty, url=empty.url.replace("127.0.0.1", "collector.example"))
+    for seen in eyes(chromium, site):
         seen.log_in(empty.token("alice", Role.OPERATOR))
         expect(seen.page.get_by_role("heading", name="Enrol the first node")).to_be_visible()
         seen.shot("first-run")
+        expect(seen.page.get_by_label("Command to install the package")).to_contain_text("apt-get")
         seen.page.get_by_role("textbox", name="Node").fill("worker-1")
         seen.page.get_by_role("button", name="Make a join token").click()
-        commands = seen.page.locator("pre").inner_text()
+        commands = seen.page.get_by_label("Commands to join").inner_text()
         assert commands.endswith("systemctl restart nodeward-agent")
         assert run_on_a_node(commands, tmp_path) == {
             "cluster": "default",
             "collector": {
-                "urls": [empty.url],
+                "urls": [site.url],
                 "ca": [f"{tmp_path}/etc/nodeward/agent.d/collector-ca.pem"],
             },
         }
-        seen.shot("enrol")
+        seen.shot("enrol", full=True)
+
+
+KUBECTL_AND_HELM = """
+kubectl() { echo "kubectl $*" >>said; if [ "$1" = apply ]; then cat >secret.yaml; fi; }
+helm() { echo "helm $*" >>said; cat >values.yaml; }
+"""
+"""What they are told, written down."""
+
+
+def test_helm_gets_the_collectors_address_its_authority_and_a_token_for_many(
+    chromium: Browser, fleet: Site, tmp_path: Path
+) -> None:
+    cluster, script = 'the "new", one: #1', KUBECTL_AND_HELM
+    for seen in eyes(chromium, fleet, permissions=["clipboard-read", "clipboard-write"]):
+        seen.log_in(fleet.token("helmsman", Role.OPERATOR))
+        seen.go("/agents")
+        seen.page.get_by_role("textbox", name="Cluster").first.fill(cluster)
+        seen.page.get_by_role("textbox", name="Node").first.fill("*")
+        seen.page.get_by_label("How many").fill("50")
+        seen.page.get_by_role("button", name="Make a join token").click()
+        helm = seen.page.locator("section", has=seen.page.get_by_role("heading", name="By Helm"))
+        helm.get_by_role("button", name="Copy").last.click()
+        script += seen.page.evaluate("navigator.clipboard.readText()")
+    subprocess.run(["bash", "-euo", "pipefail", "-c", script], check=True, cwd=tmp_path)
+    secret = yaml.safe_load((tmp_path / "secret.yaml").read_text())
+    values = yaml.safe_load((tmp_path / "values.yaml").read_text())
+    load_pem_x509_certificate(secret["stringData"]["ca.crt"].encode())
+    schema = json.loads((helm_chart.CHART / "values.schema.json").read_text())
+    jsonschema.validate(helm_chart.merged(helm_chart.defaults(), values), schema)
+    made = helm_chart.render(values)
+    config = yaml.safe_load(helm_chart.one(made, "ConfigMap", "-agent")["data"]["agent.yaml"])
+    url = fleet.url.replace("127.0.0.1", "collector.example")
+    assert (config["cluster"], config["collector"]["urls"]) == (cluster, [url])
+    volumes = helm_chart.one(made, "DaemonSet", "-agent")["spec"]["template"]["spec"]["volumes"]
+    projected = next(v for v in volumes if v["name"] == "enrol")["projected"]["sources"]
+    assert projected[0]["secret"]["name"] == secret["metadata"]["name"]
+    assert [o["kind"] for o in made].count("StatefulSet") == 0
+    with fleet.center.engine.connect() as connection:
+        query = t.join_token.select().where(t.join_token.c.created_by == "helmsman")
+        row = connection.execute(query).one()
+    assert (row.uses, row.node, row.approve) == (50, "*", 0)
+    assert row.hash == secret_hash(secret["stringData"]["join-token"])
+
+
+@pytest.mark.parametrize(
+    ("host", "url", "doubt"),
+    [
+        ("collector.example:8443", "https://collector.example:8443", ""),
+        ("localhost:9000", "https://collector.example:9000", "which our certificate names"),
+        ("other.example", "https://other.example", "and not other.example"),
+        ("a.pods.example", "https://a.pods.example", ""),
+        ("a.b.pods.example", "https://a.b.pods.example", "and not a.b.pods.example"),
+        ("[::1", "https://[::1", "names"),
+    ],
+)
+def test_nodes_are_told_an_address_that_the_certificate_names(
+    tmp_path: Path, host: str, url: str, doubt: str
+) -> None:
+    pki.write_ca(tmp_path)
+    pki.write_server(tmp_path, ["localhost", "127.0.0.1", "collector.example", "*.pods.example"])
+    scope = {"type": "http", "scheme": "https", "path": "/", "headers": [(b"host", host.encode())]}
+    found = reached(Request(scope), Settings(state=str(tmp_path)))
+    assert found.url == url
+    assert doubt in found.doubt
+    assert bool(doubt) == bool(found.doubt)
+
+
+def test_an_address_of_this_machine_alone_is_said_to_be_one(tmp_path: Path) -> None:
+    pki.write_ca(tmp_path)
+    pki.write_server(tmp_path, ["localhost"])
+    scope = {"type": "http", "scheme": "https", "path": "/", "headers": [(b"host", b"[::1]:8443")]}
+    found = reached(Request(scope), Settings(state=str(tmp_path)))
+    assert found.url == "https://[::1]:8443"
+    assert "do not reach" in found.doubt
+
+
+@pytest.mark.parametrize("uses", ["0", "-1", "x", "1e9", "9" * 5_000, "100001"])
+def test_a_number_of_nodes_that_is_none_is_refused(fleet: Site, uses: str) -> None:
+    http = fleet.visitor(fleet.token("counter", Role.OPERATOR))
+    form = {"csrf": forms(fleet, http), "on": "lab", "uses": uses}
+    assert http.post(fleet.url + "/agents/enrol", data=form).status_code == 400
 
 
 def test_nobody_sees_anything_without_a_token(fleet: Site) -> None:

@@ -63,7 +63,7 @@ def test_the_door_and_the_first_day_open_without_complaint(chromium: Browser, em
         seen.log_in(empty.token("alice", Role.OPERATOR))
         assert serious(seen) == []
         seen.page.get_by_role("button", name="Make a join token").click()
-        seen.page.get_by_role("heading", name="Enrol a node").wait_for()
+        seen.page.get_by_role("heading", name="Enrol nodes").wait_for()
         assert serious(seen) == []
 
 

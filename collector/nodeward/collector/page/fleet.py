@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from nodeward.collector.clock import DAY_MS
 from nodeward.collector.page import questions
+from nodeward.collector.page.enrol import release
 from nodeward.collector.page.visit import Shown, Visit, view
 from nodeward.collector.store import ask
 from nodeward.collector.store.ask import Db, Filter
@@ -38,7 +39,7 @@ def fleet(visit: Visit, db: Db) -> Shown:
     }
     rows = [{**c, **c["summary"], **c["fails"]} for c in clusters]
     data["week"] = _week(data["trend"], data["fails"])
-    return Shown("Fleet", data, CLUSTER, rows, {"severities": SEVERITIES})
+    return Shown("Fleet", data, CLUSTER, rows, {"severities": SEVERITIES, "release": release()})
 
 
 def _week(trend: Sequence[Mapping[str, Any]], fails: Mapping[str, int]) -> Mapping[str, Any] | None:

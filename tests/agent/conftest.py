@@ -118,9 +118,10 @@ class Stand:
 
     def report(self, body: dict[str, Any], raw: bytes) -> tuple[int, dict[str, Any]]:
         key = (body["boot"], body["seq"])
+        receipt = {name: body[name] for name in ("boot", "seq", "digest")}
         if key in self.seen:
             assert self.seen[key] == body["digest"], "the same number for another report"
-            return 200, {}
+            return 200, receipt
         assert all(seq < body["seq"] for boot, seq in self.seen if boot == body["boot"])
         if body["kind"] == "full":
             self.posture = {}
@@ -131,7 +132,7 @@ class Stand:
         self.seen[key] = body["digest"]
         self.history.append(body)
         self.changed.notify_all()
-        return 200, {}
+        return 200, receipt
 
     def wait_for(self, what: Callable[[], bool], seconds: float = 60.0) -> bool:
         with self.changed:

@@ -10,6 +10,7 @@ import socketserver
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -287,6 +288,76 @@ def test_the_next_collector_is_tried_and_remembered(tmp_path: Path, stand: Any) 
         ours.put(finding("a"))
         assert ours.pusher.push().left == 0
         assert ours.centre._order() == [stand.url, nobody]
+
+
+class Imposter(BaseHTTPRequestHandler):
+    """Answers, and is no collector."""
+
+    status, content, after = 502, b"<html>bad gateway</html>", ""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(self.status)
+        self.send_header("Content-Length", str(len(self.content)))
+        if self.after:
+            self.send_header("Retry-After", self.after)
+        self.end_headers()
+        self.wfile.write(self.content)
+
+    def log_message(self, *words: object) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def imposter(status: int, content: bytes, after: str = "") -> Iterator[str]:
+    kind = type("Told", (Imposter,), {"status": status, "content": content, "after": after})
+    with ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+NO_COLLECTOR: dict[str, tuple[int, bytes]] = {
+    "a balancer in front of none": (502, b"<html>bad gateway</html>"),
+    "a balancer that answers in JSON": (504, b'{"message": "upstream"}'),
+    "a page to log in at": (200, b"<html>log in</html>"),
+    "a way elsewhere": (302, b""),
+    "nothing": (200, b""),
+    "a list": (200, b"[]"),
+    "a collector that cannot serve": (503, b'{"error": {"code": "busy", "message": ""}}'),
+}
+
+
+@pytest.mark.parametrize("case", NO_COLLECTOR)
+def test_what_cannot_take_a_report_is_passed_over(tmp_path: Path, stand: Any, case: str) -> None:
+    with (
+        imposter(*NO_COLLECTOR[case]) as bad,
+        contextlib.closing(Node(tmp_path / "n", bad, stand.url)) as ours,
+    ):
+        ours.put(finding("a"))
+        assert ours.pusher.push().left == 0
+        assert ours.centre._order() == [stand.url, bad]
+        assert [report["seq"] for report in stand.history] == [1]
+
+
+def test_a_report_is_let_go_only_against_its_receipt(tmp_path: Path, stand: Any) -> None:
+    with contextlib.closing(Node(tmp_path / "n", stand.url)) as ours:
+        ours.put(finding("a"))
+        assert ours.pusher.push().left == 0  # and is enrolled
+    with imposter(200, b"{}") as bad, contextlib.closing(Node(tmp_path / "n", bad)) as ours:
+        ours.put(finding("a", "fail"))
+        outcome = ours.pusher.push()
+        assert (outcome.pushed, outcome.left) == (0, 1)
+        assert "no receipt" in str(outcome.failed)
+
+
+def test_a_balancer_is_left_alone_for_as_long_as_it_asks(tmp_path: Path) -> None:
+    with (
+        imposter(503, b"busy", "70") as bad,
+        contextlib.closing(Node(tmp_path / "n", bad, "http://127.0.0.1:9")) as ours,
+    ):
+        ours.put(finding("a"))
+        assert ours.pusher.push().after_s == 70
 
 
 def test_nobody_there_is_told_and_nothing_is_lost(tmp_path: Path) -> None:

@@ -46,7 +46,11 @@ class RefusedError(Exception):
 
 
 class AwayError(Exception):
-    """No collector could be reached."""
+    """No collector could be reached. `after_s`: what stands before it asked us to wait for."""
+
+    def __init__(self, why: str, after_s: float | None = None) -> None:
+        super().__init__(why)
+        self.after_s = after_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,8 @@ class Outcome:
 
 class Centre:
     """The collectors that were configured, tried in their order, starting with the one that
-    answered last."""
+    answered last. What answers without being a collector (a balancer in front of none, a page to
+    log in at) and a collector that cannot serve now are passed over, like one that is away."""
 
     def __init__(self, config: Collector, state: Path) -> None:
         self._config = config
@@ -86,25 +91,50 @@ class Centre:
     ) -> tuple[int, Any]:
         """Status below 300 and the answer's JSON. Raises RefusedError, AwayError."""
         packed = gzip.compress(json.dumps(body, separators=(",", ":")).encode(), 6, mtime=0)
-        why = "no collector is configured"
+        failures: list[RefusedError | AwayError] = []
         for url in self._order():
             try:
-                answer = self._http.post(
-                    url.rstrip("/") + path,
-                    data=packed,
-                    headers={"Content-Encoding": "gzip", **headers(packed)},
-                    timeout=self._config.timeout_s,
-                    allow_redirects=False,
-                    stream=True,
-                )
-                with answer:
-                    content = answer.raw.read(MOST_ANSWER, decode_content=True)
-            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as exc:
-                why = f"{url}: {_cause(exc)}"
+                judged = self._ask(url.rstrip("/"), path, packed, headers(packed))
+            except AwayError as exc:
+                failures.append(exc)
                 continue
+            except RefusedError as exc:
+                if exc.status == 503:
+                    failures.append(exc)
+                    continue
+                self._remember(url)
+                raise
             self._remember(url)
+            return judged
+        if not failures:
+            raise AwayError("no collector is configured")
+        # What a collector says is worth more than that another is away, and who asks for the
+        # longest rest gets it.
+        raise max(failures, key=lambda exc: (isinstance(exc, RefusedError), exc.after_s or 0.0))
+
+    def _ask(
+        self, url: str, path: str, packed: bytes, headers: Mapping[str, str]
+    ) -> tuple[int, Any]:
+        try:
+            answer = self._http.post(
+                url + path,
+                data=packed,
+                headers={"Content-Encoding": "gzip", **headers},
+                timeout=self._config.timeout_s,
+                allow_redirects=False,
+                stream=True,
+            )
+            with answer:
+                content = answer.raw.read(MOST_ANSWER, decode_content=True)
             return _judged(answer, content)
-        raise AwayError(why)
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as exc:
+            why, after_s = _cause(exc), None
+        except AwayError as exc:
+            why, after_s = str(exc), exc.after_s
+        raise AwayError(f"{url}: {self._way()}{why}", after_s)
+
+    def _way(self) -> str:
+        return "through the proxy: " if self._config.proxy else ""
 
     def _order(self) -> list[str]:
         try:
@@ -134,20 +164,20 @@ def _cause(exc: BaseException) -> str:
 
 
 def _judged(answer: requests.Response, content: bytes) -> tuple[int, Any]:
+    """Status and JSON. Raises RefusedError; AwayError where it is no collector that answers."""
     try:
-        data = json.loads(content) if content else {}
+        data = json.loads(content)
     except ValueError:
-        data = {}
-    if 200 <= answer.status_code < 300:
-        return answer.status_code, data
-    error = data.get("error") if isinstance(data, dict) else None
-    error = error if isinstance(error, dict) else {}
-    raise RefusedError(
-        answer.status_code,
-        str(error.get("code", "")),
-        str(error.get("message", "")),
-        retry_after(answer.headers.get("Retry-After"), time.time()),
-    )
+        data = None
+    after_s = retry_after(answer.headers.get("Retry-After"), time.time())
+    if isinstance(data, dict):
+        if 200 <= answer.status_code < 300:
+            return answer.status_code, data
+        error = data.get("error")
+        if isinstance(error, dict):
+            code, message = str(error.get("code", "")), str(error.get("message", ""))
+            raise RefusedError(answer.status_code, code, message, after_s)
+    raise AwayError(f"{answer.status_code}, and not from a collector", after_s)
 
 
 def retry_after(text: str | None, now: float) -> float | None:
@@ -200,7 +230,7 @@ class Pusher:
             outcome = self._reports(outcome)
             self._renew()
         except AwayError as exc:
-            outcome = replace(outcome, failed=str(exc))
+            outcome = replace(outcome, failed=str(exc), after_s=exc.after_s)
         except RefusedError as exc:
             outcome = replace(outcome, failed=str(exc), after_s=exc.after_s)
             if exc.code in CONFLICTS:
@@ -255,7 +285,7 @@ class Pusher:
         try:
             # The collector may know us by another name than the one we had when we looked.
             named = {**body, "node": enrolled.node} if enrolled else body
-            self._reenrolling("/v1/reports", named)
+            receipt = self._reenrolling("/v1/reports", named)
         except RefusedError as exc:
             if exc.status == 409 and exc.code == "send-full" and body["kind"] == "delta":
                 return self._send(seq, self.spool.as_full(body))
@@ -267,6 +297,8 @@ class Pusher:
                 raise
             self.spool.refuse(seq)
             return False
+        if receipt.get("seq") != seq:  # it is let go only against its receipt
+            raise AwayError(f"the answer to report {seq} is no receipt")
         self.spool.ack(seq)
         return True
 

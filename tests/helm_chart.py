@@ -43,6 +43,7 @@ def render(
             "AppVersion": chart["appVersion"],
         },
     }
+    data["Template"] = {"BasePath": "templates"}
     templates = sorted((CHART / "templates").rglob("*"))
     sources = {str(p.relative_to(CHART)): p.read_text() for p in templates if p.is_file()}
     engine = gotpl.Environment(extensions=[HelmExtension()]).from_sources(sources)

@@ -56,6 +56,9 @@ def test_the_schema_takes_our_values(values: dict[str, Any]) -> None:
         {"image": {"digest": "latest"}},
         {"agent": {"collectorUrl": "http://plain.example.org"}},
         {"collector": {"replicas": 0}},
+        {"collector": {"service": {"port": 84430}}},
+        {"agent": {"enrolSecret": ""}},
+        {"clusterName": ""},
     ],
 )
 def test_the_schema_refuses_a_slip(wrong: dict[str, Any]) -> None:
@@ -157,12 +160,51 @@ def test_the_collector_runs_without_any_right() -> None:
 
 @pytest.mark.parametrize(
     "values",
-    [{"replicas": 2}, {"databaseSecret": "pg"}],
-    ids=["two writers of one SQLite", "replicas without a shared certificate"],
+    [{"replicas": 2}, {"databaseSecret": "pg"}, {"enabled": False}],
+    ids=[
+        "two writers of one SQLite",
+        "replicas without a shared certificate",
+        "agents without a collector",
+    ],
 )
 def test_what_cannot_work_is_refused(values: dict[str, Any]) -> None:
-    with pytest.raises(Exception, match="needs collector"):
+    with pytest.raises(Exception, match=r"needs (collector|agent)\."):
         chart.render({"collector": values})
+
+
+def test_agents_go_where_the_service_listens(tmp_path: Path) -> None:
+    made = chart.render({"collector": {"service": {"port": 443}}})
+    file = tmp_path / "agent.yaml"
+    file.write_text(chart.one(made, "ConfigMap", "agent")["data"]["agent.yaml"])
+    assert load(str(file), {}).collector.urls == ("https://nw-nodeward-collector.nodeward.svc:443",)
+
+
+@pytest.mark.parametrize(("part", "kind"), [("agent", "DaemonSet"), ("collector", "StatefulSet")])
+def test_other_settings_make_other_pods_and_the_same_do_not(part: str, kind: str) -> None:
+    """Neither program rereads its file by itself."""
+    pods = [
+        chart.one(chart.render(values), kind, part)["spec"]["template"]
+        for values in (
+            {},
+            {"agent": {"priorityClassName": ""}, "collector": {"allowFrom": [{"podSelector": {}}]}},
+            {part: {"config": {"log": "debug"}}},
+        )
+    ]
+    before, same, other = (pod["metadata"]["annotations"]["checksum/config"] for pod in pods)
+    assert before == same != other
+
+
+def test_the_readme_names_every_value() -> None:
+    def leaves(values: Any, path: str) -> list[str]:
+        if not isinstance(values, dict) or not values:
+            return [path]
+        return [leaf for key, value in values.items() for leaf in leaves(value, f"{path}.{key}")]
+
+    named = (chart.CHART / "README.md").read_text()
+    for leaf in leaves(chart.defaults(), ""):
+        parts = leaf.lstrip(".").split(".")
+        rows = [f"| `{'.'.join(parts[:n])}` |" for n in range(1, len(parts) + 1)]
+        assert any(row in named for row in rows), leaf
 
 
 def test_the_agent_accepts_the_configuration_that_the_chart_writes(tmp_path: Path) -> None:

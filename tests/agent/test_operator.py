@@ -8,23 +8,30 @@ import tarfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
 from child import as_nobody
 from nodeward.agent.clock import moment
 from nodeward.agent.config import Config, SpoolBounds, from_tree
-from nodeward.agent.doctor import Health, Sign, examine
+from nodeward.agent.doctor import examine
 from nodeward.agent.identity import Identity
 from nodeward.agent.locks import RESIDENT, locked, take
 from nodeward.agent.seal import BusyError, seal
 from nodeward.agent.session import Session
+from nodeward.agent.sign import Health, Sign
 from nodeward.agent.spool import Spool
-from nodeward.agent.status_names import STATUS_FILE
+from nodeward.agent.status_names import METRICS_FILE, STATUS_FILE
 from nodeward.cli.main import cli
 from nodeward.facts.agent import SCHEMA, Agent, Sandbox, Spending, Standing, Watch
 
@@ -101,7 +108,12 @@ SAID: dict[str, tuple[dict[str, Any], str, Health, str]] = {
     "watches": ({"watch": Watch(lost=("fs.inotify.max_user_watches is used up",))},
                 "watches", Health.WORSE, "nodeward explain agent.watch.degraded"),
     "sandbox": ({"sandbox": Sandbox(hidden=("/usr/lib/modules",))},
-                "sandbox", Health.BAD, "see its unit"),
+                "sandbox", Health.BAD,
+                "take the option that hides it (InaccessiblePaths=, ProtectKernelModules=) out"),
+    "rights": ({"sandbox": Sandbox(missing=("CAP_SYS_PTRACE",))}, "rights", Health.WORSE,
+               "run it as root, or give the unit AmbientCapabilities=CAP_SYS_PTRACE"),
+    "namespaces": ({"sandbox": Sandbox(foreign=("net",))}, "namespaces", Health.WORSE,
+                   "set hostNetwork: true"),
     "budget": ({"spending": Spending(throttled=True)},
                "budget", Health.WORSE, "nodeward explain agent.budget"),
     "conflict": ({"standing": Standing(conflict="403 other-node")},
@@ -137,7 +149,7 @@ def test_doctor_compares_the_clock_with_the_collectors(
     tmp_path: Path, stand: Any, monkeypatch: pytest.MonkeyPatch, ahead_s: int, health: Health
 ) -> None:
     ours = SimpleNamespace(time=lambda: time.time() + ahead_s)
-    monkeypatch.setattr("nodeward.agent.doctor.time", ours)
+    monkeypatch.setattr("nodeward.agent.reach.time", ours)
     (sign,) = signs(config(tmp_path, collector={"urls": [stand.url]}), "clock")
     assert sign.health is health
 
@@ -148,7 +160,9 @@ def test_doctor_says_which_namespaces_are_not_the_hosts(tmp_path: Path) -> None:
     (links / "net").symlink_to("net:[1]")
     (links / "pid").symlink_to(os.readlink("/proc/self/ns/pid"))
     found = signs(config(tmp_path, host_root=str(tmp_path / "host")), "namespaces")
-    assert [(s.seen, s.advice) for s in found] == [("net: not the host's", "set hostNetwork: true")]
+    assert [(s.seen, s.advice) for s in found] == [
+        ("net: not the host's for us", "set hostNetwork: true")
+    ]
 
 
 @pytest.mark.root
@@ -180,6 +194,67 @@ def test_the_bundle_holds_no_secret(tmp_path: Path) -> None:
         assert "c2Vzc2lvbiBrZXk=" not in text
         assert "hunter2" not in text
     assert bundle.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_bundle_takes_the_place_of_a_file_that_others_may_read(tmp_path: Path) -> None:
+    bundle, file = tmp_path / "bundle.tar.gz", tmp_path / "agent.yaml"
+    bundle.write_text("old")
+    bundle.chmod(0o644)
+    file.write_text(f"state_dir: {tmp_path}/state\n")
+    run("doctor", "--config", str(file), "--bundle", str(bundle))
+    assert bundle.stat().st_mode & 0o777 == 0o600
+    assert tarfile.is_tarfile(bundle)
+
+
+@pytest.mark.parametrize(
+    ("days", "health"), [(400, Health.GOOD), (10, Health.WORSE), (-1, Health.BAD)]
+)
+def test_doctor_says_until_when_an_authority_is_trusted(
+    tmp_path: Path, days: int, health: Health
+) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "CA")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
+        .not_valid_before(now - timedelta(days=100)).not_valid_after(now + timedelta(days=days))
+        .sign(key, hashes.SHA256())
+    )  # fmt: skip
+    file = tmp_path / "ca.pem"
+    file.write_bytes(made.public_bytes(Encoding.PEM))
+    (sign,) = signs(config(tmp_path, collector={"ca": [str(file)]}), "TLS")
+    assert sign.health is health
+
+
+@pytest.mark.parametrize("content", [None, b"", b"hello", b"-----BEGIN CERTIFICATE-----\n"])
+def test_doctor_says_that_a_ca_file_is_none(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_bytes(content)
+    away = config(tmp_path, collector={"urls": ["https://127.0.0.1:9"], "ca": [str(file)]})
+    (sign,) = signs(away, "TLS")
+    assert (sign.health, sign.advice) == (Health.BAD, "set collector.ca")
+
+
+def test_doctor_tells_a_proxy_that_is_away_from_a_collector(tmp_path: Path) -> None:
+    settings = config(
+        tmp_path,
+        collector={"urls": ["https://127.0.0.1:9"], "proxy": "http://u:hunter2@127.0.0.1:9"},
+    )
+    (sign,) = signs(settings, "collector")
+    assert sign.advice == "is the proxy 127.0.0.1 up, and may it go there?"
+    assert "hunter2" not in sign.seen
+
+
+def test_doctor_misses_the_metrics_of_a_service_that_may_not_write_them(tmp_path: Path) -> None:
+    settings = config(tmp_path, metrics={"textfile": str(tmp_path)})
+    (sign,) = signs(settings, "metrics")
+    assert "is not there" in sign.seen
+    assert "ReadWritePaths=" in sign.advice
+    (tmp_path / METRICS_FILE).touch()
+    (sign,) = signs(settings, "metrics")
+    assert sign.health is Health.GOOD
 
 
 def test_seal_wipes_what_is_the_node_s_own_and_nothing_else(tmp_path: Path) -> None:

@@ -225,6 +225,17 @@ def test_the_textfile_collector_finds_the_posture_and_nobody_else(
     assert not any(p.stat().st_mode & 0o077 for p in (agent.folder / "state").iterdir())
 
 
+def test_metrics_that_cannot_be_written_are_told_once(make: Make, stand: Any) -> None:
+    agent = make(stand.url, metrics={"textfile": "/nowhere/to/be/found"}, looks={"interval_s": 1})
+    agent.start()
+    agent.heard("READY=1")
+    for wanted in (True, False):
+        agent.set_anonymous(wanted)
+        assert stand.wait_for(lambda w=wanted: status_of(stand) == ("fail" if w else "pass"))
+    told = "status or metrics could not be written: why=/nowhere/to/be/found:"
+    assert agent.log().count(told) == 1
+
+
 @pytest.mark.root
 def test_a_disk_that_is_full_costs_time_and_nothing_else(make: Make, stand: Any) -> None:
     """The state folder on a tmpfs of 1 MiB; what fills it goes away after a while."""

@@ -114,6 +114,23 @@ def test_the_networks_of_pods_can_be_entered_with_the_drop_in_and_not_without(
     assert ("inside 1 3" in said) is drop_in, said
 
 
+def test_metrics_reach_the_folder_of_node_exporter_with_the_drop_in(node: Node) -> None:
+    folder = "/var/lib/prometheus/node-exporter"
+    drop_ins = "/etc/systemd/system/nodeward-agent.service.d"
+    node.write("/etc/nodeward/agent.d/10-metrics.yaml", f"metrics: {{textfile: {folder}}}\n")
+    node.sh(
+        f"mkdir -p {folder} {drop_ins}; chgrp nodeward {folder}; chmod g+w {folder};"
+        "systemctl start nodeward-agent"
+    )
+    node.until("journalctl --sync; journalctl -u nodeward-agent | grep -q 'could not be written'")
+    assert "nodeward.prom is not there" in node.run("nodeward", "doctor", check=False).stdout
+    node.sh(
+        f"cp /usr/share/nodeward/drop-ins/50-textfile.conf {drop_ins};"
+        "systemctl daemon-reload; systemctl restart nodeward-agent"
+    )
+    assert "nodeward_findings" in node.sh(f"cat {folder}/nodeward.prom")
+
+
 def test_one_look_without_a_daemon_goes_to_the_journal(node: Node) -> None:
     node.sh("systemctl start nodeward-scan")
     lines = node.sh("journalctl --sync; journalctl -t nodeward-scan --no-pager -o cat").splitlines()

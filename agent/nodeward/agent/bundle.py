@@ -9,7 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from nodeward.agent.config import Config
-from nodeward.agent.doctor import Sign, surroundings
+from nodeward.agent.doctor import surroundings
+from nodeward.agent.sign import Sign
 from nodeward.agent.status_names import METRICS_FILE, STATUS_FILE
 from nodeward.agent.version import version
 from nodeward.host.redact import redact

@@ -8,51 +8,33 @@ import os
 import resource
 import socket
 import sqlite3
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from nodeward.agent.config import Config, ConfigError
+from nodeward.agent.reach import SKEW_S, authorities, collectors
 from nodeward.agent.sandbox import examine_sandbox
 from nodeward.agent.settings import settings
+from nodeward.agent.sign import Health, Sign
 from nodeward.agent.spool import FILE, MAJOR
-from nodeward.agent.status_names import STATUS_FILE
-from nodeward.agent.work import attestation_files
-from nodeward.facts.agent import Agent, parse_agent
+from nodeward.agent.status_names import METRICS_FILE, STATUS_FILE
+from nodeward.facts.agent import Agent, Sandbox, parse_agent
 from nodeward.facts.errors import ParseError
 from nodeward.host import LiveHost
 
 LIBRARIES = ("yaml", "psutil", "pyroute2", "watchdog", "requests", "systemd.daemon", "cryptography")
-SKEW_S = 60.0
 LEAST = {"max_user_watches": 8192, "max_user_instances": 128}
 """The kernel's own defaults on small machines; other watchers of the user take their part."""
-
-
-class Health(StrEnum):
-    GOOD = "good"
-    WORSE = "worse"
-    BAD = "bad"
-
-
-@dataclass(frozen=True, slots=True)
-class Sign:
-    """What was examined, how it is, what was seen, and the cure where one is needed."""
-
-    what: str
-    health: Health
-    seen: str
-    advice: str = ""
 
 
 def examine(config: Config) -> Iterator[Sign]:
     """All of them, the simplest first. None raises."""
     examinations: tuple[Callable[[Config], Iterator[Sign]], ...] = (
-        _settings, _libraries, _rights, _sandbox, _watches, _state, _spool, _daemon, _collector,
+        _settings, _libraries, _sandbox, _watches, _state, _spool, _daemon, _textfile, authorities,
+        collectors,
     )  # fmt: skip
     for one in examinations:
         try:
@@ -84,25 +66,27 @@ def _libraries(config: Config) -> Iterator[Sign]:
             yield Sign("library", Health.BAD, f"{name}: {type(exc).__name__}", advice)
 
 
-def _rights(config: Config) -> Iterator[Sign]:
-    missing = examine_sandbox(LiveHost(config.host_root)).missing
-    if missing:
-        advice = "run it as root, or give the unit AmbientCapabilities=" + " ".join(missing)
-        yield Sign("rights", Health.WORSE, f"not held: {', '.join(missing)}", advice)
-    else:
-        yield Sign("rights", Health.GOOD, "every file and process may be read")
-
-
 def _sandbox(config: Config) -> Iterator[Sign]:
-    box = examine_sandbox(LiveHost(config.host_root))
+    yield from _confined(examine_sandbox(LiveHost(config.host_root)), "us")
+
+
+def _confined(box: Sandbox, whom: str) -> Iterator[Sign]:
+    """What is kept from us, or from the agent: who asks as root may more than the service."""
+    if box.missing:
+        advice = "run it as root, or give the unit AmbientCapabilities=" + " ".join(box.missing)
+        seen = f"not held by {whom}: {', '.join(box.missing)}"
+        yield Sign("rights", Health.WORSE, seen, advice)
+    else:
+        yield Sign("rights", Health.GOOD, f"every file and process may be read by {whom}")
     for path in box.hidden:
         advice = "take the option that hides it (InaccessiblePaths=, ProtectKernelModules=) out"
-        yield Sign("sandbox", Health.BAD, f"{path} is hidden from us", advice)
+        yield Sign("sandbox", Health.BAD, f"{path} is hidden from {whom}", advice)
     for kind in box.foreign:
-        advice = {"net": "hostNetwork: true", "pid": "hostPID: true"}[kind]
-        yield Sign("namespaces", Health.WORSE, f"{kind}: not the host's", f"set {advice}")
+        advice = {"net": "hostNetwork: true", "pid": "hostPID: true"}.get(kind, kind)
+        seen = f"{kind}: not the host's for {whom}"
+        yield Sign("namespaces", Health.WORSE, seen, f"set {advice}")
     if not box.hidden and not box.foreign:
-        yield Sign("sandbox", Health.GOOD, "nothing of the host is hidden from us")
+        yield Sign("sandbox", Health.GOOD, f"nothing of the host is hidden from {whom}")
 
 
 def _watches(config: Config) -> Iterator[Sign]:
@@ -178,12 +162,28 @@ def _age(config: Config, age_s: float) -> Iterator[Sign]:
         yield Sign("daemon", Health.GOOD, f"it last looked {age_s:.0f} s ago")
 
 
+def _textfile(config: Config) -> Iterator[Sign]:
+    folder = config.metrics.textfile
+    if folder is None:
+        return
+    path = Path(folder, METRICS_FILE)
+    try:
+        age_s = time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        age_s = float("inf")
+    if age_s > 2 * config.looks.interval_s + config.looks.limit_s:
+        seen = f"{path} is not there" if age_s == float("inf") else f"{path} is {age_s:.0f} s old"
+        advice = "the service may write there only with ReadWritePaths=, and as its own user"
+        yield Sign("metrics", Health.WORSE, seen, advice)
+    else:
+        yield Sign("metrics", Health.GOOD, f"{path} is {age_s:.0f} s old")
+
+
 def _said(agent: Agent) -> Iterator[Sign]:
     """What the running agent says of itself: its own view, which may differ from ours."""
     for why in agent.watch.lost:
         yield Sign("watches", Health.WORSE, why, "nodeward explain agent.watch.degraded")
-    for path in agent.sandbox.hidden:
-        yield Sign("sandbox", Health.BAD, f"the agent cannot see {path}", "see its unit")
+    yield from _confined(agent.sandbox, "the agent")
     if agent.spending.throttled:
         yield Sign("budget", Health.WORSE, "it slows itself down", "nodeward explain agent.budget")
     if agent.standing.conflict:
@@ -193,79 +193,6 @@ def _said(agent: Agent) -> Iterator[Sign]:
         yield Sign("identity", Health.GOOD, f"enrolled as {agent.standing.agent_id}")
     else:
         yield Sign("identity", Health.WORSE, "not enrolled", "a join token is needed, see below")
-
-
-def _collector(config: Config) -> Iterator[Sign]:
-    if not config.collector.urls:
-        return
-    files = attestation_files(config).values()
-    if not any(file and os.access(file, os.R_OK) for file in files):
-        advice = "only needed until the agent is enrolled: enrol.join_token_file"
-        yield Sign("join token", Health.WORSE, "none can be read", advice)
-    for file in config.collector.ca:
-        if not Path(file).is_file():
-            yield Sign("TLS", Health.BAD, f"{file} is not there", "set collector.ca")
-            return
-    for url in config.collector.urls:
-        yield from _reach(config, url)
-
-
-def _reach(config: Config, url: str) -> Iterator[Sign]:
-    import requests
-
-    with requests.Session() as session, tempfile.NamedTemporaryFile() as bundle:
-        session.trust_env = False
-        if config.collector.proxy:
-            session.proxies = {"http": config.collector.proxy, "https": config.collector.proxy}
-        if config.collector.ca:
-            bundle.write(b"\n".join(Path(file).read_bytes() for file in config.collector.ca))
-            bundle.flush()
-            session.verify = bundle.name
-        try:
-            answer = session.get(
-                url.rstrip("/") + "/livez",
-                timeout=config.collector.timeout_s,
-                allow_redirects=False,
-            )
-        except (requests.RequestException, OSError) as exc:
-            yield Sign("collector", Health.BAD, f"{url}: {_cause(exc)}", _cure(exc))
-            return
-    good = answer.status_code < 400
-    yield Sign(
-        "collector", Health.GOOD if good else Health.BAD, f"{url}: {answer.status_code}",
-        "" if good else "is this really the collector?",
-    )  # fmt: skip
-    yield from _skew(answer.headers.get("Date"))
-
-
-def _skew(date: str | None) -> Iterator[Sign]:
-    from email.utils import parsedate_to_datetime
-
-    try:
-        theirs = parsedate_to_datetime(date or "").timestamp()
-    except ValueError:
-        return
-    skew = time.time() - theirs
-    if abs(skew) > SKEW_S:
-        advice = "signatures carry the time: check both time services"
-        yield Sign("clock", Health.WORSE, f"{skew:+.0f} s from the collector's", advice)
-    else:
-        yield Sign("clock", Health.GOOD, "as the collector's, to a minute")
-
-
-def _cause(exc: BaseException) -> str:
-    while (inner := exc.__cause__ or exc.__context__) is not None:
-        exc = inner
-    return f"{type(exc).__name__}: {exc}"[:200]
-
-
-def _cure(exc: BaseException) -> str:
-    text = _cause(exc)
-    if "CERTIFICATE_VERIFY_FAILED" in text:
-        return "collector.ca does not hold the authority that signed its certificate"
-    if "gaierror" in text:
-        return "the name cannot be resolved from here"
-    return "is it up, and may this node reach it?"
 
 
 def surroundings(config: Config) -> dict[str, object]:

@@ -78,6 +78,7 @@ class Resident:
         self._problems: list[str] = []
         self._ready = False
         self._status = ""
+        self._untold = ""
         self._own_cpu_s = _own_cpu_s()
         self._next_ping = 0.0
         self._rests_until = 0.0
@@ -370,6 +371,7 @@ class Resident:
             self._be_ready()
             yield Died(cpu_s)  # so it is looked at again, soon and then less often
             return
+        self._complain(result.get("status_error") or "")
         failed = result.get("failed")
         log(
             INFO if not failed else WARNING,
@@ -390,6 +392,12 @@ class Resident:
             cpu_s, result.get("left", 0), bool(failed), result.get("after_s"),
             bool(result.get("look")),
         )  # fmt: skip
+
+    def _complain(self, untold: str) -> None:
+        """Once, for as long as it is the same."""
+        if untold and untold != self._untold:
+            log(WARNING, "status or metrics could not be written", why=untold)
+        self._untold = untold
 
     def _be_ready(self) -> None:
         """The first look is over, well or not. A wrong configuration never gets here."""

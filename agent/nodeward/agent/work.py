@@ -161,11 +161,14 @@ class _Task:
         if self.job.kind != "push":
             result |= self._look(agent)
         result |= self._push()
-        with contextlib.suppress(OSError):
+        try:
             write_status(
                 self.config, self._agent(), self.spool.tally(), self.spool.latest(),
                 self.certificates,
             )  # fmt: skip
+        except OSError as exc:
+            where = os.path.dirname(exc.filename or "")  # the name itself is a temporary one
+            result["status_error"] = f"{where}: {exc.strerror}"
         return result
 
     def _agent(self) -> Agent:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import tarfile
 import time
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import click
 
 from nodeward.cli import exits
+from nodeward.cli.private_file import write
 from nodeward.cli.text import safe
 
 GLYPH = {"good": "✓", "worse": "!", "bad": "✗"}
@@ -28,7 +28,8 @@ def command(file: str | None, bundle: str | None) -> int:
     Exit codes: 0 all is well, 1 something is bad, 2 wrong usage.
     """
     from nodeward.agent.config import ConfigError, load
-    from nodeward.agent.doctor import Health, examine
+    from nodeward.agent.doctor import examine
+    from nodeward.agent.sign import Health
 
     try:
         config = load(file)
@@ -44,17 +45,18 @@ def command(file: str | None, bundle: str | None) -> int:
     if bundle is not None:
         from nodeward.agent.bundle import contents
 
-        write_bundle(Path(bundle), contents(config, signs))
+        write(Path(bundle), packed(contents(config, signs)))
         click.echo(f"wrote {bundle}; read it before you share it", err=True)
     return exits.FAILS if any(sign.health is Health.BAD for sign in signs) else exits.OK
 
 
-def write_bundle(path: Path, files: dict[str, str]) -> None:
-    """A tar of these texts, readable for its owner only."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(fd, "wb") as raw, tarfile.open(fileobj=raw, mode="w:gz") as tar:
+def packed(files: dict[str, str]) -> bytes:
+    """A tar of these texts, compressed."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as tar:
         for name, text in files.items():
             content = text.encode("utf-8", "backslashreplace")
             entry = tarfile.TarInfo(f"nodeward/{name}")
             entry.size, entry.mtime = len(content), int(time.time())
             tar.addfile(entry, io.BytesIO(content))
+    return out.getvalue()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import time
 from pathlib import Path
 
 import click
 
+from nodeward.cli.private_file import write
 from nodeward.cli.scan import complete_checks, open_host, operator_settings, selected
 
 
@@ -32,20 +31,5 @@ def command(file: str, root: str | None, globs: tuple[str, ...]) -> None:
     if file == "-":
         click.echo(text, nl=False)
     else:
-        write(Path(file), text)
+        write(Path(file), text.encode())
     click.echo(f"{len(recorder.log)} answers recorded; read it before you share it", err=True)
-
-
-def write(path: Path, text: str) -> None:
-    """Whole or not at all, and for its owner only: names and addresses are in it."""
-    try:
-        fd, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    except OSError as exc:
-        raise click.UsageError(f"cannot write {path}: {exc.strerror}") from None
-    try:
-        with open(fd, "w", encoding="utf-8") as out:
-            out.write(text)
-        os.replace(partial, path)
-    except BaseException:
-        os.unlink(partial)
-        raise

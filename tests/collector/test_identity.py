@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import gzip
 import json
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
+
+from nodeward.collector.clock import now_ms
+from nodeward.collector.store.access import EVERYTHING
+from nodeward.collector.store.enrol import enrol_by_token
+from nodeward.collector.store.lifecycle import approve
 
 SQLITE_ONLY = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+POSTGRESQL_ONLY = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 
 
 def _f(check: str = "a.x", status: str = "fail") -> dict[str, Any]:
@@ -121,8 +128,50 @@ def test_a_report_that_its_key_did_not_sign_quarantines_the_key(collector: Any) 
     forged = agent.sign("/v1/reports", body + b"x")["Nodeward-Signature"]
     assert agent.send_mac("/v1/reports", body, **{"Nodeward-Signature": forged}).ok
     _until(lambda: _status(collector, agent) == "quarantined", 60)
-    assert collector.items("/v1/findings")[0]["because"] == ""  # what it said is not shown
+    assert collector.items("/v1/findings") == []  # what it said is not shown
     assert agent.send_mac("/v1/heartbeat", b"{}").status_code == 403
+
+
+def _forge(agent: Any, kind: str, *findings: Any) -> None:
+    """A report within the session, under another's signature."""
+    body = gzip.compress(json.dumps(agent.body(kind, list(findings))).encode())
+    forged = agent.sign("/v1/reports", body + b"x")["Nodeward-Signature"]
+    assert agent.send_mac("/v1/reports", body, **{"Nodeward-Signature": forged}).ok
+
+
+def _shown(collector: Any) -> list[Any]:
+    return [found | {"last_seen": None} for found in collector.items("/v1/findings")]
+
+
+def _failing(collector: Any) -> dict[str, int]:
+    return {c["check"]: c["nodes"]["fail"] for c in collector.items("/v1/checks")}
+
+
+def test_what_a_key_did_not_sign_is_as_if_it_had_not_been_said(collector: Any) -> None:
+    agent = collector.agent("n1")
+    agent.full(_f("a.x", "fail"), _f("a.y", "pass"))
+    collector.fold()
+    before = _shown(collector)
+    agent.open_session()
+    _forge(agent, "delta", _f("a.x", "pass"), _f("a.z", "fail"))
+    collector.fold()
+    assert _shown(collector) == before
+    assert _failing(collector) == {"a.x": 1, "a.y": 0}
+    assert collector.items("/v1/changes") == []
+    assert collector.post(f"/v1/agents/{agent.id}/release").status_code == 200
+    agent.findings |= {"a.x": _f("a.x", "pass"), "a.z": _f("a.z", "fail")}
+    _until(lambda: agent.beat().status_code == 409, 10)  # though it names the forged posture
+
+
+def test_a_first_report_that_its_key_did_not_sign_makes_no_posture(collector: Any) -> None:
+    agent = collector.agent("n1")
+    agent.open_session()
+    _forge(agent, "full", _f("a.x", "fail"))
+    collector.fold()
+    assert collector.items("/v1/findings") == []
+    assert _failing(collector) == {}
+    assert collector.items("/v1/nodes")[0]["first_seen"] is None
+    assert collector.items("/v1/clusters")[0]["nodes"] == 0
 
 
 @SQLITE_ONLY
@@ -182,6 +231,76 @@ def test_revocation_reaches_every_replica_within_five_seconds(
     assert agent.send_mac("/v1/heartbeat", b"{}").status_code == 403
 
 
+def test_a_replica_whose_clock_is_ahead_hides_no_revocation(start: Callable[[], Any]) -> None:
+    here, there = start(), start()
+    agents = [here.agent("n1"), here.agent("n2")]
+    for agent in agents:
+        agent.full(_f())
+        agent.url = there.url
+        assert agent.beat().status_code == 200
+    ahead = text("UPDATE agent SET changed_at = changed_at + 600000 WHERE id = :id")
+    here.center.writer.act_now(lambda c: c.execute(ahead, {"id": agents[1].id}))
+    there.center.keys.poll()
+    assert agents[0].beat().status_code == 200
+    assert here.post(f"/v1/agents/{agents[0].id}/revoke").status_code == 200
+    _until(lambda: agents[0].beat().status_code == 403, 5)
+
+
+@pytest.mark.root
+@POSTGRESQL_ONLY
+def test_keys_that_enrol_for_one_node_at_once_do_not_both_live(collector: Any) -> None:
+    revoked = collector.agent("n1")
+    collector.post(f"/v1/agents/{revoked.id}/revoke")
+    tokens = [collector.join_token() for _ in range(2)]
+
+    def enrol(connection: Connection, number: int) -> str:
+        made = enrol_by_token(
+            connection,
+            agent=f"key{number}",
+            public_key=bytes(32),
+            node="n1",
+            cluster="east",
+            token=tokens[number],
+            now=now_ms(),
+        )
+        return str(getattr(made, "status", made))
+
+    assert _at_once(collector, enrol) == ["active", "pending"]
+
+
+@pytest.mark.root
+@POSTGRESQL_ONLY
+def test_keys_that_are_approved_for_one_node_at_once_do_not_both_live(
+    collector: Any, new_agent: Any
+) -> None:
+    agents = [new_agent(collector.url, collector.ca, "n1") for _ in range(2)]
+    for agent in agents:
+        assert agent.enrol(collector.join_token(approve=True)).status_code == 202
+
+    def approved(connection: Connection, number: int) -> None:
+        approve(connection, agents[number].id, EVERYTHING)
+
+    _at_once(collector, approved)
+    assert [_status(collector, agent) for agent in agents] == ["superseded", "active"]
+
+
+def _at_once(collector: Any, act: Callable[[Connection, int], Any]) -> list[Any]:
+    """Done by two transactions, the second of which begins before the first has ended."""
+    done: dict[int, Any] = {}
+
+    def second() -> None:
+        with collector.center.engine.begin() as connection:
+            done[1] = act(connection, 1)
+
+    other = threading.Thread(target=second)
+    with collector.center.engine.begin() as connection:
+        done[0] = act(connection, 0)
+        other.start()
+        other.join(1)  # it waits for us, or has ended too early
+    other.join(30)
+    return [done[0], done[1]]
+
+
 @SQLITE_ONLY
 def test_a_quarantined_key_speaks_again_once_released(collector: Any) -> None:
     agent = collector.agent("n1")
@@ -216,6 +335,30 @@ def test_a_name_used_again_begins_a_new_life(collector: Any) -> None:
     assert [f["check"] for f in collector.items("/v1/findings")] == ["a.y"]
     assert collector.items("/v1/changes") == []
     assert {c["check"]: c["nodes"]["pass"] for c in collector.items("/v1/checks")} == {"a.y": 1}
+
+
+def test_a_new_life_is_asked_for_its_posture_by_every_replica(start: Callable[[], Any]) -> None:
+    here, there = start(), start()
+    agent = here.agent("n1")
+    agent.full(_f())
+    agent.url = there.url
+    assert agent.beat().status_code == 200
+    here.post("/v1/nodes/east/n1/retire")
+    again = here.agent("n1")
+    again.findings = agent.findings
+    for url in (here.url, there.url):
+        again.url = url
+        _until(lambda: again.beat().status_code == 409, 10)
+
+
+def test_a_node_that_was_taken_for_gone_comes_back_with_its_key(collector: Any) -> None:
+    agent = collector.agent("n1")
+    agent.full(_f())
+    collector.post("/v1/nodes/east/n1/retire")
+    assert agent.enrol("a guess").status_code == 403
+    assert agent.enrol(collector.join_token()).status_code == 200
+    assert agent.full(_f()).status_code == 200
+    assert [n["node"] for n in collector.items("/v1/nodes")] == ["n1"]
 
 
 # -- look now

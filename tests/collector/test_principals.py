@@ -269,9 +269,7 @@ class Principals(RuleBasedStateMachine):
         if act == "approve" and (agent, who) not in self.attested:
             return
         with contextlib.suppress(Problem):
-            self.center.writer.act_now(
-                lambda c: getattr(lifecycle, act)(c, agent, EVERYTHING, now_ms())
-            )
+            self.center.writer.act_now(lambda c: getattr(lifecycle, act)(c, agent, EVERYTHING))
         self.center.keys.poll()
 
     @rule()

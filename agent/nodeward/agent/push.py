@@ -345,7 +345,8 @@ class Pusher:
         try:
             return self._post(path, body)[1]
         except RefusedError as exc:
-            if not (exc.status == 401 or exc.code == "expired") or self.vouch() is None:
+            unknown = exc.status == 401 or exc.code in ("expired", "retired")
+            if not unknown or self.vouch() is None:
                 raise
             self.identity.forget_enrolment()
             if not self._enrol():

@@ -100,7 +100,7 @@ def _agent_command(name: str, text: str) -> None:
         from nodeward.collector.store.access import EVERYTHING
 
         do = getattr(lifecycle, name)
-        act(context, f"agent.{name}", agent, lambda c, now: do(c, agent, EVERYTHING, now))
+        act(context, f"agent.{name}", agent, lambda c, _now: do(c, agent, EVERYTHING))
         return exits.OK
 
 

@@ -62,8 +62,8 @@ class Center:
         level = {"isolation_level": "REPEATABLE READ"} if postgresql else {}
         self._snapshots = self.engine.execution_options(**level)
         self.writer = Writer(self.engine)
-        self.keys = Keys(self.engine)
         self.pulse = Pulse(self.engine)
+        self.keys = Keys(self.engine, self.pulse.forget)
         self.sessions = Sessions(self.engine)
         self.metrics = Metrics(self)
         self.provider = Provider(settings.oidc) if settings.oidc else None

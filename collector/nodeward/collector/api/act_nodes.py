@@ -39,7 +39,7 @@ def _agent_act(name: str) -> Route:
             Role.OPERATOR,
             f"agent.{name}",
             agent,
-            lambda connection, asker, now: act(connection, agent, asker.scope, now),
+            lambda connection, asker, _now: act(connection, agent, asker.scope),
         )
         await heard(request)
         return answer({"agent": agent})

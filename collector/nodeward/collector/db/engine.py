@@ -6,7 +6,15 @@ import sqlite3
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Engine,
+    create_engine,
+    event,
+    literal_column,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.pool import QueuePool
@@ -64,6 +72,15 @@ def _begin(connection: Connection) -> None:
     # A writer takes the lock at once: a read that later turns into a write could not be retried.
     write = connection.get_execution_options().get("writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def database_now(connection: Connection) -> ColumnElement[int]:
+    """The database's own clock, in ms since 1970: one for all collectors that share it."""
+    if is_sqlite(connection):
+        told = "CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER)"
+    else:
+        told = "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)"
+    return literal_column(told, BigInteger)
 
 
 def is_sqlite(connection: Connection) -> bool:

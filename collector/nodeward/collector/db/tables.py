@@ -278,7 +278,7 @@ agent = Table(
     Column("status", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
-    Column("changed_at", BigInteger, nullable=False),
+    Column("changed_at", BigInteger, nullable=False),  # by the database's clock
     Index(None, "node"),
     Index(None, "changed_at"),
 )

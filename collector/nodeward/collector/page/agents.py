@@ -24,8 +24,8 @@ def agents(visit: Visit, db: Db) -> Shown:
 
 
 def _act(name: str, do: Callable[..., None]) -> Route:
-    def act(visit: Visit, connection: Connection, form: Mapping[str, str], now: int) -> None:
-        do(connection, form["agent"], visit.asker.scope, now)
+    def act(visit: Visit, connection: Connection, form: Mapping[str, str], _now: int) -> None:
+        do(connection, form["agent"], visit.asker.scope)
 
     return action(f"/agents/{{agent}}/{name}", Role.OPERATOR, f"agent.{name}", act, "/agents")
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select, update
 
 from nodeward.collector.clock import rfc3339
 from nodeward.collector.db import tables as t
-from nodeward.collector.db.engine import Record, insert
+from nodeward.collector.db.engine import Record, database_now, insert
 from nodeward.collector.problem import Problem, gone
 from nodeward.collector.store.access import Scope
 from nodeward.collector.store.hashing import secret_hash
@@ -161,11 +161,10 @@ def enrol_attested(
     known = _known(connection, agent)
     if known is not None and (known.name, known.cluster) != (node, cluster):
         return Problem(403, "other-node", "this key is enrolled for another node", field="node")
-    if known is not None and known.status not in ("active", "pending"):
+    if known is not None and known.status not in ("active", "pending", "retired"):
         return Problem(403, known.status, f"this key is {known.status}: make a new one")
     row = _node(connection, cluster_id(connection, cluster, now), node, now)
-    query = select(t.node.c.uid).where(t.node.c.id == row).with_for_update()
-    before = connection.execute(query).scalar_one()
+    before = connection.execute(select(t.node.c.uid).where(t.node.c.id == row)).scalar_one()
     if before is not None and before != uid:
         retire(connection, names, [row], now, "another machine has its name")
         come_back(connection, row)
@@ -173,7 +172,7 @@ def enrol_attested(
     live = _live_agent(connection, row, now)
     if live is not None and live != agent:
         this = update(t.agent).where(t.agent.c.node == row, t.agent.c.status == "active")
-        connection.execute(this.values(status="superseded", changed_at=now))
+        connection.execute(this.values(status="superseded", changed_at=database_now(connection)))
         detail = {"from": live, "to": agent}
         event = security_event("agent.rekeyed", at=now, node=row, agent=agent, detail=detail)
         connection.execute(t.security_event.insert(), [event])
@@ -204,20 +203,21 @@ def _again(
 ) -> Binding | Problem | None:
     """The same key enrols again: no token is used up, and a live binding is renewed.
 
-    None: it has expired, so it must be attested anew.
+    None: it has expired, or its node was taken for gone, so it must be attested anew.
     """
     if (known.name, known.cluster) != (node, cluster):
         return Problem(403, "other-node", "this key is enrolled for another node", field="node")
-    if known.status not in ("active", "pending"):
+    if known.status not in ("active", "pending", "retired"):
         return Problem(403, known.status, f"this key is {known.status}: make a new one")
-    if known.expires_at <= now:
+    if known.status == "retired" or known.expires_at <= now:
         return None
     expires_at = known.expires_at
     mine = known.method == "join-token"  # what was attested by the cluster is so again
     if mine and known.status == "active" and expires_at - now < BINDING_MS // 2:
         expires_at = now + BINDING_MS
         this = update(t.agent).where(t.agent.c.id == known.id)
-        connection.execute(this.values(expires_at=expires_at, changed_at=now))
+        values = {"expires_at": expires_at, "changed_at": database_now(connection)}
+        connection.execute(this.values(**values))
     return Binding(known.id, known.node, node, cluster, known.status, expires_at)
 
 
@@ -251,11 +251,12 @@ def _refused(connection: Connection, refusal: Problem, agent: str, node: str, no
 
 
 def _node(connection: Connection, cluster: int, name: str, now: int) -> int:
-    """The node's id, with an empty posture if it is new; a retired one comes back."""
+    """The node's id, with an empty posture if it is new; a retired one comes back. Nobody else
+    enrols a key for it until the transaction ends."""
     row = {"cluster": cluster, "name": name, "created_at": now}
     connection.execute(insert(connection, t.node).on_conflict_do_nothing(), [row])
     query = select(t.node.c.id).where(t.node.c.cluster == cluster, t.node.c.name == name)
-    node = int(connection.execute(query).scalar_one())
+    node = int(connection.execute(query.with_for_update()).scalar_one())
     empty = {"node": node, "cluster": cluster}
     connection.execute(insert(connection, t.posture).on_conflict_do_nothing(), [empty])
     come_back(connection, node)
@@ -288,28 +289,29 @@ def _store(
         "status": status,
         "created_at": now,
         "expires_at": expires_at,
-        "changed_at": now,
+        "changed_at": database_now(connection),
     }
-    statement = insert(connection, t.agent)
+    statement = insert(connection, t.agent).values(**row)
     names = ("status", "expires_at", "changed_at", "method")
     renewed = {name: statement.excluded[name] for name in names}
-    connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=renewed), [row])
+    connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=renewed))
 
 
 def rotate_key(
     connection: Connection, *, old: str, new: str, public_key: bytes, now: int
 ) -> Binding | Problem:
-    """The new key takes the old one's place, for the same node. The same again: the same answer."""
+    """The new key takes the old one's place, for the same node. An agent that did not hear the
+    answer enrols with the new key, which is known then, or goes on with the old one."""
     row = _known(connection, old)
     assert row is not None
-    there = _known(connection, new)
-    if there is not None:
+    if _known(connection, new) is not None:
         return Problem(409, "known-key", "this key was enrolled before: make a new one")
     # A rotation attests nothing anew: what the cluster attested ends when it would have ended.
     expires_at = now + BINDING_MS if row.method == "join-token" else row.expires_at
     _store(connection, new, row.node, public_key, "active", expires_at, now, row.method)
     this = update(t.agent).where(t.agent.c.id == old, t.agent.c.status == "active")
-    if connection.execute(this.values(status="superseded", changed_at=now)).rowcount != 1:
+    over = this.values(status="superseded", changed_at=database_now(connection))
+    if connection.execute(over).rowcount != 1:
         raise Problem(403, "ended", "this key may not speak any more")
     detail = {"from": old, "to": new}
     event = security_event("agent.rotated", at=now, node=row.node, agent=new, detail=detail)

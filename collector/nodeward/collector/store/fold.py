@@ -8,16 +8,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Final, TypeAlias
 
-from sqlalchemy import Connection, Engine, select, update
+from sqlalchemy import Connection, Engine, select
 
 from nodeward.collector.db import tables as t
 from nodeward.collector.db.engine import Record
 from nodeward.collector.signature import good, signed_text
 from nodeward.collector.store.bulk import Row, bulk
 from nodeward.collector.store.dictionary import FEW, Dictionary, keep, made_of, newest
+from nodeward.collector.store.distrust import distrust, set_aside
 from nodeward.collector.store.evidence import Said, folded, pack_said, saying, unpack_said
 from nodeward.collector.store.expiry import Ends, ends_of, keep_ends
-from nodeward.collector.store.ingest import security_event
 from nodeward.collector.store.shared import Held, held_keys, keep_keys, told_anew
 from nodeward.collector.store.writer import Writer
 
@@ -61,10 +61,11 @@ def fold_some(engine: Engine, writer: Writer, now: int, before: int | None = Non
     def act(connection: Connection) -> None:
         if new is not None:
             keep(connection, new, now)
-        _store(connection, good_rows, bad_rows, packed, now)
+        _store(connection, good_rows, packed)
+        distrust(connection, writer.names, bad_rows, now)
         for row in rows:
             if row.node in lost:
-                _set_aside(connection, row, "report.unreadable", now)
+                set_aside(connection, row, "report.unreadable", now)
         keep_ends(connection, writer.names, ends)
         keep_keys(connection, keys)
 
@@ -128,19 +129,11 @@ def _laid_over(
     return ends, keys, lost
 
 
-def _store(
-    connection: Connection,
-    good_rows: Sequence[Record],
-    bad_rows: Sequence[Record],
-    packed: Sequence[Row],
-    now: int,
-) -> None:
+def _store(connection: Connection, good_rows: Sequence[Record], packed: Sequence[Row]) -> None:
     if good_rows:
         if _claim(connection, good_rows) != len(good_rows):
             raise LookupError("another replica folded these")
         bulk(connection).evidence(packed)
-    for row in bad_rows:
-        _distrust(connection, row, now)
 
 
 def _claim(connection: Connection, rows: Sequence[Record]) -> int:
@@ -153,20 +146,3 @@ def _claim(connection: Connection, rows: Sequence[Record]) -> int:
     if keys <= there:
         bulk(connection).folded(sorted(keys))
     return len(keys & there)
-
-
-def _distrust(connection: Connection, row: Record, now: int) -> None:
-    """A report that its key did not sign: kept as proof, never shown; its key is out."""
-    _set_aside(connection, row, "report.bad-signature", now)
-    agent = update(t.agent).where(t.agent.c.id == row.agent, t.agent.c.status == "active")
-    connection.execute(agent.values(status="quarantined", changed_at=now))
-
-
-def _set_aside(connection: Connection, row: Record, kind: str, now: int) -> None:
-    """Its words are never shown, and it is not looked at again."""
-    r = t.report.c
-    this = update(t.report).where(r.node == row.node, r.boot == row.boot, r.seq == row.seq)
-    connection.execute(this.values(verified=2))
-    detail = {"boot": row.boot, "seq": row.seq}
-    event = security_event(kind, at=now, node=row.node, agent=row.agent, detail=detail)
-    connection.execute(t.security_event.insert(), [event])

@@ -17,7 +17,7 @@ import msgspec
 from sqlalchemy import Connection, select, update
 
 from nodeward.collector.db import tables as t
-from nodeward.collector.db.engine import insert
+from nodeward.collector.db.engine import database_now, insert
 from nodeward.collector.posture import EMPTY, State, differences
 from nodeward.collector.problem import Problem
 from nodeward.collector.store.bulk import Row, bulk
@@ -267,8 +267,8 @@ def _write(connection: Connection, names: Names, nodes: Sequence[_Node], work: _
         quarantine = update(t.agent).where(
             t.agent.c.id.in_(sorted(work.clones)), t.agent.c.status == "active"
         )
-        at = max(event["at"] for event in work.events)
-        connection.execute(quarantine.values(status="quarantined", changed_at=at))
+        changed = {"status": "quarantined", "changed_at": database_now(connection)}
+        connection.execute(quarantine.values(**changed))
 
 
 def _posture_row(connection: Connection, names: Names, node: _Node) -> Row:

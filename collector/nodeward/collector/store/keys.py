@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy import Engine, select
 
 from nodeward.collector.db import tables as t
+from nodeward.collector.db.engine import database_now
 
 POLL_S: Final = 1.0
 OVERLAP_MS: Final = 60_000
-"""A replica's clock may be behind ours, and its transaction may commit late."""
+"""A transaction may commit later than the time that it wrote down."""
 MOST: Final = 300_000
 
 
@@ -31,13 +33,19 @@ class Key:
 
 
 class Keys:
-    """Looks up keys; `poll` must be called at least every few seconds to hear of revocations."""
+    """Looks up keys; `poll` must be called at least every few seconds to hear of revocations.
 
-    def __init__(self, engine: Engine) -> None:
+    `changed` hears of the nodes whose keys another replica may have changed.
+    """
+
+    def __init__(
+        self, engine: Engine, changed: Callable[[Iterable[int]], object] = lambda _nodes: None
+    ) -> None:
         self._engine = engine
+        self._changed = changed
         self._keys: dict[str, Key] = {}
         self._lock = threading.Lock()
-        self._upto = int(time.time() * 1000)
+        self._upto: int | None = None  # by the database's clock, which may be set back
         self._fresh = time.monotonic()
 
     def get(self, agent: str) -> Key | None:
@@ -63,11 +71,14 @@ class Keys:
         with self._lock, self._engine.connect() as connection:
             begun = time.monotonic()
             a = t.agent.c
-            query = select(a.id, a.changed_at).where(a.changed_at > self._upto - OVERLAP_MS)
-            for row in connection.execute(query):
+            now: int = connection.execute(select(database_now(connection))).scalar_one()
+            since = min(now, now if self._upto is None else self._upto) - OVERLAP_MS
+            query = select(a.id, a.node).where(a.changed_at > since)
+            rows = connection.execute(query).all()
+            for row in rows:
                 self._keys.pop(row.id, None)
-                self._upto = max(self._upto, row.changed_at)
-            self._fresh = begun
+            self._changed({row.node for row in rows})
+            self._upto, self._fresh = now, begun
 
     def _load(self, agent: str) -> Key | None:
         query = (

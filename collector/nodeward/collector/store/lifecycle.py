@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy import ColumnElement, Connection, case, select, update
 
 from nodeward.collector.db import tables as t
-from nodeward.collector.db.engine import Record
+from nodeward.collector.db.engine import Record, database_now
 from nodeward.collector.posture import EMPTY
 from nodeward.collector.problem import Problem, gone
 from nodeward.collector.store.access import Scope
@@ -18,7 +18,7 @@ from nodeward.collector.store.names import Names
 from nodeward.collector.store.shared import forget_keys
 
 ENDS: Final = ("revoked", "superseded", "retired")
-"""Statuses that no key leaves."""
+"""Statuses that no key leaves by itself; a retired one that is attested anew is as good as new."""
 KEY_STATES: Final = ("pending", "active", "quarantined", "expired", *ENDS)
 
 
@@ -42,40 +42,42 @@ def agent_row(connection: Connection, agent: str, scope: Scope) -> Record:
     return row
 
 
-def approve(connection: Connection, agent: str, scope: Scope, now: int) -> None:
+def approve(connection: Connection, agent: str, scope: Scope) -> None:
     """A pending key becomes the node's; the one before it is superseded."""
     row = agent_row(connection, agent, scope)
     if row.status != "pending":
         raise Problem(409, "not-pending", f"this key is {row.status}")
-    _supersede(connection, row.node, now)
-    _set(connection, agent, "active", now)
+    _supersede(connection, row.node)
+    _set(connection, agent, "active")
 
 
-def release(connection: Connection, agent: str, scope: Scope, now: int) -> None:
+def release(connection: Connection, agent: str, scope: Scope) -> None:
     """A quarantined key may speak again: the operator found no second holder."""
     row = agent_row(connection, agent, scope)
     if row.status != "quarantined":
         raise Problem(409, "not-quarantined", f"this key is {row.status}")
-    _supersede(connection, row.node, now)
-    _set(connection, agent, "active", now)
+    _supersede(connection, row.node)
+    _set(connection, agent, "active")
 
 
-def revoke(connection: Connection, agent: str, scope: Scope, now: int) -> None:
+def revoke(connection: Connection, agent: str, scope: Scope) -> None:
     """The key speaks for nobody from now on."""
     row = agent_row(connection, agent, scope)
     if row.status in ENDS:
         raise Problem(409, "ended", f"this key is {row.status}")
-    _set(connection, agent, "revoked", now)
+    _set(connection, agent, "revoked")
 
 
-def _supersede(connection: Connection, node: int, now: int) -> None:
+def _supersede(connection: Connection, node: int) -> None:
+    """Nobody else makes a key of this node live meanwhile."""
+    connection.execute(select(t.node.c.id).where(t.node.c.id == node).with_for_update())
     others = update(t.agent).where(t.agent.c.node == node, t.agent.c.status == "active")
-    connection.execute(others.values(status="superseded", changed_at=now))
+    connection.execute(others.values(status="superseded", changed_at=database_now(connection)))
 
 
-def _set(connection: Connection, agent: str, status: str, now: int) -> None:
+def _set(connection: Connection, agent: str, status: str) -> None:
     this = update(t.agent).where(t.agent.c.id == agent)
-    connection.execute(this.values(status=status, changed_at=now))
+    connection.execute(this.values(status=status, changed_at=database_now(connection)))
 
 
 # -- nodes ------------------------------------------------------------------------------------
@@ -97,7 +99,7 @@ def retire(connection: Connection, names: Names, nodes: Sequence[int], now: int,
     connection.execute(t.expiry.delete().where(t.expiry.c.node.in_(ids)))
     forget_keys(connection, ids)
     keys = update(t.agent).where(t.agent.c.node.in_(ids), t.agent.c.status.not_in(ENDS))
-    connection.execute(keys.values(status="retired", changed_at=now))
+    connection.execute(keys.values(status="retired", changed_at=database_now(connection)))
     moves = Moves()
     for row in rows:
         if row.set is not None:

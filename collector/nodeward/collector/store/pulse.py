@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -53,6 +53,11 @@ class Pulse:
         if len(self._digests) >= MOST:
             self._digests.clear()
         self._digests[node] = digest
+
+    def forget(self, nodes: Iterable[int]) -> None:
+        """The database has to be asked again: their postures may have been set back."""
+        for node in nodes:
+            self._digests.pop(node, None)
 
     def beat(self, node: int, beat: Beat) -> None:
         self._beats[node] = beat

@@ -10,9 +10,14 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
+from sqlalchemy import func, select
 
 from nodeward.collector.clock import now_ms
 from nodeward.collector.db import tables as t
+from nodeward.collector.posture import pack
+from nodeward.collector.store import alerts
+from nodeward.collector.store.access import Role
+from nodeward.model import Severity, Status
 
 SQLITE_ONLY = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
@@ -150,6 +155,9 @@ def test_a_silent_node_and_too_much_unknown_are_told(collector: Any, listener: L
     agent.full(_f("a.x", "unknown"), _f("a.y", "error"), _f("a.z", "fail"))
     long_ago = t.posture.update().values(seen_at=now_ms() - 10**7)
     collector.center.writer.act_now(lambda c: c.execute(long_ago))
+    collector.center._alert()
+    assert [json.loads(raw)["rule"] for _, _, raw in listener.told] == ["dark"]  # we just came
+    collector.center.began -= 10**4
     for _ in range(2):
         collector.center._alert()
     assert sorted(json.loads(raw)["rule"] for _, _, raw in listener.told) == ["dark", "silence"]
@@ -164,3 +172,123 @@ def test_a_rule_that_makes_no_sense_is_refused(
 ) -> None:
     body = {"name": "r", "kind": "change", "target": "webhook", "url": listener.url}
     assert collector.post("/v1/alerts", body | over).status_code == 400
+
+
+FAIL = pack(Status.FAIL, Severity.HIGH)
+
+
+def _many(collector: Any, many: int, **posture: Any) -> list[int]:
+    """Nodes without agents, as an outage or a policy strikes them."""
+    c = collector.center.writer.act_now
+    c(lambda c: c.execute(t.node.insert(), [
+        {"cluster": 1, "name": f"m{i}", "created_at": now_ms()} for i in range(many)
+    ]))  # fmt: skip
+    with collector.center.engine.connect() as connection:
+        named = select(t.node.c.id).where(t.node.c.name.like("m%"))
+        ids = list(connection.execute(named).scalars())
+    rows = [{"node": i, "cluster": 1, **posture} for i in ids]
+    c(lambda c: c.execute(t.posture.insert(), rows))
+    return ids
+
+
+def _queued(collector: Any) -> int:
+    with collector.center.engine.connect() as connection:
+        return int(connection.execute(select(func.count()).select_from(t.alert_out)).scalar_one())
+
+
+def _look(collector: Any) -> None:
+    """As the collector does it, but that nothing is sent."""
+    center = collector.center
+    alerts.evaluate(center.engine, center.writer, 900_000, now_ms(), listening_ms=10**9)
+
+
+def test_of_many_failures_at_once_each_is_queued_once(
+    collector: Any, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alerts, "MOST_AT_ONCE", 100)
+    _rule(collector, listener)
+    collector.agent("n1").full(_f("a.x", "pass"))
+    nodes, at = _many(collector, 1_050), now_ms()
+    rows = [{"at": at, "node": node, "rule": 1, "old": 0, "new": FAIL} for node in nodes]
+    collector.center.writer.act_now(lambda c: c.execute(t.change.insert(), rows))
+    for _ in range(2):
+        _look(collector)
+    assert _queued(collector) == 1_050
+
+
+def test_of_many_silent_nodes_each_is_queued_once(
+    collector: Any, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alerts, "MOST_AT_ONCE", 100)
+    _rule(collector, listener, kind="silence")
+    collector.agent("n1").full(_f("a.x", "pass"))
+    _many(collector, 1_050, seen_at=now_ms() - 10**6)
+    for _ in range(2):
+        _look(collector)
+    assert _queued(collector) == 1_050
+
+
+def test_a_target_that_is_away_keeps_no_other_from_being_told(
+    collector: Any, listener: Listener
+) -> None:
+    _rule(collector, listener, name="away", url="http://127.0.0.1:9")
+    _rule(collector, listener, name="there")
+    agents = [collector.agent(f"n{i}") for i in range(4)]
+    for agent in agents:
+        agent.full(_f("a.x", "pass"))
+        agent.delta(_f("a.x", "fail"))
+    collector.center._alert()
+    assert len(listener.told) == 4
+    with collector.center.engine.connect() as connection:
+        tries = select(t.alert_out.c.tries).where(t.alert_out.c.sent_at.is_(None))
+        # One was tried, and the others wait with it.
+        assert sorted(connection.execute(tries).scalars()) == [0, 0, 0, 1]
+
+
+def test_what_is_waived_is_told_once_the_waiver_ends(collector: Any, listener: Listener) -> None:
+    _rule(collector, listener, check="a.*")
+    what = {"check": "a.x", "reason": "r", "owner": "o", "until": "9d"}
+    waiver = collector.post("/v1/waivers", what).json()["id"]
+    other = collector.access("other", Role.OPERATOR)
+    assert collector.post(f"/v1/waivers/{waiver}/approve", token=other).status_code == 200
+    agent = collector.agent("n1")
+    agent.full(_f("a.x", "pass"), _f("a.y", "pass"))
+    agent.delta(_f("a.x", "fail"), _f("a.y", "fail"))
+    collector.center._alert()
+    assert [json.loads(raw)["labels"]["check"] for _, _, raw in listener.told] == ["a.y"]
+    ends = t.waiver.update().values(expires_at=now_ms() - 1)
+    collector.center.writer.act_now(lambda c: c.execute(ends))
+    for _ in range(2):
+        collector.center._alert()
+    told = [json.loads(raw)["summary"] for _, _, raw in listener.told[1:]]
+    assert "a waiver of a.x has ended, and 1 findings fail" in told
+
+
+def test_a_rise_of_what_is_unknown_is_told_and_its_level_is_not(
+    collector: Any, listener: Listener
+) -> None:
+    _rule(collector, listener, kind="rise", more_than=1)
+    agent = collector.agent("n1")
+    agent.full(*(_f(f"a.{i}", "unknown") for i in range(9)), _f("a.x", "pass"), _f("a.y", "pass"))
+    _look(collector)
+    assert _queued(collector) == 0
+    agent.delta(_f("a.x", "unknown"), _f("a.y", "error"))
+    again = t.alert_rule.update().values(upto=0)
+    collector.center.writer.act_now(lambda c: c.execute(again))
+    _look(collector)
+    assert _queued(collector) == 1
+
+
+@SQLITE_ONLY
+def test_what_was_told_long_ago_is_forgotten(collector: Any, listener: Listener) -> None:
+    _rule(collector, listener)
+    agent = collector.agent("n1")
+    agent.full(_f("a.x", "pass"))
+    agent.delta(_f("a.x", "fail"))
+    collector.center._alert()
+    collector.center._tidy()
+    assert _queued(collector) == 1
+    old = t.alert_out.update().values(sent_at=1, created_at=1)
+    collector.center.writer.act_now(lambda c: c.execute(old))
+    collector.center._tidy()
+    assert _queued(collector) == 0

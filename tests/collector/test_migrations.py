@@ -57,6 +57,20 @@ def test_migrating_what_is_at_head_does_nothing(engine: Engine) -> None:
         assert migrate.current(connection) == migrate.head()
 
 
+@pytest.mark.root
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_a_row_from_the_future_keeps_no_day_from_its_partition(engine: Engine) -> None:
+    migrate.migrate(engine)
+    later = now_ms() + 2 * partitions.DAY_MS
+    row = {"at": later, "node": 1, "rule": 1, "old": 8, "new": 16}
+    with engine.begin() as connection:
+        connection.execute(meta.tables["change"].insert(), [row])
+        assert connection.execute(text("SELECT count(*) FROM ONLY change_other")).scalar() == 1
+        partitions.make_days(connection, now_ms())
+        assert connection.execute(text("SELECT count(*) FROM ONLY change_other")).scalar() == 0
+        assert connection.execute(text("SELECT at FROM change")).scalar() == later
+
+
 def test_days_ahead_get_partitions_of_their_own(engine: Engine) -> None:
     migrate.migrate(engine)
     for _ in range(2):

@@ -147,7 +147,7 @@ def alert() -> None:
 @alert.command("create")
 @click.argument("name")
 @click.argument("url")
-@click.option("--kind", type=click.Choice(["change", "silence", "threshold", "unknown"]),
+@click.option("--kind", type=click.Choice(["change", "silence", "threshold", "unknown", "rise"]),
               required=True)  # fmt: skip
 @click.option("--target", type=click.Choice(["alertmanager", "webhook", "apprise"]), required=True)
 @click.option("--check", default="*", show_default=True, metavar="GLOB")

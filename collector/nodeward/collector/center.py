@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,8 +26,9 @@ from nodeward.collector.oidc import Provider
 from nodeward.collector.problem import Problem
 from nodeward.collector.settings import FIXED, Settings
 from nodeward.collector.store.access import Asker, forget_sessions
-from nodeward.collector.store.alerts import evaluate
+from nodeward.collector.store.alerts import evaluate, forget_told
 from nodeward.collector.store.ask import Db
+from nodeward.collector.store.audit import forget_events
 from nodeward.collector.store.fold import LATEST_MS, fold_some
 from nodeward.collector.store.ingest import forget_receipts
 from nodeward.collector.store.keys import POLL_S, Keys
@@ -46,6 +47,8 @@ POURING = 200
 """Reports a second from which on folding waits."""
 ALERT_S = 5.0
 TIDY_S = 600.0
+KEEP_TOLD_MS = 30 * 86_400_000
+"""How long it is remembered that an alert was delivered."""
 
 T = TypeVar("T")
 
@@ -71,7 +74,8 @@ class Center:
         self.reload: Callable[[], None] = lambda: None
         self._stopping = threading.Event()
         self._folding = threading.Lock()
-        self._came = (time.monotonic(), 0)
+        self.began = time.monotonic()
+        self._came = (self.began, 0)
 
     def apply(self, new: Settings) -> list[str]:
         """Other settings from now on; the names of those that only a restart can change."""
@@ -136,16 +140,22 @@ class Center:
         self.pulse.poll_looks()
 
     def _tidy(self) -> None:
-        """Partitions ahead; receipts that are too old; nodes that have been silent for too long."""
-        now = now_ms()
-        self.writer.act_now(lambda connection: make_days(connection, now))
-        self.writer.act_now(lambda connection: note_trend(connection, now))
-        before = now - self.settings.keep_receipts_ms
-        self.writer.act_now(lambda connection: forget_receipts(connection, before))
-        self.writer.act_now(lambda connection: forget_sessions(connection, now))
-        if self.settings.retire_after:
-            self.writer.act_now(lambda connection: self._retire(connection, now))
-        self._archive(now)
+        """Partitions ahead; what is too old; nodes that have been silent for too long. One of these
+        that fails does not keep the others from being done."""
+        now, kept = now_ms(), self.settings
+        writes: list[Callable[[Connection], object]] = [
+            lambda c: make_days(c, now),
+            lambda c: note_trend(c, now),
+            lambda c: forget_receipts(c, now - kept.keep_receipts_ms),
+            lambda c: forget_sessions(c, now),
+            lambda c: forget_told(c, now - KEEP_TOLD_MS),
+            lambda c: forget_events(c, now - kept.keep_events_ms),
+        ]
+        if kept.retire_after:
+            writes.append(lambda c: self._retire(c, now))
+        for write in writes:
+            _logged(partial(self.writer.act_now, write))
+        _logged(partial(self._archive, now))
 
     def _archive(self, now: int) -> None:
         """Closed days into the archive; then those that are old enough leave, if they are there."""
@@ -161,7 +171,8 @@ class Center:
 
     def _alert(self) -> None:
         stale_ms = self.settings.stale_ms
-        self.writer.act_now(lambda c: evaluate(c, self.writer.names, stale_ms, now_ms()))
+        listening_ms = int((time.monotonic() - self.began) * 1000)
+        evaluate(self.engine, self.writer, stale_ms, now_ms(), listening_ms=listening_ms)
         while deliver(self.engine, self.writer, now_ms) and not self._stopping.is_set():
             pass
 
@@ -187,14 +198,19 @@ class Center:
         return came - before[1] > POURING * max(at - before[0], 0.05)
 
 
+def _logged(act: Callable[[], object]) -> None:
+    """Do it; a failure is logged and does not end what goes on."""
+    try:
+        act()
+    except (SQLAlchemyError, Problem, LookupError, OSError) as exc:
+        log.warning("%s: %s", getattr(act, "__name__", "background work"), exc)
+    except Exception:
+        log.exception("a defect in the background")
+
+
 async def _every(seconds: float, act: Callable[[], object], stopping: asyncio.Event) -> None:
-    """Run it in a thread, now and again and again; a failure is logged and does not end it."""
+    """Run it in a thread, now and again and again."""
     while not stopping.is_set():
-        try:
-            await asyncio.to_thread(act)
-        except (SQLAlchemyError, Problem, LookupError, OSError) as exc:
-            log.warning("%s: %s", getattr(act, "__name__", "background work"), exc)
-        except Exception:
-            log.exception("a defect in the background")
+        await asyncio.to_thread(_logged, act)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stopping.wait(), seconds)

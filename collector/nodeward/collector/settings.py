@@ -38,6 +38,7 @@ class Settings:
     tls: bool = True
     stale_after: str = "15m"
     keep_receipts: str = "30d"
+    keep_events: str = "400d"  # what agents did that they should not
     retire_after: str = ""  # empty: silent nodes stay until somebody retires them
     keep_changes: str = ""  # empty: for ever
     archive: str = ""  # a folder for the changes of closed days; empty: none
@@ -72,6 +73,10 @@ class Settings:
     @property
     def keep_changes_ms(self) -> int | None:
         return span_ms(self.keep_changes) if self.keep_changes else None
+
+    @property
+    def keep_events_ms(self) -> int:
+        return span_ms(self.keep_events)
 
     @property
     def keep_receipts_ms(self) -> int:

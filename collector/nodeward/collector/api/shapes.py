@@ -242,7 +242,7 @@ class JoinTokenOut(msgspec.Struct):
 
 class AlertOut(msgspec.Struct):
     name: str
-    kind: Literal["change", "silence", "threshold", "unknown"]
+    kind: Literal["change", "silence", "threshold", "unknown", "rise"]
     target: Literal["alertmanager", "webhook", "apprise"]
     check: str
     severity: SeverityWord

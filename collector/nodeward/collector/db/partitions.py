@@ -29,9 +29,17 @@ def make_days(connection: Connection, now: int) -> None:
         start = day_start(now) + day * DAY_MS
         name = f"change_{datetime.fromtimestamp(start / 1000, UTC):%Y%m%d}"
         if name not in there:
-            connection.execute(
-                text(
-                    f"CREATE TABLE IF NOT EXISTS {name} PARTITION OF change"
-                    f" FOR VALUES FROM ({start}) TO ({start + DAY_MS})"
-                )
-            )
+            _make(connection, name, start)
+
+
+def _make(connection: Connection, name: str, start: int) -> None:
+    """What a clock that was ahead has put into the days without a partition moves into this one."""
+    day = f"at >= {start} AND at < {start + DAY_MS}"
+    for statement in (
+        f"CREATE TABLE IF NOT EXISTS {name} (LIKE change)",
+        f"WITH early AS (DELETE FROM change_other WHERE {day} RETURNING *)"  # noqa: S608  ours
+        f" INSERT INTO {name} SELECT * FROM early",
+        f"ALTER TABLE change ATTACH PARTITION {name}"
+        f" FOR VALUES FROM ({start}) TO ({start + DAY_MS})",
+    ):
+        connection.execute(text(statement))

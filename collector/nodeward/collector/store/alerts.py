@@ -1,7 +1,8 @@
 """Alerts: rules over changes, silence and counts; what they find is queued in the database.
 
-Finding and queueing share a transaction, and a queued alert's key says what it is about, so it is
-told once however often the rule is looked at, by however many replicas, across restarts.
+A queued alert's key says what it is about, so it is told once however often the rule is looked at,
+by however many replicas, across restarts; and how far a rule was looked at is written down only
+after all that was found is queued.
 """
 
 from __future__ import annotations
@@ -9,24 +10,34 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
+from itertools import chain, islice
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, Engine, case, func, or_, select, update
 
-from nodeward.collector.clock import DAY_MS, rfc3339
+from nodeward.collector.clock import DAY_MS, now_ms, rfc3339
 from nodeward.collector.db import tables as t
 from nodeward.collector.db.engine import Record, insert
 from nodeward.collector.posture import CODE, unpack
 from nodeward.collector.problem import bad, gone
+from nodeward.collector.store.access import EVERYTHING
 from nodeward.collector.store.names import Names
 from nodeward.collector.store.telling import check_apprise
+from nodeward.collector.store.waivers import Waiver, active_waivers, covering, ended_waivers
+from nodeward.collector.store.writer import Writer
 from nodeward.model import Severity, Status
 
-KINDS: Final = ("change", "silence", "threshold", "unknown")
+KINDS: Final = ("change", "silence", "threshold", "unknown", "rise")
+COUNTING: Final = ("threshold", "unknown", "rise")
+"""Kinds that count, which is done once in COUNT_MS."""
+COUNT_MS: Final = 60_000
+UNKNOWN: Final = (Status.UNKNOWN, Status.ERROR)
 TARGETS: Final = ("alertmanager", "webhook", "apprise")
 OVERLAP_MS: Final = 60_000
 """Changes of the last minute are looked at again: some commit later than their time says."""
@@ -35,7 +46,7 @@ MOST_AT_ONCE: Final = 1_000
 
 @dataclass(frozen=True)
 class Rule:
-    """What to tell, and whom. `more_than` is for threshold and unknown."""
+    """What to tell, and whom. `more_than` is for the kinds that count."""
 
     kind: str
     target: str
@@ -68,7 +79,7 @@ def make_rule(connection: Connection, *, name: str, rule: Rule, by: str, now: in
         "spec": json.dumps(rule.checked().__dict__ | {"secret": secret}),
         "created_by": by,
         "created_at": now,
-        "upto": now,
+        "upto": now if rule.kind == "change" else 0,
     }
     connection.execute(insert(connection, t.alert_rule).on_conflict_do_nothing(), [row])
     query = select(t.alert_rule.c.id).where(t.alert_rule.c.name == name)
@@ -110,31 +121,69 @@ def _rule_json(row: Record) -> dict[str, Any]:
     }
 
 
-def evaluate(connection: Connection, names: Names, stale_ms: int, now: int) -> None:
-    """Queue what the rules find."""
-    for row in connection.execute(select(t.alert_rule).with_for_update()).all():
+def evaluate(engine: Engine, writer: Writer, stale_ms: int, now: int, *, listening_ms: int) -> None:
+    """Queue what the rules find. Blocks: it reads in the caller's thread, and only what is new goes
+    through the writer.
+
+    `listening_ms`: for how long we have been. Who was not heard of because we were away is not
+    silent.
+    """
+    with engine.connect() as connection:
+        rows = connection.execute(select(t.alert_rule)).all()
+    for row in rows:
         spec = json.loads(row.spec)
         spec.pop("secret", None)
         rule = Rule(**spec)
-        match rule.kind:
-            case "change":
-                found = _changes(connection, names, rule, row.upto)
-            case "silence":
-                found = _silent(connection, rule, now - stale_ms)
-            case "threshold":
-                found = _over(connection, rule, (Status.FAIL,), now)
-            case _:
-                found = _over(connection, rule, (Status.UNKNOWN, Status.ERROR), now)
-        _queue(connection, row, found, now)
+        if rule.kind == "silence" and listening_ms < stale_ms:
+            continue
+        if rule.kind in COUNTING and now - row.upto < COUNT_MS:
+            continue
+        with engine.connect() as connection:
+            told = _told(connection, row)
+            found = _found(connection, writer.names, rule, row.upto, stale_ms, now)
+            fresh = (alert for alert in found if _key(alert) not in told)
+            while part := list(islice(fresh, MOST_AT_ONCE)):
+                writer.act_now(partial(_queue, rule=row.id, found=part, now=now))
+        writer.act_now(partial(_looked, rule=row.id, now=now))
 
 
-def _queue(
-    connection: Connection, rule: Record, found: Iterable[Mapping[str, Any]], now: int
-) -> None:
+def _told(connection: Connection, rule: Record) -> set[str]:
+    """Keys of what was queued in the time that is looked at again."""
+    o = t.alert_out.c
+    query = select(o.key).where(o.rule == rule.id, o.created_at > rule.upto - 2 * DAY_MS)
+    return set(connection.execute(query).scalars())
+
+
+def _found(
+    connection: Connection, names: Names, rule: Rule, upto: int, stale_ms: int, now: int
+) -> Iterator[Mapping[str, Any]]:
+    match rule.kind:
+        case "change":
+            again = _resurfaced(connection, names, rule, upto, now)
+            return chain(_changes(connection, names, rule, upto), again)
+        case "silence":
+            return _silent(connection, rule, upto - DAY_MS, now - stale_ms)
+        case "rise":
+            return _risen(connection, names, rule, now)
+        case "threshold":
+            return _over(connection, rule, (Status.FAIL,), now)
+        case _:
+            return _over(connection, rule, UNKNOWN, now)
+
+
+def _key(alert: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(alert["about"]).encode()).hexdigest()
+
+
+def _queue(connection: Connection, rule: str, found: Sequence[Mapping[str, Any]], now: int) -> None:
+    """Unless the rule is gone meanwhile."""
+    there = select(t.alert_rule.c.id).where(t.alert_rule.c.id == rule).with_for_update()
+    if connection.execute(there).first() is None:
+        return
     rows = [
         {
-            "rule": rule.id,
-            "key": hashlib.sha256(json.dumps(alert["about"]).encode()).hexdigest(),
+            "rule": rule,
+            "key": _key(alert),
             "body": json.dumps(dict(alert)),
             "created_at": now,
             "next_at": now,
@@ -142,95 +191,179 @@ def _queue(
         }
         for alert in found
     ]
-    if rows:
-        connection.execute(insert(connection, t.alert_out).on_conflict_do_nothing(), rows)
-    this = update(t.alert_rule).where(t.alert_rule.c.id == rule.id)
+    connection.execute(insert(connection, t.alert_out).on_conflict_do_nothing(), rows)
+
+
+def _looked(connection: Connection, rule: str, now: int) -> None:
+    """All up to now was queued. Never back: another replica may have looked later."""
+    this = update(t.alert_rule).where(t.alert_rule.c.id == rule, t.alert_rule.c.upto < now)
     connection.execute(this.values(upto=now))
+
+
+def forget_told(connection: Connection, before: int) -> None:
+    """Alerts that were delivered before that time. None of them is looked for again."""
+    o = t.alert_out.c
+    connection.execute(t.alert_out.delete().where(o.sent_at < before, o.created_at < before))
+
+
+# -- what rules find ----------------------------------------------------------------------------
 
 
 def _changes(
     connection: Connection, names: Names, rule: Rule, upto: int
-) -> list[Mapping[str, Any]]:
-    """What came to fail, of at least the rule's severity."""
+) -> Iterator[Mapping[str, Any]]:
+    """What came to fail, of at least the rule's severity, and is not waived."""
     c = t.change.c
-    least = Severity(rule.severity).rank
-    values = [CODE[Status.FAIL] * 8 + rank for rank in range(least, 5)]
+    values = _values((Status.FAIL,), Severity(rule.severity).rank)
     query = (
-        select(c.at, c.rule, c.new, t.node.c.name, t.cluster.c.name.label("cluster"))
+        select(
+            c.at, c.rule, c.new, t.node.c.name, t.node.c.cluster.label("cluster_id"),
+            t.cluster.c.name.label("cluster"),
+        )
         .join(t.node, t.node.c.id == c.node)
         .join(t.cluster, t.cluster.c.id == t.node.c.cluster)
         .where(c.at > upto - OVERLAP_MS, c.new.in_(values))
         .order_by(c.at)
-    )
-    out: list[Mapping[str, Any]] = []
-    for row in connection.execute(query.limit(MOST_AT_ONCE * 10)):
+    )  # fmt: skip
+    waivers = active_waivers(connection, EVERYTHING, now_ms())
+    for row in connection.execution_options(yield_per=MOST_AT_ONCE).execute(query):
         check = names.rule_name(connection, row.rule)
-        if fnmatchcase(check, rule.check) and fnmatchcase(row.cluster, rule.cluster):
-            severity = unpack(row.new)[1].value
-            out.append(
-                {
-                    "about": [row.cluster, row.name, check, row.at],
-                    "summary": f"{check} fails on {row.cluster}/{row.name}",
-                    "labels": {
-                        "cluster": row.cluster,
-                        "node": row.name,
-                        "check": check,
-                        "severity": severity,
-                    },
-                    "at": rfc3339(row.at),
-                }
-            )
-    return out
+        if not (fnmatchcase(check, rule.check) and fnmatchcase(row.cluster, rule.cluster)):
+            continue
+        if covering(waivers, row.cluster_id, row.name, check) is not None:
+            continue
+        yield {
+            "about": [row.cluster, row.name, check, row.at],
+            "summary": f"{check} fails on {row.cluster}/{row.name}",
+            "labels": {
+                "cluster": row.cluster,
+                "node": row.name,
+                "check": check,
+                "severity": unpack(row.new)[1].value,
+            },
+            "at": rfc3339(row.at),
+        }
 
 
-def _silent(connection: Connection, rule: Rule, before: int) -> list[Mapping[str, Any]]:
-    """Nodes that were heard of, and have not been for too long: once for each silence."""
+def _resurfaced(
+    connection: Connection, names: Names, rule: Rule, upto: int, now: int
+) -> Iterator[Mapping[str, Any]]:
+    """Waivers that have ended, if something that they covered still fails."""
+    active = active_waivers(connection, EVERYTHING, now)
+    for waiver in ended_waivers(connection, upto - OVERLAP_MS, now):
+        many = sum(
+            covering([waiver], *finding) is not None and covering(active, *finding) is None
+            for finding in _failing(connection, names, rule, waiver)
+        )
+        if many:
+            yield {
+                "about": ["waiver", waiver.id],
+                "summary": f"a waiver of {waiver.check} has ended, and {many} findings fail",
+                "labels": {"check": waiver.check, "severity": rule.severity},
+                "at": rfc3339(waiver.expires_at),
+            }
+
+
+def _failing(
+    connection: Connection, names: Names, rule: Rule, waiver: Waiver
+) -> Iterator[tuple[int, str, str]]:
+    """(cluster, node, check) of what fails now, as far as the checks of both go."""
+    names.learn_rules(connection)
+    both = (rule.check, waiver.check)
+    checks = {i: n for n, i in names.rules.items() if all(fnmatchcase(n, glob) for glob in both)}
+    q, n = t.posting.c, t.node.c
+    query = (
+        select(n.cluster, n.name, q.rule, t.cluster.c.name.label("cluster_name"))
+        .join(t.posture, t.posture.c.set == q.set)
+        .join(t.node, n.id == t.posture.c.node)
+        .join(t.cluster, t.cluster.c.id == n.cluster)
+        .where(q.rule.in_(sorted(checks)), n.retired_at.is_(None))
+        .where(q.value.in_(_values((Status.FAIL,), Severity(rule.severity).rank)))
+    )
+    for row in connection.execution_options(yield_per=MOST_AT_ONCE).execute(query):
+        if fnmatchcase(row.cluster_name, rule.cluster):
+            yield row.cluster, row.name, checks[row.rule]
+
+
+def _silent(
+    connection: Connection, rule: Rule, after: int, before: int
+) -> Iterator[Mapping[str, Any]]:
+    """Nodes last heard of between these times: once for each silence."""
     p = t.posture.c
     query = (
         select(p.seen_at, t.node.c.name, t.cluster.c.name.label("cluster"))
         .join(t.node, t.node.c.id == p.node)
         .join(t.cluster, t.cluster.c.id == t.node.c.cluster)
-        .where(t.node.c.retired_at.is_(None), p.seen_at < before)
-        .order_by(p.seen_at.desc())
+        .where(t.node.c.retired_at.is_(None), p.seen_at > after, p.seen_at < before)
     )
-    return [
-        {
-            "about": [row.cluster, row.name, row.seen_at],
-            "summary": f"{row.cluster}/{row.name} has not been heard of since its last beat",
-            "labels": {"cluster": row.cluster, "node": row.name, "severity": rule.severity},
-            "at": rfc3339(row.seen_at),
-        }
-        for row in connection.execute(query.limit(MOST_AT_ONCE))
-        if fnmatchcase(row.cluster, rule.cluster)
-    ]
+    for row in connection.execution_options(yield_per=MOST_AT_ONCE).execute(query):
+        if fnmatchcase(row.cluster, rule.cluster):
+            yield {
+                "about": [row.cluster, row.name, row.seen_at],
+                "summary": f"{row.cluster}/{row.name} has not been heard of since its last beat",
+                "labels": {"cluster": row.cluster, "node": row.name, "severity": rule.severity},
+                "at": rfc3339(row.seen_at),
+            }
+
+
+def _risen(
+    connection: Connection, names: Names, rule: Rule, now: int
+) -> Iterator[Mapping[str, Any]]:
+    """A cluster where more findings became unknown within a day than stopped being so: once a
+    day."""
+    c, values = t.change.c, _values(UNKNOWN, 0)
+    more = case((c.new.in_(values), 1), else_=0) - case((c.old.in_(values), 1), else_=0)
+    query = (
+        select(t.cluster.c.name, c.rule, func.sum(more).label("more"))
+        .join(t.node, t.node.c.id == c.node)
+        .join(t.cluster, t.cluster.c.id == t.node.c.cluster)
+        .where(c.at > now - DAY_MS, or_(c.new.in_(values), c.old.in_(values)))
+        .where(t.node.c.retired_at.is_(None))
+        .group_by(t.cluster.c.name, c.rule)
+    )
+    sums: Counter[str] = Counter()
+    for row in connection.execute(query):
+        check = names.rule_name(connection, row.rule)
+        if fnmatchcase(check, rule.check) and fnmatchcase(row.name, rule.cluster):
+            sums[row.name] += int(row.more)
+    for cluster, many in sorted(sums.items()):
+        if many > rule.more_than:
+            told = f"{many} more findings are unknown than a day ago"
+            yield _of_cluster(rule, cluster, "rise", now, told)
+
+
+def _values(statuses: Sequence[Status], least: int) -> list[int]:
+    return [CODE[status] * 8 + rank for status in statuses for rank in range(least, 5)]
 
 
 def _over(
-    connection: Connection, rule: Rule, statuses: tuple[Status, ...], now: int
-) -> list[Mapping[str, Any]]:
+    connection: Connection, rule: Rule, statuses: Sequence[Status], now: int
+) -> Iterator[Mapping[str, Any]]:
     """A cluster with more such findings than the rule allows: once a day."""
     c = t.counter.c
     least = Severity(rule.severity).rank if Status.FAIL in statuses else 0
-    values = [CODE[status] * 8 + rank for status in statuses for rank in range(least, 5)]
     query = (
         select(t.cluster.c.name, t.rule.c.name.label("check"), func.sum(c.nodes).label("nodes"))
         .join(t.cluster, t.cluster.c.id == c.cluster)
         .join(t.rule, t.rule.c.id == c.rule)
-        .where(c.value.in_(values), c.nodes > 0)
+        .where(c.value.in_(_values(statuses, least)), c.nodes > 0)
         .group_by(t.cluster.c.name, t.rule.c.name)
     )
-    sums: dict[str, int] = {}
+    sums: Counter[str] = Counter()
     for row in connection.execute(query):
         if fnmatchcase(row.check, rule.check) and fnmatchcase(row.name, rule.cluster):
-            sums[row.name] = sums.get(row.name, 0) + int(row.nodes)
+            sums[row.name] += int(row.nodes)
     word = statuses[0].value
-    return [
-        {
-            "about": [cluster, word, now // DAY_MS],
-            "summary": f"{cluster} has {many} findings {word}, more than {rule.more_than}",
-            "labels": {"cluster": cluster, "severity": rule.severity},
-            "at": rfc3339(now),
-        }
-        for cluster, many in sorted(sums.items())
-        if many > rule.more_than
-    ]
+    for cluster, many in sorted(sums.items()):
+        if many > rule.more_than:
+            told = f"{many} findings {word}, more than {rule.more_than}"
+            yield _of_cluster(rule, cluster, word, now, told)
+
+
+def _of_cluster(rule: Rule, cluster: str, what: str, now: int, told: str) -> Mapping[str, Any]:
+    return {
+        "about": [cluster, what, now // DAY_MS],
+        "summary": f"{cluster}: {told}",
+        "labels": {"cluster": cluster, "severity": rule.severity},
+        "at": rfc3339(now),
+    }

@@ -53,6 +53,11 @@ def audit_log(db: Db, want: Filter) -> Page:
     return Page(items, cursor_text(rows[want.limit - 1].id) if len(rows) > want.limit else None)
 
 
+def forget_events(connection: Connection, before: int) -> None:
+    """Security events from before that time: who is nobody can make some. The audit log stays."""
+    connection.execute(t.security_event.delete().where(t.security_event.c.at < before))
+
+
 def events(db: Db, want: Filter) -> Page:
     """Security events, the latest first: of nodes in scope; those of no node for who sees all."""
     e = t.security_event.c

@@ -4,43 +4,57 @@ from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
 import requests
-from sqlalchemy import Connection, Engine, select, update
+from sqlalchemy import Connection, Engine, func, select, update
 
 from nodeward.collector.db import tables as t
 from nodeward.collector.db.engine import Record
 from nodeward.collector.problem import bad
 from nodeward.collector.store.writer import Writer
 
+AT_ONCE: Final = 50
 CLAIM_MS: Final = 60_000
 SLOWEST_MS: Final = 600_000
 TIMEOUT_S: Final = (5, 15)
 
 
 def deliver(engine: Engine, writer: Writer, now: Callable[[], int]) -> int:
-    """Send what is due; how much was sent. What fails is tried again, ever more slowly."""
+    """Send what is due, of each rule some; how much was sent. What fails is tried again, ever more
+    slowly, and the rest of its rule waits with it: it would go the same way."""
     o, r = t.alert_out.c, t.alert_rule.c
-    query = (
-        select(o.rule, o.key, o.body, o.tries, o.next_at, r.name, r.spec)
-        .join(t.alert_rule, r.id == o.rule)
-        .where(o.sent_at.is_(None), o.next_at <= now())
-        .order_by(o.next_at)
-        .limit(50)
-    )
+    due = (o.sent_at.is_(None), o.next_at <= now())
+    rules = select(o.rule, func.min(o.next_at).label("first")).where(*due).group_by(o.rule)
     with engine.connect() as connection:
-        due = connection.execute(query).all()
+        waiting = [row.rule for row in connection.execute(rules.order_by("first")).all()]
     sent = 0
-    for row in due:
+    for rule in waiting:
+        query = (
+            select(o.rule, o.key, o.body, o.tries, o.next_at, r.name, r.spec)
+            .join(t.alert_rule, r.id == o.rule)
+            .where(o.rule == rule, *due)
+            .order_by(o.next_at, o.tries.desc(), o.key)
+            .limit(AT_ONCE)
+        )
+        with engine.connect() as connection:
+            rows = connection.execute(query).all()
+        sent += _send_all(writer, rows, now)
+    return sent
+
+
+def _send_all(writer: Writer, rows: Sequence[Record], now: Callable[[], int]) -> int:
+    """Until one fails; how many were sent."""
+    for sent, row in enumerate(rows):
         if not writer.act_now(partial(_claim, row=row, now=now())):
-            continue  # another replica sends it
+            return sent  # another replica sends these
         good = _send(row)
         writer.act_now(partial(_settle, row=row, good=good, now=now()))
-        sent += good
-    return sent
+        if not good:
+            return sent
+    return len(rows)
 
 
 def _claim(connection: Connection, row: Record, now: int) -> bool:
@@ -57,8 +71,10 @@ def _settle(connection: Connection, row: Record, good: bool, now: int) -> None:
     if good:
         connection.execute(this.values(sent_at=now))
         return
-    wait = min(1_000 * 2 ** min(row.tries, 10), SLOWEST_MS)
-    connection.execute(this.values(tries=row.tries + 1, next_at=now + wait))
+    again = now + min(1_000 * 2 ** min(row.tries, 10), SLOWEST_MS)
+    connection.execute(this.values(tries=row.tries + 1, next_at=again))
+    rest = update(t.alert_out).where(o.rule == row.rule, o.sent_at.is_(None), o.next_at < again)
+    connection.execute(rest.values(next_at=again))
 
 
 def _send(row: Record) -> bool:

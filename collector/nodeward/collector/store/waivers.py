@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, func, select, update
 
 from nodeward.collector.clock import rfc3339
 from nodeward.collector.db import tables as t
 from nodeward.collector.db.engine import Record
 from nodeward.collector.problem import Problem, bad, gone
-from nodeward.collector.store.access import Scope, scope_of
+from nodeward.collector.store.access import EVERYTHING, Scope, scope_of
 
 LONGEST_MS: Final = 366 * 86_400_000
 STATES: Final = ("pending", "active", "expired", "ended")
@@ -158,6 +158,15 @@ def active_waivers(connection: Connection, scope: Scope, now: int) -> list[Waive
     )
     rows = connection.execute(query.order_by(w.created_at)).all()
     return [_active(row, scope, _clusters(connection, row)) for row in rows]
+
+
+def ended_waivers(connection: Connection, after: int, now: int) -> list[Waiver]:
+    """Those that were in force and ended between these times."""
+    w = t.waiver.c
+    ended = func.coalesce(w.ended_at, w.expires_at)
+    query = select(t.waiver).where(w.approved_at.is_not(None), ended > after, ended <= now)
+    rows = connection.execute(query.order_by(w.created_at)).all()
+    return [_active(row, EVERYTHING, _clusters(connection, row)) for row in rows]
 
 
 def _active(row: Record, scope: Scope, clusters: frozenset[int] | None) -> Waiver:

@@ -1,7 +1,7 @@
 """A kubeadm control-plane node as a file tree, from the recording in tests/data/kubeadm.
 
 A checkout keeps neither modes nor owners nor processes, so they are put on here: modes from
-STAT.txt, arguments from CMDLINES.txt. Private keys were never recorded: their files are empty.
+STAT.txt, arguments from CMDLINES.txt. Private keys were never recorded: where one was, it says so.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ BOOT = datetime(2026, 11, 22, 3, 50, tzinfo=UTC)
 WRITTEN = datetime(2026, 11, 22, 3, 51, tzinfo=UTC)
 STARTED = datetime(2026, 11, 22, 3, 53, tzinfo=UTC)
 TICKS = os.sysconf("SC_CLK_TCK")
+
+NO_KEY = "-----BEGIN PRIVATE KEY-----\nREDACTED\n-----END PRIVATE KEY-----\n"
 
 LINKS = {
     "var/lib/kubelet/pki/kubelet-client-current.pem": (
@@ -42,6 +44,10 @@ def build(root: Path) -> Path:
     for line in (DATA / "STAT.txt").read_text().splitlines():
         kind, mode, _owner, _group, path = line.split(" ", 4)
         _entry(root, path, kind[0], int(mode, 8))
+    for key in (*root.glob("etc/kubernetes/pki/**/*.key"), *root.glob("var/lib/kubelet/pki/*")):
+        if key.suffix == ".key" or key.name.startswith("kubelet-client-2"):
+            with key.open("a") as file:
+                file.write(NO_KEY)
     _processes(root)
     _age(root / "etc")
     _age(root / "var")

@@ -31,6 +31,7 @@ from certificate_maker import (
     traditional_pem,
     write,
 )
+from kubeadm_tree import NO_KEY
 from nodeward.model import Finding, Status
 from pki_node import (
     ADDRESS,
@@ -94,6 +95,8 @@ def reissue(name: str, **changes: Any) -> Spoil:
         changed = replace(spec, **changes)
         own = key("P-256", list(LEAFS).index(name) + 1)
         node.leaf(name, changed, getattr(node, authority), own)
+        if "public" in changes:
+            write(node.pki / f"{name}.key", NO_KEY)
 
     return spoil
 
@@ -421,7 +424,8 @@ KEYS = [
          lambda node: touch(node, "etc/kubernetes/pki/sa.key", NOW - 400 * DAY),
          (fail("sa-key-age", "low", "400 days"),)),
     Case("a key without its password",
-         lambda node: write(node.pki / "apiserver.key", key_pem(key(), "hunter2")), ()),
+         lambda node: write(node.pki / "apiserver.key", key_pem(key(), "hunter2")),
+         (fail("chain", "high", "apiserver.key) has a password"),)),
 ]  # fmt: skip
 
 TRUST = [

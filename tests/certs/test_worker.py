@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kubeadm_tree import BOOT, DATA, NOW, add_process
+from kubeadm_tree import BOOT, DATA, NO_KEY, NOW, add_process
 from nodeward.agent.scan import scan, select
 from nodeward.host import TreeHost
 from nodeward.model import Finding
@@ -28,6 +28,8 @@ def worker(tmp_path: Path) -> Path:
     shutil.copy(DATA / "etc/kubernetes/pki/ca.crt", kubernetes / "pki/ca.crt")
     shutil.copy(DATA / "var/lib/kubelet/pki" / CURRENT, kubelet / CURRENT)
     (kubelet / CURRENT).chmod(0o600)
+    with (kubelet / CURRENT).open("a") as file:
+        file.write(NO_KEY)
     (kubelet / "kubelet-client-current.pem").symlink_to(f"/var/lib/kubelet/pki/{CURRENT}")
     (tmp_path / "etc/hostname").write_text("k8s-node1\n")
     (tmp_path / "proc").mkdir()

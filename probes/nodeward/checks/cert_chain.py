@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from nodeward.checks.cert_common import PKI, Offence, unread, verdict
 from nodeward.checks.cert_expiry import day
 from nodeward.checks.cert_quality import leafs
 from nodeward.checks.cert_samples import DARK, NOTHING, certificate, pki, place, together
+from nodeward.facts.bundles import pairing, steps
 from nodeward.facts.daemons import Daemons
-from nodeward.facts.pki import Held, Kind, Pki
+from nodeward.facts.pki import Held, Kind, Pki, PrivateKey
 from nodeward.facts.pki_roles import ANCHORS, SERVER, USAGES, covers, expected_names
 from nodeward.facts.signature import chain
 from nodeward.facts.system import System
@@ -51,9 +52,17 @@ def _anchored(leaf: Certificate, component: str, *anchors: Certificate) -> Pki:
     )
 
 
+def _paired(key: str) -> Pki:
+    private = PrivateKey("EC", 256, key * 32)
+    return together(
+        place("scheduler", "/srv/s.crt", certificate()),
+        place("scheduler", "/srv/s.key", kind=Kind.KEY, keys=(private,)),
+    )
+
+
 @check(
     "cert.chain",
-    title="Every certificate verifies against the authority, name and purpose it is used with",
+    title="Every certificate has its key, and verifies for its authority, name and purpose",
     why=(
         "A certificate that its peers cannot verify ends in an outage, or in the verification being"
         " switched off, and then anyone can stand in between."
@@ -105,6 +114,12 @@ def _anchored(leaf: Certificate, component: str, *anchors: Certificate) -> Pki:
             ),
             "a client's certificate that is for servers only",
         ),
+        Example(
+            Status.FAIL,
+            (_paired("bb"), _NO_DAEMONS, _SYSTEM),
+            "its key belongs to another certificate",
+        ),
+        Example(Status.PASS, (_paired("aa"), _NO_DAEMONS, _SYSTEM), "its own key"),
         Example(Status.NOT_APPLICABLE, (NOTHING, _NO_DAEMONS, _SYSTEM), "no certificate in use"),
         Example(
             Status.UNKNOWN,
@@ -120,7 +135,7 @@ def cert_chain(
 ) -> Verdict:
     known = daemons if isinstance(daemons, Daemons) else None
     hostname = system.hostname if isinstance(system, System) else None
-    offences: list[Offence] = []
+    offences = [*_refused(facts)]
     notes: list[Evidence] = []
     dark = unread(facts)
     for held, leaf in leafs(facts):
@@ -143,12 +158,20 @@ def cert_chain(
     return verdict(offences, good, *notes, dark=dark, unseen=facts)
 
 
+def _refused(facts: Pki) -> Iterator[Offence]:
+    for held in facts.held():
+        if held.use.in_use and held.use.component in USAGES and held.pem.refused:
+            evidence = Evidence(held.use.component, held.pem.refused, held.pem.where)
+            yield Offence(Severity.HIGH, evidence)
+
+
 def _faults(
     held: Held, leaf: Certificate, facts: Pki, wanted: tuple[str, ...]
 ) -> Iterator[tuple[Severity | None, str]]:
     """What is wrong with one; a severity of None means that it could not be told."""
     for problem in leaf.extensions.problems:
         yield Severity.MEDIUM, f"{leaf.subject}: {problem}"
+    yield from _bundle(held, leaf, facts)
     yield from _path(held, leaf, facts)
     usages = leaf.extensions.usages
     missing = [u for u in USAGES[held.use.component] if usages is not None and u not in usages]
@@ -156,6 +179,20 @@ def _faults(
         yield Severity.MEDIUM, f"{leaf.subject} is not for {' and '.join(missing)}"
     if SERVER in USAGES[held.use.component] and not _own(held):
         yield from _names(leaf, wanted)
+
+
+def _bundle(held: Held, leaf: Certificate, facts: Pki) -> Iterator[tuple[Severity | None, str]]:
+    """What is wrong with the file as a whole."""
+    pair, rest = pairing(held, facts), held.pem.certificates[1:]
+    if pair.fits is None:
+        yield None, f"whether {leaf.subject} has its key: {pair.why}"
+    elif not pair.fits:
+        yield Severity.HIGH, f"{leaf.subject}: {pair.why}: whoever loads the pair refuses it"
+    if leaf.is_ca and any(c.raw_issuer == leaf.raw_subject and not c.is_ca for c in rest):
+        yield Severity.HIGH, f"{leaf.subject} stands first, and is an authority: the first is shown"
+    elif (way := steps(leaf, rest)) and tuple(way) != rest[: len(way)]:
+        names = ", ".join(c.subject for c in way)
+        yield Severity.LOW, f"{leaf.subject} is followed by others than {names}, in this order"
 
 
 def _own(held: Held) -> bool:
@@ -185,6 +222,8 @@ def _path(held: Held, leaf: Certificate, facts: Pki) -> Iterator[tuple[Severity 
             yield None, found.why
         elif not found.verifies:
             yield Severity.MEDIUM, f"{leaf.subject}: {found.why} ({trust.pem.where})"
+        elif closed := _not_for(found.path, held.use.component):
+            yield Severity.MEDIUM, f"{leaf.subject}: {closed} ({trust.pem.where})"
         elif found.anchor and found.anchor.not_after < leaf.not_after:
             yield (
                 Severity.LOW,
@@ -193,6 +232,17 @@ def _path(held: Held, leaf: Certificate, facts: Pki) -> Iterator[tuple[Severity 
         else:
             continue
         return
+
+
+def _not_for(path: Sequence[Certificate], component: str) -> str:
+    """Which issuer on the way is not for what the leaf is used for: crypto/x509 asks each one that
+    names usages at all."""
+    for one in path:
+        usages = one.extensions.usages
+        missing = [u for u in USAGES[component] if usages is not None and u not in usages]
+        if missing and "any" not in (usages or ()):
+            return f"its issuer {one.subject} is not for {' and '.join(missing)}"
+    return ""
 
 
 def _trusts(held: Held, facts: Pki) -> list[Held]:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
 from nodeward.checks.cert_samples import NOTHING, NOW, certificate, pki
+from nodeward.facts.bundles import intermediates
 from nodeward.facts.clock import Now
 from nodeward.facts.pki import Held, Kind, Pem, Pki, Use
 from nodeward.facts.pki_places import PROGRAM_OF
@@ -95,13 +96,15 @@ class ExpiryLimits(Params):
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What is said of one certificate. `status` FAIL has a severity."""
+    """What is said of one certificate. `status` FAIL has a severity. `until` is when it ends for
+    its peers, where that is before its own end."""
 
     status: Status
     text: str
     held: Held
     severity: Severity | None = None
     by: Renewer = Renewer.HAND
+    until: int | None = None
 
     @property
     def weight(self) -> tuple[int, int]:
@@ -117,7 +120,8 @@ class Judged:
     def _cells(self, leaf: Certificate) -> tuple[tuple[str, str], ...]:
         use = self.held.use
         used = "in use" if use.in_use else "already replaced" if use.superseded else "not in use"
-        return ("until", day(leaf.not_after)), ("use", used), ("renewed by", str(self.by))
+        until = leaf.not_after if self.until is None else self.until
+        return ("until", day(until)), ("use", used), ("renewed by", str(self.by))
 
 
 def day(at: float) -> str:
@@ -133,16 +137,36 @@ def span(seconds: float) -> str:
 
 
 def judge_one(held: Held, now: float, limits: ExpiryLimits, facts: Pki) -> Judged:
-    """One certificate by itself."""
+    """One certificate, with the intermediates of its file: its peers need each of them."""
+    own = _by_itself(held, now, limits, facts)
+    above = (_above(held, one, now, limits, facts) for one in intermediates(held, facts))
+    return max((own, *above), key=lambda j: j.weight)
+
+
+def _above(held: Held, one: Certificate, now: float, limits: ExpiryLimits, facts: Pki) -> Judged:
+    """An authority below the root is renewed by whoever runs it, and comes with the next issue."""
+    alone = replace(held, pem=replace(held.pem, certificates=(one,)))
+    if one.not_before <= now <= one.not_after and held.use.in_use:
+        left = f"ends on {day(one.not_after)}, in {span(one.not_after - now)}"
+        judged = _static(alone, one, now, left, limits, Renewer.HAND)
+    else:
+        judged = _not_in_time(alone, _missed(one, now), Renewer.HAND, facts)
+    text = f"is issued by the intermediate {one.subject}, which {judged.text}"
+    return replace(judged, held=held, text=text, until=one.not_after)
+
+
+def _missed(one: Certificate, now: float) -> str:
+    if now < one.not_before:
+        return f"is not valid before {day(one.not_before)}, in {span(one.not_before - now)}"
+    return f"expired on {day(one.not_after)}, {span(now - one.not_after)} ago"
+
+
+def _by_itself(held: Held, now: float, limits: ExpiryLimits, facts: Pki) -> Judged:
     leaf, by = held.leaf, renewer(held, facts)
     if leaf is None:
         return _unreadable(held)
-    if now < leaf.not_before:
-        text = f"is not valid before {day(leaf.not_before)}, in {span(leaf.not_before - now)}"
-        return _not_in_time(held, text, by, facts)
-    if now > leaf.not_after:
-        text = f"expired on {day(leaf.not_after)}, {span(now - leaf.not_after)} ago"
-        return _not_in_time(held, text, by, facts)
+    if not leaf.not_before <= now <= leaf.not_after:
+        return _not_in_time(held, _missed(leaf, now), by, facts)
     left = f"ends on {day(leaf.not_after)}, in {span(leaf.not_after - now)}"
     if not held.use.in_use:
         why = "already replaced" if held.use.superseded else "not in use"

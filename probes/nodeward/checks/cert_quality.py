@@ -19,6 +19,7 @@ from nodeward.checks.cert_samples import (
     place,
     together,
 )
+from nodeward.facts.bundles import intermediates
 from nodeward.facts.clock import Now
 from nodeward.facts.pki import Held, Kind, Pki
 from nodeward.facts.x509 import Certificate, PublicKey
@@ -68,6 +69,16 @@ def leafs(facts: Pki) -> Iterator[tuple[Held, Certificate]]:
     for held in facts.held():
         if held.leaf and held.use.in_use and held.use.component != "copy":
             yield held, held.leaf
+
+
+def between(facts: Pki) -> Iterator[tuple[Held, Certificate]]:
+    """The intermediates in the files of components in use that their peers need, each once."""
+    seen = set()
+    for held, _ in leafs(facts):
+        for one in intermediates(held, facts):
+            if one.sha256 not in seen:
+                seen.add(one.sha256)
+                yield held, one
 
 
 def anchors(facts: Pki) -> Iterator[tuple[Held, Certificate]]:
@@ -149,7 +160,7 @@ def lifetime_policy(facts: Pki, limits: LifetimeLimits) -> Verdict:
             limit = limits.leaf_fail_days if failed else limits.leaf_warn_days
             text = f"{one.subject} lives {days:.0f} days, want at most {limit:.0f}"
             offences.append(Offence(severity, Evidence(held.use.component, text, held.pem.where)))
-    for held, one in anchors(facts):
+    for held, one in (*between(facts), *anchors(facts)):
         seen.add(one.sha256)
         days = one.lifetime_s / DAY
         if days > limits.ca_warn_days:
@@ -361,7 +372,7 @@ _WEAK = replace(RSA_2048, bits=1024)
 )
 def weak_crypto(facts: Pki) -> Verdict:
     offences, kinds, dark = [], set(), []
-    for held, one in (*leafs(facts), *anchors(facts)):
+    for held, one in (*leafs(facts), *between(facts), *anchors(facts)):
         kinds.add(str(one.key))
         if one.key.bits is None:  # a curve or kind that is not known here may be a weak one
             dark.append(f"how strong the key ({one.key}) of {one.subject} is, {held.pem.where}")

@@ -12,6 +12,9 @@ from nodeward.lazy import dataclass, pattern
 CERTIFICATES = ("CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE")
 PUBLIC_KEYS = ("PUBLIC KEY", "RSA PUBLIC KEY")
 
+_OTHER = b"?!"
+"""What stands in place of a body that is base64 and not shown: see nodeward.host.pem."""
+
 _BLOCK = pattern(
     rb"-----BEGIN (?P<label>[A-Z0-9 ]+)-----(?P<body>.*?)"
     rb"(?:-----END (?P=label)-----|(?=-----BEGIN )|\Z)",
@@ -21,11 +24,14 @@ _BLOCK = pattern(
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One block. `data` is None where the body is no base64, and `error` says so."""
+    """One block. `data` is None where the body cannot be used, and `error` says why. `whole`:
+    whether its armour is: a block without its end, or whose body is no base64, is none to Go's
+    encoding/pem, which goes on to the next."""
 
     label: str
     data: bytes | None
     error: str = ""
+    whole: bool = True
 
     @property
     def private(self) -> bool:
@@ -38,10 +44,13 @@ def split(text: bytes) -> Iterator[Block]:
     for match in _BLOCK.finditer(text):
         label = match["label"].decode("ascii")
         if not match[0].endswith(b"-----"):
-            yield Block(label, None, f"BEGIN {label} without its END")
+            yield Block(label, None, f"BEGIN {label} without its END", whole=False)
             continue
         body = match["body"].rpartition(b"\n\n")[2] if b":" in match["body"] else match["body"]
+        if body.strip() == _OTHER:
+            yield Block(label, None, f"holds no {label.lower()}")
+            continue
         try:
             yield Block(label, base64.b64decode(b"".join(body.split()), validate=True))
         except binascii.Error:
-            yield Block(label, None, "not base64")
+            yield Block(label, None, "not base64", whole=False)

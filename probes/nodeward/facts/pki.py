@@ -74,7 +74,10 @@ class Pem:
     """One place where certificates or keys stand: a file, or (`part`) a field inside a kubeconfig.
 
     `real` is where the path leads after its links. `error` says why nothing of it could be read;
-    `absent`: because it is not there. `broken` are single blocks that could not be read.
+    `absent`: because it is not there. `broken` are single blocks that could not be read;
+    `headless`: the first that counts is one of them, so that no other may stand for it.
+    `refused` says why the components, which are programs in Go, or their peers would not take
+    a certificate from it.
     """
 
     path: str
@@ -84,6 +87,8 @@ class Pem:
     public_keys: tuple[PublicKey, ...] = ()
     keys: tuple[PrivateKey, ...] = ()
     broken: tuple[str, ...] = ()
+    headless: bool = False
+    refused: str = ""
     form: str = "pem"
     guard: Guard | None = None
     error: str = ""
@@ -118,7 +123,9 @@ class Held:
 
     @property
     def leaf(self) -> Certificate | None:
-        return self.pem.certificates[0] if self.pem.certificates else None
+        """The certificate that the component shows as its own."""
+        known = self.pem.certificates and not self.pem.headless
+        return self.pem.certificates[0] if known else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,22 +172,55 @@ class Pki(Fact):
         return tuple(sorted(found, key=lambda h: (not h.use.in_use, h.use.superseded)))
 
 
-def parse_public(text: bytes) -> tuple[list[Certificate], list[PublicKey], list[str]]:
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """What a text of PEM holds. `broken`, `headless` and `refused` are as in Pem."""
+
+    certificates: tuple[Certificate, ...] = ()
+    public_keys: tuple[PublicKey, ...] = ()
+    broken: tuple[str, ...] = ()
+    headless: bool = False
+    refused: str = ""
+
+
+def parse_public(text: bytes) -> Bundle:
     """The certificates and public keys of a PEM text, and what could not be read, by block."""
     certificates: list[Certificate] = []
     public: list[PublicKey] = []
     broken: list[str] = []
+    loaded: list[tuple[int, bool]] = []  # the blocks that Go's X509KeyPair takes, if certificates
+    labels: list[str] = []
     for number, block in enumerate(pem.split(text), 1):
+        good = True
         try:
             if block.data is None:
                 raise DerError(block.error)
             if block.label in pem.CERTIFICATES:
                 certificates.append(parse_certificate(_trimmed(block)))
+                labels.append(block.label)
             elif block.label == "PUBLIC KEY":
                 public.append(parse_public_key(block.data))
         except DerError as exc:
+            good = False
             broken.append(f"block {number} ({block.label}): {exc.what}")
-    return certificates, public, broken
+        if block.label == "CERTIFICATE" and block.whole:
+            loaded.append((number, good))
+    headless = bool(loaded) and not loaded[0][1]
+    refused = _refused(loaded, labels)
+    return Bundle(tuple(certificates), tuple(public), tuple(broken), headless, refused)
+
+
+def _refused(loaded: list[tuple[int, bool]], labels: list[str]) -> str:
+    """crypto/tls X509KeyPair: blocks CERTIFICATE in their order, of which the first is parsed and
+    all are sent; whoever is sent them parses each."""
+    if not loaded:
+        return f"programs in Go take none of its blocks {labels[0]}" if labels else ""
+    bad = next((number for number, good in loaded if not good), None)
+    if bad is None:
+        return ""
+    if bad == loaded[0][0]:
+        return f"programs in Go refuse it: block {bad}, the first, is no certificate"
+    return f"peers refuse what is sent: block {bad} is no certificate"
 
 
 def _trimmed(block: pem.Block) -> bytes:

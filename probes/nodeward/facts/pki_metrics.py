@@ -30,7 +30,9 @@ def certificate_rows(facts: Pki) -> tuple[CertificateRow, ...]:
             use, several = held.use, held.pem.certificates
             if not use.in_use or use.component == "copy" or not several:
                 continue
-            one = min(several, key=lambda c: c.not_after) if kind is Kind.TRUST else several[0]
+            one = min(several, key=lambda c: c.not_after) if kind is Kind.TRUST else held.leaf
+            if one is None:
+                continue
             path = _IN_CONTAINER.sub("", use.path)
             row = CertificateRow(use.component, path, one.not_before, one.not_after)
             key = (use.component, path)

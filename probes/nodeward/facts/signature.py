@@ -12,11 +12,13 @@ MOST_STEPS = 8  # certificates between a leaf and its anchor
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """`verifies` is None where it could not be told (an algorithm that the library lacks)."""
+    """`verifies` is None where it could not be told (an algorithm that the library lacks).
+    `path` are the issuers, from the leaf's own up to the anchor."""
 
     verifies: bool | None
     why: str
     anchor: Certificate | None = None
+    path: tuple[Certificate, ...] = ()
 
 
 def chain(
@@ -26,31 +28,52 @@ def chain(
     anchors. Validity in time is judged apart."""
     known = {a.sha256 for a in anchors}
     links = [c for c in between if c.sha256 not in known]
-    current = leaf
-    for _ in range(MOST_STEPS):
+    current, path = leaf, list[Certificate]()
+    while len(path) < MOST_STEPS:
         if current.sha256 in known:
-            return Chain(True, "is itself trusted", current)
+            return Chain(True, "is itself trusted", current, tuple(path))
         # While an authority is replaced, old and new have one name: the longer one counts.
         candidates = sorted((*anchors, *links), key=lambda c: c.not_after, reverse=True)
-        named = [c for c in candidates if _may_have_issued(c, current)]
-        if not named:
-            return Chain(False, f"no trusted certificate is named {current.issuer}")
-        results = [(signed_by(current, one), one) for one in named]
-        good = next((one for result, one in results if result), None)
-        if good is None:
-            if any(result is None for result, _ in results):
-                return Chain(
-                    None, f"a signature of kind {current.signature} cannot be verified here"
-                )
-            return Chain(False, f"it is not signed by the trusted key of {current.issuer}")
-        if good.sha256 in known:
-            return Chain(True, f"is signed by {good.subject}", good)
-        current = good
+        found = _issuer(current, candidates, len(path))
+        if isinstance(found, Chain):
+            return found
+        path.append(found)
+        if found.sha256 in known:
+            return Chain(True, f"is signed by {found.subject}", found, tuple(path))
+        current = found
     return Chain(False, f"more than {MOST_STEPS} certificates to its anchor")
 
 
-def _may_have_issued(issuer: Certificate, child: Certificate) -> bool:
-    return issuer.raw_subject == child.raw_issuer and issuer.is_ca
+def _issuer(
+    child: Certificate, candidates: Sequence[Certificate], below: int
+) -> Certificate | Chain:
+    """Who issued it, of those with the name; or why it was none of them. `below` is how many
+    authorities already stand between the leaf and the issuer."""
+    named = [c for c in candidates if c.raw_subject == child.raw_issuer]
+    if not named:
+        return Chain(False, f"no trusted certificate is named {child.issuer}")
+    refusals = [why for one in named if (why := _may_not_issue(one, below))]
+    if len(refusals) == len(named):
+        return Chain(False, f"{child.issuer} {refusals[0]}")
+    results = [(signed_by(child, one), one) for one in named if not _may_not_issue(one, below)]
+    good = next((one for result, one in results if result), None)
+    if good is not None:
+        return good
+    if any(result is None for result, _ in results):
+        return Chain(None, f"a signature of kind {child.signature} cannot be verified here")
+    return Chain(False, f"it is not signed by the trusted key of {child.issuer}")
+
+
+def _may_not_issue(one: Certificate, below: int) -> str:
+    """RFC 5280, 6.1.4 (k) to (n), as Go's crypto/x509 demands it of anchors too."""
+    limit, usage = one.extensions.path_length, one.extensions.key_usage
+    if not one.is_ca:
+        return "is no authority"
+    if usage is not None and "keyCertSign" not in usage:
+        return "has no right to sign certificates (keyCertSign)"
+    if limit is not None and below > limit:
+        return f"may have {limit} authorities below it, not {below}"
+    return ""
 
 
 def signed_by(child: Certificate, issuer: Certificate) -> bool | None:

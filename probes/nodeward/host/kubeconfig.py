@@ -7,8 +7,9 @@ import binascii
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from nodeward.host.pem import KeyRow, PemContents, contents
+from nodeward.host.pem import TAKEN_OUT, KeyRow, PemContents, contents
 from nodeward.host.query import Query
+from nodeward.host.redact import REDACTED
 from nodeward.host.token import TokenRow, describe
 from nodeward.lazy import dataclass, pattern
 
@@ -174,7 +175,6 @@ def _without_userinfo(url: str) -> str:
 
 
 def _user(name: str, body: dict[str, Any]) -> UserRow:
-    keys = _public(_text(body, "client-key-data")).keys
     given, command = body.get("exec"), ""
     if isinstance(given, dict):
         command = _text(given, "command") or "?"
@@ -184,17 +184,23 @@ def _user(name: str, body: dict[str, Any]) -> UserRow:
         certificate_file=_text(body, "client-certificate"),
         key_file=_text(body, "client-key"),
         certificate=_public(_text(body, "client-certificate-data")).public,
-        key=keys[0]
-        if keys
-        else KeyRow(error="not readable")
-        if body.get("client-key-data")
-        else None,
+        key=_key(body.get("client-key-data")),
         bearer=describe(_text(body, "token")) if _text(body, "token") else None,
         bearer_file=_text(body, "tokenFile"),
         basic=bool(body.get("password")),
         command=command,
         provider=_text(provider, "name") if isinstance(provider, dict) else "",
     )
+
+
+def _key(data: object) -> KeyRow | None:
+    """An embedded key from outside."""
+    if not data:
+        return None
+    if data == REDACTED:
+        return KeyRow(error=TAKEN_OUT)
+    keys = _public(data).keys if isinstance(data, str) else ()
+    return keys[0] if keys else KeyRow(error="not readable")
 
 
 _UNREAD = PemContents("-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----", (), "")

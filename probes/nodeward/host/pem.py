@@ -22,13 +22,15 @@ _BLOCK = pattern(
 )
 _PUBLIC = ("CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE", "PUBLIC KEY")
 _MARK = b"-----BEGIN "
-ENCRYPTED = "encrypted"
+_KEPT = "-----BEGIN KEY-----\n-----END KEY-----"
+ENCRYPTED, CUT_OFF, TAKEN_OUT = "encrypted", "cut off", "taken out of this recording"
+_TAKEN_OUT = pattern(rb"-----\s*REDACTED\s*-----END ")  # as nodeward.host.redact leaves it
 
 
 @dataclass(frozen=True, slots=True)
 class KeyRow:
     """One private key by its outside: `kind` ("RSA", "EC", "Ed25519"), `bits`, and the sha256 of
-    its public half; None where they cannot be told (`error` says why: "encrypted")."""
+    its public half; None where they cannot be told (`error` says why: ENCRYPTED, TAKEN_OUT)."""
 
     kind: str | None = None
     bits: int | None = None
@@ -39,7 +41,8 @@ class KeyRow:
 @dataclass(frozen=True, slots=True)
 class PemContents:
     """`public` is the file's text with nothing left in it but certificates and public keys (each
-    in its PEM block, whole or as broken as it is); `form` is "pem", "der", or "" for neither."""
+    in its PEM block, whole or as broken as it is) and an empty block for each private key, so that
+    their numbers are those of the file; `form` is "pem", "der", or "" for neither."""
 
     public: str
     keys: tuple[KeyRow, ...]
@@ -76,20 +79,23 @@ def _pem(raw: bytes, describe: bool) -> PemContents:
             public.append(_shown(match, label))
         elif label.endswith("PRIVATE KEY"):
             keys.append(_describe(match[0], match["end"] != b"") if describe else KeyRow())
-    return PemContents("\n".join(public), tuple(keys), "pem")
+            public.append(_KEPT)
+    shown = "\n".join(public) if len(public) > len(keys) else ""
+    return PemContents(shown, tuple(keys), "pem")
 
 
 def _shown(match: re.Match[bytes], label: str) -> str:
     """The block, if its body is what its label says and no key under a false name. A block that
-    is broken stays broken: without its end, or without what could not be told."""
+    is broken stays broken: without its end, "?" for what is no base64, "?!" for other things."""
     end = f"\n-----END {label}-----" if match["end"] else ""
     try:
         raw = base64.b64decode(b"".join(match["body"].split()), validate=True)
+        body = "?!"
     except ValueError:
-        raw = b""
+        raw, body = b"", "?"
     first = raw[_header(raw) :][:1]  # a private key of any form starts with its version
-    shown = raw if raw[:1] == b"\x30" and first != b"\x02" else b""
-    body = base64.encodebytes(shown).decode("ascii") if shown else "?"
+    if raw[:1] == b"\x30" and first != b"\x02":
+        body = base64.encodebytes(raw).decode("ascii")
     return f"-----BEGIN {label}-----\n{body}{end}"
 
 
@@ -114,7 +120,9 @@ def _header(raw: bytes) -> int:
 
 def _describe(block: bytes, complete: bool) -> KeyRow:
     if not complete:
-        return KeyRow(error="cut off")
+        return KeyRow(error=CUT_OFF)
+    if _TAKEN_OUT.search(block):
+        return KeyRow(error=TAKEN_OUT)
     if b"BEGIN ENCRYPTED" in block or b"Proc-Type: 4,ENCRYPTED" in block:
         return KeyRow(error=ENCRYPTED)
     if b"BEGIN OPENSSH" in block:

@@ -164,15 +164,18 @@ class Files:
 def of_contents(
     path: str, found: PemContents, *, part: str = "", real: str = "", guard: Guard | None = None
 ) -> Pem:
-    certificates, public, broken = parse_public(found.public.encode("ascii", "replace"))
+    bundle = parse_public(found.public.encode("ascii", "replace"))
+    der = found.form == "der" and bundle.certificates
     return Pem(
         path,
         part,
         real=real,
-        certificates=tuple(certificates),
-        public_keys=tuple(public),
+        certificates=bundle.certificates,
+        public_keys=bundle.public_keys,
         keys=tuple(PrivateKey(k.kind, k.bits, k.spki_sha256, k.error) for k in found.keys),
-        broken=tuple(broken),
+        broken=bundle.broken,
+        headless=bundle.headless,
+        refused="programs in Go take none from it: it is DER, not PEM" if der else bundle.refused,
         form=found.form,
         guard=guard,
     )

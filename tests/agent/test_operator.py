@@ -20,6 +20,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
+from hypothesis import given
+from hypothesis import strategies as st
 
 from child import as_nobody
 from nodeward.agent.clock import moment
@@ -33,6 +35,7 @@ from nodeward.agent.sign import Health, Sign
 from nodeward.agent.spool import Spool
 from nodeward.agent.status_names import METRICS_FILE, STATUS_FILE
 from nodeward.cli.main import cli
+from nodeward.cli.npd_check import short
 from nodeward.facts.agent import SCHEMA, Agent, Sandbox, Spending, Standing, Watch
 
 
@@ -333,6 +336,13 @@ def test_a_check_as_a_plugin_of_node_problem_detector(tmp_path: Path) -> None:
     assert [result.return_value for result in found] == [0, 1, 2]
     assert all(len(r.stdout.splitlines()) == 1 for r in found)
     assert all(len(r.stdout.strip()) <= 80 for r in found)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_the_detector_gets_what_it_shows_whole(text: str) -> None:
+    shown = short(text).encode()
+    assert len(shown) <= 80
+    assert shown.decode().removesuffix("...") == text[: len(shown.decode().removesuffix("..."))]
 
 
 def test_the_plugin_takes_one_check() -> None:

@@ -219,4 +219,6 @@ def test_a_tmp_of_our_services_own_hides_nothing_of_the_hosts(tmp_path: Path) ->
         text=True,
         check=True,
     )
-    assert done.stdout.splitlines() == ["False", f"['{place}/boss.crt']"]
+    seen, found = done.stdout.splitlines()
+    assert seen == "False"
+    assert f"{place}/boss.crt" in found  # with what lies elsewhere on this machine

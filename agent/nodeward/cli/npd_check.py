@@ -14,8 +14,8 @@ from nodeward.cli.text import safe
 from nodeward.model import Status
 
 OK, PROBLEM, UNKNOWN = 0, 1, 2
-MOST_SHOWN = 80
-"""The detector's default max_output_length."""
+MOST_BYTES = 80
+"""The detector's default max_output_length: what is longer it cuts, within a character too."""
 
 
 @click.command("npd-check")
@@ -34,8 +34,7 @@ def command(check: str) -> int:
     host, _, _ = open_host(None, None)
     report = scan(host, rules, at=time.time(), given=operator_settings())
     finding = report.findings[0]
-    text = safe(finding.because)
-    click.echo(text if len(text) <= MOST_SHOWN else text[: MOST_SHOWN - 1] + "…")
+    click.echo(short(safe(finding.because)))
     match finding.status:
         case Status.PASS | Status.NOT_APPLICABLE:
             return OK
@@ -43,3 +42,11 @@ def command(check: str) -> int:
             return PROBLEM
         case Status.UNKNOWN | Status.ERROR:
             return UNKNOWN
+
+
+def short(text: str) -> str:
+    """What the detector shows whole."""
+    raw = text.encode("utf-8", "replace")
+    if len(raw) <= MOST_BYTES:
+        return text
+    return raw[: MOST_BYTES - 3].decode("utf-8", "ignore") + "..."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 import time
 from pathlib import Path
 from typing import Any
@@ -83,8 +84,7 @@ def _commands(group: click.Group, *before: str) -> set[str]:
 
 
 READS_ONLY = {
-    "init", "serve", "backup", "restore", "prune", "archive", "config check", "token list",
-    "access list", "alert list", "openreports",
+    "init", "serve", "config check", "token list", "access list", "alert list", "openreports",
 }  # fmt: skip
 """These change no right and nothing that somebody decided."""
 
@@ -132,7 +132,31 @@ def test_every_act_of_the_command_line_is_written_down(
     act("label", "east", "env=prod")
     for step in ("begin", "switch", "finish"):
         act("ca", step)
-    assert done == _commands(command) - READS_ONLY
+    act("backup", str(tmp_path / "kept.db"))
+    act("archive", str(tmp_path / "archive"))
+    act("prune", "--older-than", "9d")
+    collector.stop()
+    run("restore", str(tmp_path / "kept.db"), "--replace")
+    with sqlite3.connect(Path(collector.settings.state) / "collector.db") as store:
+        last = store.execute("SELECT act FROM audit ORDER BY id DESC").fetchone()
+    store.close()
+    assert last == ("store.restore",)
+    assert done | {"restore"} == _commands(command) - READS_ONLY
+
+
+@SQLITE_ONLY
+def test_the_log_tells_what_was_given_and_nothing_that_opens_anything(collector: Any) -> None:
+    collector.post("/v1/access", {"name": "x", "role": "admin", "labels": {"env": "prod"}})
+    collector.post("/v1/tokens", {"cluster": "east", "node": "w*", "uses": 9, "ttl": "3d"})
+    key = "https://a.example/key"
+    alert = {"name": "x", "kind": "silence", "target": "webhook", "url": key}
+    collector.post("/v1/alerts", alert)
+    told = {a["act"]: a["detail"] for a in collector.items("/v1/audit")}
+    assert told["access.create"]["role"] == "admin"
+    assert told["access.create"]["labels"] == {"env": "prod"}
+    assert (told["token.create"]["uses"], told["token.create"]["node"]) == (9, "w*")
+    assert told["alert.create"]["kind"] == "silence"
+    assert key not in collector.get("/v1/audit").text
 
 
 @SQLITE_ONLY

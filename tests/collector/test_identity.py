@@ -326,6 +326,18 @@ def test_a_retired_node_leaves_the_counts_and_its_key_ends(collector: Any) -> No
     assert agent.full(_f()).json()["error"]["code"] == "retired"
 
 
+def test_a_node_that_is_gone_is_not_counted_as_stale(collector: Any) -> None:
+    for name in ("n1", "n2"):
+        collector.agent(name).full(_f())
+    collector.post("/v1/nodes/east/n1/retire")
+    lines = collector.get("/metrics").text.splitlines()
+    counted = {line for line in lines if line.startswith("nodeward_fleet_nodes{")}
+    assert counted == {
+        'nodeward_fleet_nodes{cluster="east",seen="current"} 1.0',
+        'nodeward_fleet_nodes{cluster="east",seen="stale"} 0.0',
+    }
+
+
 def test_a_name_used_again_begins_a_new_life(collector: Any) -> None:
     collector.agent("n1").full(_f("a.x", "fail"))
     collector.post("/v1/nodes/east/n1/retire")

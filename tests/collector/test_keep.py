@@ -13,10 +13,13 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from sqlalchemy import func, inspect, select, text
 
 from nodeward.collector import archive, keep
 from nodeward.collector.clock import now_ms, rfc3339
 from nodeward.collector.db import tables as t
+from nodeward.collector.db.engine import open_engine
+from nodeward.collector.db.migrate import current, head, migrate
 from nodeward.collector.db.partitions import DAY_MS, day_start, make_days
 from nodeward.collector.problem import Problem
 
@@ -69,6 +72,57 @@ def test_a_backup_restores_into_an_empty_database(
     keep.restore(fresh, copy, replace=False)
     second = start(replace(first.settings, database=fresh))
     assert [f["status"] for f in second.items("/v1/findings")] == ["fail"]
+
+
+@pytest.mark.root
+def test_a_backup_from_before_an_upgrade_restores_over_the_upgraded_store(
+    postgres: Any, tmp_path: Path
+) -> None:
+    url, copy = postgres.database(), tmp_path / "old"
+    engine = open_engine(url)
+    migrate(engine, "0040")
+    with engine.begin() as connection:
+        connection.execute(t.cluster.insert(), [{"name": "of old", "created_at": 1}])
+    keep.backup(url, copy)
+    migrate(engine)
+    with engine.begin() as connection:
+        connection.execute(t.cluster.update().values(name="of late"))
+    keep.restore(url, copy, replace=True)
+    with engine.connect() as connection:
+        assert current(connection) == head()
+        assert connection.execute(t.cluster.select()).one().name == "of old"
+        assert connection.execute(text("SELECT count(*) FROM ask.node_key")).scalar() == 0
+        assert "nodeward_before" not in inspect(connection).get_schema_names()
+    engine.dispose()
+
+
+@pytest.mark.root
+def test_a_restore_that_fails_leaves_what_was_there(postgres: Any, tmp_path: Path) -> None:
+    url, copy = postgres.database(), tmp_path / "copy"
+    engine = open_engine(url)
+    migrate(engine)
+    with engine.begin() as connection:
+        rows = [{"name": f"c{i}", "created_at": 1} for i in range(5_000)]
+        connection.execute(t.cluster.insert(), rows)
+    keep.backup(url, copy)
+    copy.write_bytes(copy.read_bytes()[:-20_000])
+    with pytest.raises(Problem):
+        keep.restore(url, copy, replace=True)
+    with engine.connect() as connection:
+        many = connection.execute(select(func.count()).select_from(t.cluster)).scalar()
+        assert many == 5_000
+        assert current(connection) == head()
+    migrate(engine)
+    engine.dispose()
+
+
+def test_nothing_is_restored_under_a_running_collector(collector: Any, tmp_path: Path) -> None:
+    agent, copy = collector.agent("n1"), tmp_path / "copy"
+    agent.full(_f("a.x", "fail"))
+    keep.backup(collector.settings.database_url, copy)
+    with pytest.raises(Problem, match="in use"):
+        keep.restore(collector.settings.database_url, copy, replace=True)
+    assert agent.delta(_f("a.x", "pass")).status_code == 200
 
 
 def test_what_is_no_backup_is_not_restored(collector: Any, tmp_path: Path) -> None:

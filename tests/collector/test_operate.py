@@ -67,11 +67,29 @@ def test_a_label_and_a_waiver_are_made_beside_a_running_collector(
         ({"stale_after": "soon"}, "soon"),
         ({"tls": "yes"}, "must be bool"),
         ({"connections": True}, "must be int"),
+        ({"listen": "8443"}, "ADDRESS:PORT"),
+        ({"listen": "127.0.0.1:99999"}, "ADDRESS:PORT"),
+        ({"stale_after": "0s"}, "stale_after"),
+        ({"keep_changes": "0d"}, "keep_changes"),
+        ({"database": "postgres://a:b@c/d"}, "database must be sqlite"),
+        ({"database": "nonsense"}, "database must be sqlite"),
+        ({"query_database": "sqlite:////x"}, "query_database must be postgresql"),
     ],
 )
 def test_a_wrong_setting_is_named(values: dict[str, Any], said: str) -> None:
     with pytest.raises(settings.SettingsError, match=said):
         settings.check(values, "collector.yaml")
+
+
+def test_a_file_that_is_not_there_is_told_by_config_check(
+    run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("config", "check").exception is None
+    trust = "{east: {issuer: 'https://k', jwks: /nowhere/jwks.json}}"
+    monkeypatch.setenv("NODEWARD_COLLECTOR_CLUSTERS", trust)
+    assert "clusters.east.jwks: there is no /nowhere/jwks.json" in str(
+        run("config", "check").exception
+    )
 
 
 def test_settings_come_from_file_folder_and_environment(tmp_path: Path) -> None:

@@ -64,6 +64,27 @@ def test_a_posture_of_the_past_is_todays_with_the_changes_undone(collector: Any)
     assert _at(collector, _now()) == {"a.x": "fail", "a.z": "unknown"}
 
 
+def test_a_node_that_is_gone_since_was_there_in_the_past(collector: Any) -> None:
+    for name in ("n1", "n2"):
+        collector.agent(name).full(_f("a.x", "fail"))
+    before = _now()
+    collector.post("/v1/nodes/east/n1/retire")
+    after = _now()
+    for at, nodes in ((before, ["n1", "n2"]), (after, ["n2"])):
+        assert [f["node"] for f in collector.items("/v1/findings", at=at)] == nodes
+
+
+def test_a_finding_stands_no_longer_than_its_nodes_life(collector: Any) -> None:
+    first = collector.agent("n1")
+    first.full(_f("a.x", "pass"))
+    first.delta(_f("a.x", "fail"))
+    collector.post("/v1/nodes/east/n1/retire")
+    _now()
+    collector.agent("n1").full(_f("a.x", "fail"))
+    node = collector.get("/v1/nodes/east/n1").json()
+    assert node["findings"][0]["since"] == node["first_seen"]
+
+
 def test_a_diff_cancels_what_was_undone(collector: Any) -> None:
     agent = collector.agent("n1")
     agent.full(_f("a.x", "fail"), _f("a.y", "pass"))

@@ -10,7 +10,7 @@ import click
 
 from nodeward.cli import exits, openreports
 from nodeward.cli.collector_rights import access, alert, token
-from nodeward.cli.store import act, labels_of, settings_of, span, usage, who, write
+from nodeward.cli.store import act, done, labels_of, settings_of, span, usage, who, write
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -75,7 +75,7 @@ def ca(context: click.Context, step: str) -> int:
 
     with usage():
         bundle = getattr(authority, step)(Path(settings.state))
-    act(context, f"ca.{step}", "ca", lambda _connection, _now: None)
+    done(context, f"ca.{step}", "ca")
     if bundle is not None:
         click.echo(f"for agents and askers to trust now: {bundle}")
     return exits.OK
@@ -154,7 +154,8 @@ def waive(
             approved=True,
             now=now,
         )
-        note(connection, who(), "waiver.create", made, now)
+        given = {"check": check, "node": node, "labels": labels, "owner": owner, "until": until}
+        note(connection, who(), "waiver.create", made, now, given)
         return made
 
     click.echo(write(context, waived))
@@ -199,6 +200,7 @@ def backup(context: click.Context, file: str) -> int:
 
     with usage():
         keep.backup(settings.database_url, Path(file))
+    done(context, "store.backup", file)
     return exits.OK
 
 
@@ -213,6 +215,7 @@ def restore(context: click.Context, file: str, replace: bool) -> int:
 
     with usage():
         keep.restore(settings.database_url, Path(file), replace=replace)
+    done(context, "store.restore", file)
     return exits.OK
 
 
@@ -232,6 +235,7 @@ def prune(context: click.Context, age_ms: int, archive: str | None) -> int:
         gone = let_go(engine, Path(archive) if archive else None, now_ms() - age_ms)
     finally:
         engine.dispose()
+    done(context, "store.prune", "change", older_than_ms=age_ms, changes=gone)
     click.echo(f"{gone} changes left the store")
     return exits.OK
 
@@ -255,6 +259,7 @@ def archive(context: click.Context, folder: str) -> int:
         raise click.UsageError(f"{folder}: {exc.strerror}") from None
     finally:
         engine.dispose()
+    done(context, "store.archive", folder, days=made)
     click.echo(f"{made} days were written")
     return exits.OK
 
@@ -267,7 +272,12 @@ def config() -> None:
 @config.command("check")
 @click.pass_context
 def config_check(context: click.Context) -> int:
-    """Say whether the configuration is right."""
-    settings_of(context)
+    """Say whether the configuration is right, and the files that it names are there."""
+    settings = settings_of(context)
+    from nodeward.collector.settings import missing_files
+
+    missing = missing_files(settings)
+    if missing:
+        raise click.UsageError("; ".join(missing))
     click.echo("the configuration is right")
     return exits.OK

@@ -55,6 +55,9 @@ def token_create(
             uses=uses,
             ttl_ms=ttl_ms,
         ),
+        node=node,
+        uses=uses,
+        approve=approve or node is None,
     )
     click.echo(made)
     return exits.OK
@@ -111,6 +114,8 @@ def access_create(
         lambda connection, now: make_access(
             connection, name=name, role=Role.named(role), labels=labels, ttl_ms=ttl_ms, now=now
         ),
+        role=role,
+        labels=labels,
     )
     click.echo(made)
     return exits.OK
@@ -178,6 +183,12 @@ def alert_create(
         "alert.create",
         name,
         lambda connection, now: make_rule(connection, name=name, rule=rule, by=who(), now=now),
+        kind=kind,
+        target=target,
+        check=check,
+        severity=severity,
+        cluster=cluster,
+        more_than=more_than,
     )
     click.echo(made)
     return exits.OK

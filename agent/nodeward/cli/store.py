@@ -64,6 +64,11 @@ def write(context: click.Context, act: Callable[[Connection], T]) -> T:
         engine.dispose()
 
 
+def done(context: click.Context, name: str, on: str, **detail: object) -> None:
+    """Write down what was done to the store as a whole."""
+    act(context, name, on, lambda _connection, _now: None, **detail)
+
+
 def who() -> str:
     try:
         name = getpass.getuser()
@@ -91,8 +96,14 @@ def labels_of(values: tuple[str, ...]) -> dict[str, str]:
     return out
 
 
-def act(context: click.Context, name: str, on: str, do: Callable[[Connection, int], T]) -> T:
-    """Do it now, and write down that it was done, in one transaction."""
+def act(
+    context: click.Context,
+    name: str,
+    on: str,
+    do: Callable[[Connection, int], T],
+    **detail: object,
+) -> T:
+    """Do it now, and write down that it was done and with what, in one transaction."""
     settings_of(context)
     from nodeward.collector.clock import now_ms
     from nodeward.collector.store.audit import note
@@ -100,7 +111,7 @@ def act(context: click.Context, name: str, on: str, do: Callable[[Connection, in
     def both(connection: Connection) -> T:
         now = now_ms()
         result = do(connection, now)
-        note(connection, who(), name, on, now)
+        note(connection, who(), name, on, now, detail)
         return result
 
     return write(context, both)

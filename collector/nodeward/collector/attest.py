@@ -7,6 +7,8 @@ of its own node. So root on one node cannot make a token that names another.
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,8 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from nodeward.collector.problem import Problem, busy
+
+log = logging.getLogger(__name__)
 
 ALGORITHMS: Final = ["RS256", "ES256", "ES384", "RS384", "RS512", "ES512", "PS256"]
 LEEWAY_S: Final = 30
@@ -72,7 +76,7 @@ def attest(trust: Trust, token: str, now_s: float) -> Attested:
 
 
 def _offline(trust: Trust, token: str, now_s: float) -> Attested:
-    keys = KeySet.import_key_set(_json(Path(trust.jwks)))
+    keys = _keys(Path(trust.jwks))
     try:
         claims: Mapping[str, Any] = jwt.decode(token, keys, algorithms=ALGORITHMS).claims
     except (JoseError, ValueError, KeyError):
@@ -92,10 +96,13 @@ def _offline(trust: Trust, token: str, now_s: float) -> Attested:
     return _node(claims)
 
 
-def _json(path: Path) -> Any:  # noqa: ANN401  a key set
-    import json
-
-    return json.loads(path.read_bytes())
+def _keys(path: Path) -> KeySet:
+    """The cluster's keys. Without them nobody can enrol, who may come again."""
+    try:
+        return KeySet.import_key_set(json.loads(path.read_bytes()))
+    except (OSError, JoseError, ValueError, KeyError, TypeError, AttributeError) as exc:
+        log.error("%s is no key set: %s", path, exc)
+        raise busy("the cluster's keys cannot be read", 30) from None
 
 
 def _node(claims: Mapping[str, Any]) -> Attested:

@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from nodeward.collector.archive import archive_closed, let_go
 from nodeward.collector.clock import now_ms, span_ms
-from nodeward.collector.db.engine import open_engine
+from nodeward.collector.db.engine import APPLICATION, open_engine
 from nodeward.collector.db.partitions import make_days
 from nodeward.collector.metrics import Metrics
 from nodeward.collector.oidc import Provider
@@ -58,7 +58,7 @@ class Center:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.engine = open_engine(settings.database_url)
+        self.engine = open_engine(settings.database_url, application=APPLICATION)
         # A question sees one moment: between two of its statements a report may be folded. SQLite
         # gives every transaction a snapshot.
         postgresql = self.engine.dialect.name == "postgresql"

@@ -15,12 +15,16 @@ import subprocess
 from contextlib import closing
 from pathlib import Path
 
-from sqlalchemy import inspect
+from sqlalchemy import Connection, inspect, text
 from sqlalchemy.engine import URL, make_url
 
-from nodeward.collector.db.engine import open_engine
+from nodeward.collector.db import tables as t
+from nodeward.collector.db.engine import APPLICATION, open_engine
 from nodeward.collector.db.migrate import is_known, migrate
 from nodeward.collector.problem import Problem
+
+ASIDE = "nodeward_before"
+"""The schema in which a store lies while another takes its place."""
 
 
 def backup(url: str, to: Path) -> None:
@@ -66,8 +70,10 @@ def _backup_sqlite(source: Path, to: Path) -> None:
 
 def _restore_sqlite(target: Path, source: Path, *, replace: bool) -> None:
     _sound(source)
-    if target.exists() and not replace:
-        raise Problem(400, "exists", f"{target} is there already: --replace, with no collector on")
+    if target.exists():
+        if not replace:
+            raise Problem(400, "exists", f"{target} is there already: --replace")
+        _unused(target)
     partial = target.with_name(target.name + ".restoring")
     partial.unlink(missing_ok=True)
     os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
@@ -76,6 +82,22 @@ def _restore_sqlite(target: Path, source: Path, *, replace: bool) -> None:
     for suffix in ("-wal", "-shm"):
         target.with_name(target.name + suffix).unlink(missing_ok=True)
     partial.rename(target)
+
+
+def _unused(path: Path) -> None:
+    """Raises Problem while somebody has it open: a collector would go on writing to what is gone.
+
+    Each connection to a database in WAL mode holds a lock on it, though it does nothing.
+    """
+    try:
+        with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as connection:
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            connection.execute("BEGIN EXCLUSIVE")
+            connection.execute("ROLLBACK")
+    except sqlite3.OperationalError as exc:
+        raise Problem(400, "in-use", f"{path} is in use: stop the collector first") from exc
+    except sqlite3.DatabaseError:
+        return  # what is no database is nobody's
 
 
 def _sound(path: Path) -> None:
@@ -106,26 +128,59 @@ def _dump(url: URL, to: Path) -> None:
 
 
 def _restore_dump(url: URL, source: Path, *, replace: bool) -> None:
-    """In one transaction: all of it, or what was there before."""
+    """All of it, or what was there before: that lies aside meanwhile.
+
+    It may be of another schema than the backup, with tables that the backup does not know.
+    """
     listed = _run("pg_restore", None, "--data-only", "--table=alembic_version", "-f-", str(source))
     copied = re.search(r"^COPY .*alembic_version.*\n(\w+)$", listed, re.MULTILINE)
     if copied is None:
         raise Problem(400, "no-backup", f"{source} is no collector's store")
     _known(source, copied[1])
-    how = ["--single-transaction", "--exit-on-error", "--no-owner", "--no-privileges"]
-    if replace:
-        how += ["--clean", "--if-exists"]
-    elif _has_store(url):
-        raise Problem(400, "exists", "there is a store already: --replace, with no collector on")
-    _run("pg_restore", url, *how, str(source))
-
-
-def _has_store(url: URL) -> bool:
+    how = ("--single-transaction", "--exit-on-error", "--no-owner", "--no-privileges")
     engine = open_engine(url.render_as_string(hide_password=False))
     try:
-        return inspect(engine).has_table("alembic_version")
+        with engine.begin() as connection:
+            if inspect(connection).has_table("alembic_version") and not replace:
+                raise Problem(400, "exists", "there is a store already: --replace")
+            _aside(connection)
+        try:
+            _run("pg_restore", url, *how, str(source))
+        except Problem:
+            with engine.begin() as connection:
+                _move(connection, ASIDE, "public")
+                connection.execute(text(f"DROP SCHEMA {ASIDE}"))
+            raise
+        with engine.begin() as connection:
+            connection.execute(text(f"DROP SCHEMA {ASIDE} CASCADE"))
+            connection.execute(text("DROP SCHEMA IF EXISTS ask CASCADE"))  # of its time
     finally:
         engine.dispose()
+
+
+def _aside(connection: Connection) -> None:
+    there = text("SELECT 1 FROM pg_namespace WHERE nspname = :name")
+    if connection.execute(there, {"name": ASIDE}).first() is not None:
+        told = f"a restore was cut off: the store from before it lies in the schema {ASIDE}"
+        raise Problem(400, "cut-off", told)
+    others = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND pid <> pg_backend_pid() AND application_name = :name"
+    )
+    if connection.execute(others, {"name": APPLICATION}).scalar_one():
+        raise Problem(400, "in-use", "the store is in use: stop all collectors first")
+    connection.execute(text("DROP SCHEMA IF EXISTS ask CASCADE"))
+    connection.execute(text(f"CREATE SCHEMA {ASIDE}"))
+    _move(connection, "public", ASIDE)
+
+
+def _move(connection: Connection, here: str, there: str) -> None:
+    """Our tables and nobody else's, with the partitions of one of them."""
+    ours = {*t.meta.tables, "alembic_version"}
+    quote = connection.dialect.identifier_preparer.quote
+    for name in inspect(connection).get_table_names(schema=here):
+        if name in ours or name.startswith("change_"):
+            connection.execute(text(f"ALTER TABLE {here}.{quote(name)} SET SCHEMA {there}"))
 
 
 def _run(program: str, url: URL | None, *arguments: str) -> str:

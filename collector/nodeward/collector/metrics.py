@@ -123,6 +123,8 @@ class _Fleet(Collector):
                 func.count().filter(p.seen_at >= limit).label("current"),
             )
             .join(t.cluster, t.cluster.c.id == p.cluster)
+            .join(t.node, t.node.c.id == p.node)
+            .where(t.node.c.retired_at.is_(None))
             .group_by(t.cluster.c.name)
         )
         for row in connection.execute(query):

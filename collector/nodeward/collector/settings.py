@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from nodeward.collector.attest import Trust
 from nodeward.collector.clock import span_ms
@@ -131,11 +133,50 @@ def check(values: Mapping[str, Any], where: str) -> Settings:
         for name in ("connections", "asks_per_s", "refusals_per_s"):
             if getattr(settings, name) < 1:
                 raise ValueError(f"{name} must be at least 1")
-        _ = settings.address, settings.stale_ms, settings.keep_receipts_ms
-        _ = settings.retire_after and span_ms(settings.retire_after), settings.keep_changes_ms
+        _sensible(settings)
     except ValueError as exc:
         raise SettingsError(f"{where}: {exc}") from None
     return settings
+
+
+SPANS: Final = ("stale_after", "keep_receipts", "keep_events", "retire_after", "keep_changes")
+OPTIONAL: Final = ("retire_after", "keep_changes")
+
+
+def _sensible(settings: Settings) -> None:
+    """Raises ValueError for what no collector could run with."""
+    host, port = settings.address
+    if not host or port > 65_535:
+        raise ValueError(f"listen must be ADDRESS:PORT, not {settings.listen}")
+    for name in SPANS:
+        text = getattr(settings, name)
+        if (text or name not in OPTIONAL) and span_ms(text) <= 0:
+            raise ValueError(f"{name} must be more than nothing")
+    _store("database", settings.database, ("sqlite", "postgresql"))
+    _store("query_database", settings.query_database, ("postgresql",))
+
+
+def _store(name: str, url: str, kinds: tuple[str, ...]) -> None:
+    if not url:
+        return
+    forms = " or ".join(f"{kind}://..." for kind in kinds)
+    try:
+        kind = make_url(url).get_backend_name()
+    except ArgumentError:
+        kind = ""
+    if kind not in kinds:  # the URL may hold a password
+        raise ValueError(f"{name} must be {forms}")
+
+
+def missing_files(settings: Settings) -> list[str]:
+    """What the settings name and is not there, in words."""
+    named = [("archive's folder", str(Path(settings.archive).parent))] if settings.archive else []
+    if settings.tls and (settings.tls_cert or settings.tls_key):
+        named += [("tls_cert", str(settings.cert_path)), ("tls_key", str(settings.key_path))]
+    for cluster, trust in settings.clusters.items():
+        files = ("jwks",) if trust.auth == "jwks" else ("ca", "token_file")
+        named += [(f"clusters.{cluster}.{name}", getattr(trust, name)) for name in files]
+    return [f"{name}: there is no {path}" for name, path in named if not Path(path).exists()]
 
 
 def _clusters(given: Any, where: str) -> dict[str, Trust]:  # noqa: ANN401  what a file held

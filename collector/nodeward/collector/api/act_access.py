@@ -60,7 +60,8 @@ async def tokens(request: Request) -> Response:
             now=now,
         )
 
-    token = await acting(request, Role.OPERATOR, "token.create", want.cluster, act)
+    given = msgspec.to_builtins(want)
+    token = await acting(request, Role.OPERATOR, "token.create", want.cluster, act, given)
     return answer({"token": token}, 201)
 
 
@@ -81,7 +82,8 @@ async def access(request: Request) -> Response:
             now=now,
         )
 
-    token = await acting(request, Role.ADMIN, "access.create", want.name, act)
+    given = msgspec.to_builtins(want)
+    token = await acting(request, Role.ADMIN, "access.create", want.name, act, given)
     return answer({"token": token}, 201)
 
 

@@ -40,7 +40,9 @@ async def alert(request: Request) -> Response:
         fleet_wide(asker)
         return make_rule(connection, name=name, rule=Rule(**given), by=asker.name, now=now)
 
-    return answer({"secret": await acting(request, Role.ADMIN, "alert.create", name, act)}, 201)
+    told = {key: value for key, value in given.items() if key != "url"}  # it may hold a key
+    secret = await acting(request, Role.ADMIN, "alert.create", name, act, told)
+    return answer({"secret": secret}, 201)
 
 
 async def alert_delete(request: Request) -> Response:

@@ -50,7 +50,8 @@ async def waiver(request: Request) -> Response:
             now=now,
         )
 
-    made = await acting(request, Role.OPERATOR, "waiver.create", want.check, act)
+    given = msgspec.to_builtins(want)
+    made = await acting(request, Role.OPERATOR, "waiver.create", want.check, act, given)
     return answer({"id": made, "state": "pending"}, 201)
 
 

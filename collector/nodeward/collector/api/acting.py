@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Final, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection
 from starlette.requests import Request
@@ -23,21 +23,37 @@ Act = Callable[[Connection, Asker, int], T]
 LONGEST_MS: Final = 3 * 366 * 86_400_000
 
 
-async def acting(request: Request, role: Role, name: str, on: str, act: Act[T]) -> T:
-    """Do it as the asker, and write down that it was done."""
+async def acting(
+    request: Request,
+    role: Role,
+    name: str,
+    on: str,
+    act: Act[T],
+    detail: Mapping[str, Any] | None = None,
+) -> T:
+    """Do it as the asker, and write down that it was done. `detail`: what was given, and nothing
+    that would open anything."""
     center: Center = request.app.state.center
     asker = await asyncio.to_thread(asker_now, request, role)
-    return await act_as(center, asker, role, name, on, act)
+    return await act_as(center, asker, role, name, on, act, detail)
 
 
-async def act_as(center: Center, asker: Asker, role: Role, name: str, on: str, act: Act[T]) -> T:
+async def act_as(
+    center: Center,
+    asker: Asker,
+    role: Role,
+    name: str,
+    on: str,
+    act: Act[T],
+    detail: Mapping[str, Any] | None = None,
+) -> T:
     """The same for an asker who is known already."""
     asker.needs(role)
     now = now_ms()
 
     def both(connection: Connection) -> T:
         result = act(connection, asker, now)
-        note(connection, asker.name, name, on, now)
+        note(connection, asker.name, name, on, now, detail)
         return result
 
     return await center.writer.act(both)

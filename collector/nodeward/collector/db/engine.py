@@ -21,11 +21,13 @@ from sqlalchemy.pool import QueuePool
 
 Record: TypeAlias = Any
 """A row of a query: its columns are attributes."""
+APPLICATION = "nodeward collector"
+"""As what a collector that serves is known to PostgreSQL."""
 BUSY_S = 30
 """How long a writer waits for another process (an operator's command) to let go of SQLite."""
 
 
-def open_engine(url: str, *, readers: int = 8) -> Engine:
+def open_engine(url: str, *, readers: int = 8, application: str = "nodeward") -> Engine:
     """An engine for `sqlite:////path/file` or `postgresql://...`.
 
     SQLite runs with synchronous=FULL: a commit is on the disk before a report is acknowledged.
@@ -35,7 +37,13 @@ def open_engine(url: str, *, readers: int = 8) -> Engine:
         return _sqlite(url, readers)
     if parsed.drivername == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
-    return create_engine(parsed, pool_size=readers, max_overflow=4, pool_pre_ping=True)
+    return create_engine(
+        parsed,
+        pool_size=readers,
+        max_overflow=4,
+        pool_pre_ping=True,
+        connect_args={"application_name": application},
+    )
 
 
 def _sqlite(url: str, readers: int) -> Engine:

@@ -25,7 +25,7 @@ def migrate(engine: Engine, to: str = "head") -> None:
     with engine.execution_options(writes=True).begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
-            if to != "head":
+            if to != "head" or current(connection) != head():
                 connection.exec_driver_sql("DROP SCHEMA IF EXISTS ask CASCADE")
         config = _config()
         config.attributes["connection"] = connection

@@ -241,7 +241,7 @@ def finding_row_json(
         "evidence": words.get("evidence", []) if same else [],
         "remedy": words.get("remedy"),
         "mappings": words.get("mappings", {}),
-        "since": rfc3339(since.get((row.id, rule), max(row.first_at, db.kept_since))),
+        "since": rfc3339(max(since.get((row.id, rule), db.kept_since), row.first_at)),
         "last_seen": rfc3339(row.seen_at),
         "waiver": covering(db.waivers, row.cluster_id, row.name, check),
     }

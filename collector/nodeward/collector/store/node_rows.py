@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, or_, select
 
 from nodeward.collector.db import tables as t
 from nodeward.collector.db.engine import Record
@@ -49,10 +49,15 @@ def node_row(db: Db, cluster: str, name: str) -> Record:
     return row
 
 
-def nodes_from(db: Db, want: Filter, first: int, count: int) -> Sequence[Record]:
-    """Nodes that the filter lets through, by id, from that id on."""
-    query = NODE.where(*within(db, want), *seen_as(db, want), t.posture.c.node >= first)
+def nodes_from(db: Db, want: Filter, first: int, count: int, at: int) -> Sequence[Record]:
+    """Nodes that the filter lets through, by id, from that id on; also those gone since `at`."""
+    query = NODE.where(*within(db, want), *_seen_at(db, want, at), t.posture.c.node >= first)
     return db.connection.execute(query.order_by(t.posture.c.node).limit(count)).all()
+
+
+def _seen_at(db: Db, want: Filter, at: int) -> list[ColumnElement[bool]]:
+    gone = t.node.c.retired_at
+    return [or_(gone.is_(None), gone > at)] if want.seen is None else seen_as(db, want)
 
 
 def rows_of_role(db: Db, want: Filter, role: str) -> Sequence[Record]:

@@ -68,7 +68,7 @@ def _hits(db: Db, want: Filter, at: int) -> Iterator[tuple[Record, int, int]]:
     levels = set(ask.levels_of(want))
     node_id, rule_id = want.cursor or (0, None)
     while True:
-        rows = ask.nodes_from(db, want, node_id, 200)
+        rows = ask.nodes_from(db, want, node_id, 200, at)
         states = states_at(db, rows, at)
         for row in rows:
             pairs = _ordered(states.get(row.id, EMPTY))

@@ -11,6 +11,28 @@ import yaml
 from gotpl.exts.helm import HelmExtension
 
 CHART = Path(__file__).parents[1] / "packaging/helm/nodeward"
+VALUES: dict[str, dict[str, Any]] = {
+    "as shipped": {},
+    "every right": {"agent": {"podNetworks": True, "firewallRules": True, "configz": True}},
+    "few mounts": {"agent": {"hostPaths": ["/etc", "/proc", "/lib/modules"]}},
+    "replicas on PostgreSQL": {
+        "collector": {
+            "replicas": 3,
+            "databaseSecret": "pg",
+            "tlsSecret": "tls",
+            "allowFrom": [{"namespaceSelector": {}}],
+        }
+    },
+    "another port, more settings": {
+        "collector": {"service": {"port": 443, "type": "LoadBalancer"}},
+        "agent": {"config": {"looks": {"interval_s": 3600, "memory_limit_bytes": 268435456}}},
+    },
+    "agents alone": {
+        "collector": {"enabled": False},
+        "agent": {"collectorUrl": "https://posture.example.org"},
+    },
+}
+"""What people set, by what for."""
 
 
 def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,34 +17,17 @@ from nodeward.agent.settings import settings
 from nodeward.facts.kubelet_answers import KubeletPorts
 from nodeward.model import Seen
 
-VALUES: dict[str, dict[str, Any]] = {
-    "as shipped": {},
-    "every right": {"agent": {"podNetworks": True, "firewallRules": True, "configz": True}},
-    "few mounts": {"agent": {"hostPaths": ["/etc", "/proc", "/lib/modules"]}},
-    "replicas on PostgreSQL": {
-        "collector": {
-            "replicas": 3,
-            "databaseSecret": "pg",
-            "tlsSecret": "tls",
-            "allowFrom": [{"namespaceSelector": {}}],
-        }
-    },
-    "agents alone": {
-        "collector": {"enabled": False},
-        "agent": {"collectorUrl": "https://posture.example.org"},
-    },
-}
 OLDEST_AND_NEWEST = ("1.25", "1.35")
 
 
-@pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
+@pytest.mark.parametrize("values", chart.VALUES.values(), ids=chart.VALUES)
 @pytest.mark.parametrize("version", OLDEST_AND_NEWEST)
 def test_every_object_is_what_kubernetes_expects(values: dict[str, Any], version: str) -> None:
     for made in chart.render(values):
         kubernetes_validate.validate(made, version, strict=True)
 
 
-@pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
+@pytest.mark.parametrize("values", chart.VALUES.values(), ids=chart.VALUES)
 def test_the_schema_takes_our_values(values: dict[str, Any]) -> None:
     jsonschema.validate(chart.merged(chart.defaults(), values), schema())
 

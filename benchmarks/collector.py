@@ -63,6 +63,10 @@ def ingest_part(settings: Settings, seconds: float, senders_count: int, each: in
     server = Server(settings)
     try:
         fulls, deltas = made["full"], made["delta"]
+        # As opening a session does: the collector hears of each key, and asks the database.
+        first = [[beat(s, f"sha256:{n:064x}")] for n, s in enumerate(senders)]
+        measure(server, "first beat", first, ever=False, connections=64, ca=ca, seconds=60,
+                goal=None)  # fmt: skip
         for step, what in enumerate(("full, new", "full, same")):
             for part, connections in ((fulls[::2], 64), (fulls[1::2], 512)):
                 measure(server, what, [[f[step]] for f in part], ever=False, ca=ca, seconds=60,

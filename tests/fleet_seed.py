@@ -281,7 +281,7 @@ class Member:
             node=self.node,
             agent=self.agent,
             report=report,
-            statuses=statuses(report, {}),
+            statuses=statuses(report),
             sent=gzip.compress(raw, 1),
             sha=hashlib.sha256(raw).digest(),
             signature=bytes(64),

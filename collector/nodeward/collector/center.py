@@ -21,6 +21,7 @@ from nodeward.collector.archive import archive_closed, let_go
 from nodeward.collector.clock import now_ms, span_ms
 from nodeward.collector.db.engine import APPLICATION, open_engine
 from nodeward.collector.db.partitions import make_days
+from nodeward.collector.gather import Gather
 from nodeward.collector.metrics import Metrics
 from nodeward.collector.oidc import Provider
 from nodeward.collector.problem import Problem
@@ -67,6 +68,8 @@ class Center:
         self.writer = Writer(self.engine)
         self.pulse = Pulse(self.engine)
         self.keys = Keys(self.engine, self.pulse.forget)
+        self.enrolled = Gather(self.keys.get)
+        self.stored = Gather(self.pulse.stored)
         self.sessions = Sessions(self.engine)
         self.metrics = Metrics(self)
         self.provider = Provider(settings.oidc) if settings.oidc else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -146,17 +146,19 @@ EMPTY: Final = State((), b"")
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An order in which reports list their checks: some state of them, and where in a report each
-    of its values stands."""
+    """A list of checks as reports have it: some state of them, and the place in the list of each
+    value of that."""
 
+    checks: tuple[str, ...]
     like: State
     places: tuple[int, ...]
 
     @classmethod
-    def of(cls, rules: Sequence[int]) -> Order:
-        places = tuple(sorted(range(len(rules)), key=rules.__getitem__))
-        like = State(tuple(rules[place] for place in places), bytes(len(rules)))
-        return cls(like, places)
+    def of(cls, checks: tuple[str, ...], rules: Mapping[str, int]) -> Order:
+        ids = [rules[check] for check in checks]
+        places = tuple(sorted(range(len(ids)), key=ids.__getitem__))
+        like = State(tuple(ids[place] for place in places), bytes(len(ids)))
+        return cls(checks, like, places)
 
     def state(self, values: bytes) -> State:
         """From the values as they came."""

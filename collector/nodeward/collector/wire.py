@@ -7,8 +7,8 @@ import binascii
 import hashlib
 import re
 import zlib
-from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
@@ -23,7 +23,7 @@ MOST_FINDINGS: Final = 2_000
 MOST_SEQ: Final = 2**62
 
 CheckName = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
-"""Also of CHECK_NAME's form: that is tested where the name is new, not 150 times a report."""
+"""Also of CHECK_NAME's form: that is tested where a list of checks is new, not in each report."""
 CHECK_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
 Text = Annotated[str, msgspec.Meta(max_length=16_384)]
 """Of what goes on, into alerts and tables. What is only shown with its node is bounded by its
@@ -153,17 +153,27 @@ class Statuses(NamedTuple):
     values: bytes
 
 
-def statuses(report: ReportIn, known: Mapping[str, object]) -> Statuses:
-    """A 400 for a check id that is none, or comes twice. `known`: ids that need no second look."""
+Known: TypeAlias = Callable[[tuple[str, ...]], tuple[str, ...] | None]
+"""Gives a list of checks that was looked at before, the very object, for one that equals it: what
+compares it later need not read it, and its texts are kept once."""
+
+
+def statuses(report: ReportIn, known: Known = lambda _checks: None) -> Statuses:
+    """A 400 for a check id that is none, or comes twice, in a list of checks that is not known."""
     checks = tuple([f.check for f in report.findings])
-    distinct = set(checks)
-    if len(distinct) != len(checks):
+    seen = known(checks)
+    if seen is None:
+        _look_at(checks)
+    values = bytes([PACKED[f.status][f.severity] for f in report.findings])
+    return Statuses(seen or checks, values)
+
+
+def _look_at(checks: Sequence[str]) -> None:
+    for place, check in enumerate(checks):
+        if not CHECK_NAME.fullmatch(check):
+            raise bad(f"findings[{place}].check", "not the id of a check")
+    if len(set(checks)) != len(checks):
         raise bad("findings", "two findings of one check")
-    if not known.keys() >= distinct:
-        for place, check in enumerate(checks):
-            if check not in known and not CHECK_NAME.fullmatch(check):
-                raise bad(f"findings[{place}].check", "not the id of a check")
-    return Statuses(checks, bytes([PACKED[f.status][f.severity] for f in report.findings]))
 
 
 def gunzip(sent: bytes) -> bytes:

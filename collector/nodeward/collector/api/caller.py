@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Mapping
 
@@ -52,7 +51,7 @@ def unauthorized(code: str, message: str) -> Problem:
 async def caller_of(center: Center, call: Call, *, by_session: bool) -> Caller:
     """Who sent this: from its MAC if it may be a session's, else from its signature."""
     agent = claimed_agent(call)
-    key = center.keys.held(agent) or await asyncio.to_thread(center.keys.get, agent)
+    key = center.keys.held(agent) or await center.enrolled.get(agent)
     if key is None:
         raise unauthorized("unknown-agent", "this key is not enrolled")
     return admitted(center, call, key, by_session=by_session)

@@ -51,8 +51,11 @@ async def heartbeat(center: Center, call: Call) -> Answer:
     caller = await caller_of(center, call, by_session=True)
     beat = wire.decode(unpacked(call), wire.HeartbeatIn)
     digest, node, pulse = wire.digest_bytes(beat.digest), caller.key.node, center.pulse
-    if not pulse.knows(node, digest) and not await asyncio.to_thread(pulse.holds, node, digest):
-        raise Problem(409, "send-full", "the collector holds another posture: send a full report")
+    if not pulse.knows(node, digest):
+        if await center.stored.get(node) != digest:
+            told = "the collector holds another posture: send a full report"
+            raise Problem(409, "send-full", told)
+        pulse.learn(node, digest)
     return _noted(center, caller, beat)
 
 
@@ -69,7 +72,7 @@ def _incoming(center: Center, call: Call, caller: Caller) -> Incoming:
     report = wire.decode(wire.gunzip(call.body), wire.ReportIn)
     if report.kind == "delta" and report.base is None:
         raise bad("base", "a delta names the digest it starts from")
-    statuses = wire.statuses(report, center.writer.names.rules)
+    statuses = wire.statuses(report, center.writer.names.known)
     return Incoming(
         node=caller.key.node,
         agent=caller.key.agent,

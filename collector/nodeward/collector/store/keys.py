@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy import Engine, select
 
 from nodeward.collector.db import tables as t
-from nodeward.collector.db.engine import database_now
+from nodeward.collector.db.engine import Record, database_now
 
 POLL_S: Final = 1.0
 OVERLAP_MS: Final = 60_000
@@ -48,12 +48,16 @@ class Keys:
         self._upto: int | None = None  # by the database's clock, which may be set back
         self._fresh = time.monotonic()
 
-    def get(self, agent: str) -> Key | None:
-        """From memory, or else from the database (which may take a moment)."""
+    def get(self, agents: Sequence[str]) -> Mapping[str, Key]:
+        """From memory, or else from the database (which may take a moment): those that there are.
+
+        At most some hundred at once.
+        """
         if self.stale:
             self.poll()
-        key = self._keys.get(agent)
-        return key if key is not None else self._load(agent)
+        found = {agent: self._keys[agent] for agent in agents if agent in self._keys}
+        missing = [agent for agent in agents if agent not in found]
+        return found | self._load(missing) if missing else found
 
     def held(self, agent: str) -> Key | None:
         """From memory only, and only while that is fresh."""
@@ -80,27 +84,28 @@ class Keys:
             self._changed({row.node for row in rows})
             self._upto, self._fresh = now, begun
 
-    def _load(self, agent: str) -> Key | None:
+    def _load(self, agents: Sequence[str]) -> dict[str, Key]:
         query = (
             select(t.agent, t.node.c.name, t.cluster.c.name.label("cluster_name"))
             .join(t.node, t.node.c.id == t.agent.c.node)
             .join(t.cluster, t.cluster.c.id == t.node.c.cluster)
-            .where(t.agent.c.id == agent)
+            .where(t.agent.c.id.in_(agents))
         )
         with self._engine.connect() as connection:
-            row = connection.execute(query).one_or_none()
-        if row is None:
-            return None
-        key = Key(
-            agent=row.id,
-            node=row.node,
-            node_name=row.name,
-            cluster=row.cluster_name,
-            public_key=bytes(row.public_key),
-            status=row.status,
-            expires_at=row.expires_at,
-        )
+            found = {row.id: _key(row) for row in connection.execute(query)}
         if len(self._keys) >= MOST:
             self._keys.clear()
-        self._keys[agent] = key
-        return key
+        self._keys |= found
+        return found
+
+
+def _key(row: Record) -> Key:
+    return Key(
+        agent=row.id,
+        node=row.node,
+        node_name=row.name,
+        cluster=row.cluster_name,
+        public_key=bytes(row.public_key),
+        status=row.status,
+        expires_at=row.expires_at,
+    )

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, Table, select
 
@@ -20,15 +19,14 @@ from nodeward.collector.problem import bad
 
 MOST_CHECKS: Final = 20_000
 """Distinct check ids that a collector takes in; more is a faulty or hostile agent."""
-MOST_ORDERS: Final = 1_000
+MOST_ORDERS: Final = 200
 """Lists of checks kept in memory, as reports have them."""
 MOST_STATES: Final = 100_000
 """State sets kept in memory: about 400 bytes each."""
 CHUNK: Final = 500
 
 
-@dataclass(frozen=True)
-class Platform:
+class Platform(NamedTuple):
     """What kind of machine a node is. Empty text: it did not say."""
 
     os: str = ""
@@ -63,8 +61,7 @@ class Platform:
 
     @property
     def digest(self) -> bytes:
-        text = "\0".join(str(getattr(self, f.name)) for f in fields(self))
-        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16]
+        return hashlib.sha256("\0".join(self).encode("utf-8", "surrogatepass")).digest()[:16]
 
 
 def _object(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -88,7 +85,7 @@ class Names:
         self._set_ids: dict[bytes, int] = {}
         self._layouts: dict[int, tuple[int, ...]] = {}
         self._layout_ids: dict[bytes, int] = {}
-        self._platforms: dict[bytes, int] = {}
+        self._platforms: dict[Platform, int] = {}
 
     def forget(self) -> None:
         """After a rollback."""
@@ -129,8 +126,13 @@ class Names:
         if found is None:
             if len(self._orders) >= MOST_ORDERS:
                 self._orders.clear()
-            found = self._orders[checks] = Order.of([self.rules[check] for check in checks])
+            found = self._orders[checks] = Order.of(checks, self.rules)
         return found
+
+    def known(self, checks: tuple[str, ...]) -> tuple[str, ...] | None:
+        """The same list, if it was in a full report before."""
+        found = self._orders.get(checks)
+        return None if found is None else found.checks
 
     # -- state sets
 
@@ -220,15 +222,16 @@ class Names:
     # -- platforms
 
     def platform_id(self, connection: Connection, platform: Platform) -> int:
-        digest = platform.digest
-        if digest not in self._platforms:
+        found = self._platforms.get(platform)
+        if found is None:
             if len(self._platforms) >= MOST_STATES:
                 self._platforms.clear()
-            row = {f.name: getattr(platform, f.name) for f in fields(platform)}
+            digest = platform.digest
             statement = insert(connection, t.platform).on_conflict_do_nothing()
-            connection.execute(statement, [{"digest": digest, **row}])
-            self._platforms[digest] = self._ids(connection, t.platform, [digest])[digest]
-        return self._platforms[digest]
+            connection.execute(statement, [{"digest": digest, **platform._asdict()}])
+            found = self._ids(connection, t.platform, [digest])[digest]
+            self._platforms[platform] = found
+        return found
 
     @staticmethod
     def _ids(connection: Connection, table: Table, digests: Sequence[bytes]) -> dict[bytes, int]:

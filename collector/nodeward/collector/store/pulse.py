@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,18 +36,18 @@ class Pulse:
         self._lock = threading.Lock()
 
     def knows(self, node: int, digest: bytes) -> bool:
-        """Whether memory says that the node has this posture. If not, `holds` tells."""
+        """Whether memory says that the node has this posture. If not, `stored` tells."""
         return self._digests.get(node) == digest
 
-    def holds(self, node: int, digest: bytes) -> bool:
-        """Whether the database says so: another replica may have taken the report."""
-        query = select(t.posture.c.digest).where(t.posture.c.node == node)
+    def stored(self, nodes: Sequence[int]) -> Mapping[int, bytes]:
+        """The postures that the database has: another replica may have taken the report.
+
+        At most some hundred at once.
+        """
+        p = t.posture.c
+        query = select(p.node, p.digest).where(p.node.in_(nodes), p.digest.is_not(None))
         with self._engine.connect() as connection:
-            held = connection.execute(query).scalar_one_or_none()
-        if held is None or bytes(held) != digest:
-            return False
-        self.learn(node, digest)
-        return True
+            return {row.node: bytes(row.digest) for row in connection.execute(query)}
 
     def learn(self, node: int, digest: bytes) -> None:
         if len(self._digests) >= MOST:

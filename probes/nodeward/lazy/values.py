@@ -2,8 +2,9 @@
 
 The standard decorator writes and compiles the text of six methods for each class. Here the class
 gets stand-ins; the first call of one of them lets the standard decorator work on a twin of the
-class and takes the methods over: those that make a value, or those that show and compare it.
-What then runs is the standard library's.
+class and takes over what it made: what describes the class, or what shows and compares a value.
+The standard library compiles two methods that refuse changes with each `__init__` of a frozen
+class; ours refuses them already, so the `__init__` alone is compiled here, in a third of the time.
 """
 
 from __future__ import annotations
@@ -40,13 +41,12 @@ def _later(plain: type[T], *, slots: bool) -> type[T]:
     own = _fields(body.get("__annotations__", {}))
     made = _slotted(plain, body, own) if slots else plain
 
-    def twin(**how: bool) -> dict[str, Any]:
+    def twin(**how: bool) -> Any:  # noqa: ANN401  a class like `plain`
         made_twin: Any = types.new_class(
             plain.__name__, plain.__bases__, {"metaclass": type(plain)},
             lambda namespace: namespace.update(body),
         )  # fmt: skip
-        methods: dict[str, Any] = vars(dataclasses.dataclass(frozen=True, **how)(made_twin))
-        return methods
+        return dataclasses.dataclass(**how)(made_twin)
 
     def take(names: Iterable[str], methods: dict[str, Any]) -> None:
         for name in names:
@@ -54,12 +54,15 @@ def _later(plain: type[T], *, slots: bool) -> type[T]:
                 setattr(made, name, methods[name])
 
     def construct() -> dict[str, Any]:
-        methods = twin(repr=False, eq=False)
+        inherits = any(map(dataclasses.is_dataclass, plain.__mro__[1:]))  # only frozen from frozen
+        described = twin(init=False, repr=False, eq=False, frozen=inherits)
+        described.__dataclass_params__.frozen = True
+        methods = {**vars(described), "__init__": _init(made, dataclasses.fields(described))}
         take(CONSTRUCTED, methods)
         return methods
 
     def compare() -> dict[str, Any]:
-        methods = twin(init=False)
+        methods: dict[str, Any] = dict(vars(twin(init=False, frozen=True)))
         take(COMPARED, methods)
         return methods
 
@@ -73,6 +76,34 @@ def _later(plain: type[T], *, slots: bool) -> type[T]:
     for name, stand_in in stand_ins.items():
         setattr(made, name, stand_in)
     return made
+
+
+def _init(made: type, fields: Iterable[dataclasses.Field[Any]]) -> Callable[..., None]:
+    """`def __init__(self, a, b=DEFAULT): set(self, "a", a); ...`, as the standard one sets them."""
+    known: dict[str, Any] = {"set_": object.__setattr__, "missing_": dataclasses.MISSING}
+    parameters, lines = ["self"], []
+    for number, field in enumerate(fields):
+        name, value = field.name, f"value_{number}"
+        if field.default_factory is not dataclasses.MISSING:
+            known[value] = field.default_factory
+            given = f"{value}() if {name} is missing_ else {name}" if field.init else f"{value}()"
+            default = "=missing_"
+        elif field.default is not dataclasses.MISSING:
+            known[value] = field.default
+            given, default = (name if field.init else value), f"={value}"
+        else:
+            given, default = name, ""
+        if field.init:
+            parameters.append(f"{name}{default}")
+        if field.init or default:
+            lines.append(f"set_(self, {name!r}, {given})")
+    if hasattr(made, "__post_init__"):
+        lines.append("self.__post_init__()")
+    text = f"def __init__({', '.join(parameters)}):\n " + "\n ".join(lines or ["pass"])
+    exec(text, known)  # noqa: S102  names of fields, which are identifiers
+    init: Callable[..., None] = known["__init__"]
+    init.__qualname__ = f"{made.__qualname__}.__init__"
+    return init
 
 
 def _fields(annotations: dict[str, Any]) -> list[str]:

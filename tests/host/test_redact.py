@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kubeadm_tree
+from nodeward.host import redact as redaction
 from nodeward.host.redact import (
     REDACTED,
     another_machine_id,
@@ -186,6 +187,21 @@ def test_an_environment_keeps_its_names_only() -> None:
     assert redact_environ(raw) == (
         f"PATH={REDACTED}\0KUBELET_CONFIG_DROPIN_DIR_ALPHA=true\0X={REDACTED}\0odd\0"
     )
+
+
+PIECES = (
+    *("password", "PassWd", "token", "auth", "pw", "api_key", "key-data", "value", "x-secret.y"),
+    *("--", "-", "=", ":", " ", "\t", "\n", "\0", '"', "'", "\\", ",", "|", "{", "- ", "hunter2"),
+    *("\u017f", "\u212a", "/etc/", "a" * 61),
+)
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=14).map("".join))
+def test_a_text_that_is_left_alone_early_has_nothing_in_it(text: str) -> None:
+    with pytest.MonkeyPatch.context() as every:
+        every.setattr(redaction, "_names_something", lambda _: True)
+        thorough = redact(text)
+    assert redact(text) == thorough
 
 
 @given(st.text(max_size=200))

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import pytest
 
-from nodeward.lazy import dataclass
+from nodeward.lazy import dataclass, values
 
 T = TypeVar("T")
 
@@ -129,15 +129,21 @@ def test_copies_are_equal() -> None:
 def test_nothing_is_compiled_before_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
     standard = dataclasses.dataclass
+    init = values._init
 
     def counting(**how: bool) -> object:
         def wrap(cls: type) -> type:
-            made.append(cls.__name__)
+            made.append(f"{cls.__name__} described")
             return standard(**how)(cls)
 
         return wrap
 
+    def noted(cls: type, fields: Any) -> object:
+        made.append(f"{cls.__name__} made")
+        return init(cls, fields)
+
     monkeypatch.setattr(dataclasses, "dataclass", counting)
+    monkeypatch.setattr(values, "_init", noted)
 
     @dataclass(frozen=True, slots=True)
     class Late:
@@ -145,7 +151,9 @@ def test_nothing_is_compiled_before_it_is_needed(monkeypatch: pytest.MonkeyPatch
 
     assert made == []
     late = Late(1)
-    assert made == ["Late"]
+    assert made == ["Late made"]
+    assert dataclasses.replace(late, a=2).a == 2
+    assert made == ["Late made", "Late described"]
     assert late == Late(1)
     assert hash(late) == hash(Late(1))
-    assert made == ["Late", "Late"]
+    assert made == ["Late made", "Late described", "Late described"]

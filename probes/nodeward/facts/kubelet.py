@@ -217,7 +217,7 @@ class Kubelet(Fact):
 
     def _agreed(self, found: list[Setting]) -> Setting:
         first = found[0]
-        if all(one.value == first.value for one in found):
+        if all(one.value == first.value for one in found[1:]):
             return first
         texts = [
             f"{one.value!r} by {e.rules}" for one, e in zip(found, self.effective, strict=True)

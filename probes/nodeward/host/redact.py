@@ -23,26 +23,41 @@ _PEM_KEY = pattern(
 # "-----BEGIN" in base64, at each of the three places it can start; all but certificates go.
 _ENCODED_PEM = pattern(r"\b(?:LS0tLS1CRUdJTi|0tLS0tQkVHSU4g|tLS0tLUJFR0lOI)[A-Za-z0-9+/=]+")
 _ENCODED_CERTIFICATE = pattern(r"^LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0t")
+# With a part that each text of this shape has: few texts have any.
 _SHAPES = (
-    pattern(r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"),  # JSON web token
-    pattern(r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b"),  # bootstrap token
-    pattern(r"\bK10[0-9a-f]{64}::\S+"),  # k3s and RKE2 join token
-    pattern(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),  # AWS access key id
-    pattern(r"\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_\w{20,}|\bglpat-[\w-]{16,}"),
-    pattern(r"\bxox[abprs]-[\w-]{10,}"),  # Slack
-    pattern(r"\bAIza[\w-]{35}"),  # Google API key
-    pattern(r"(?<=\$)(?:y|gy|7|6|5|1|2[abxy])\$[./A-Za-z0-9$=,]{8,}"),  # crypt(5)
-    pattern(r"(?i)(?<=\bbasic )[A-Za-z0-9+/=]{8,}"),  # Authorization
-    pattern(r"(?i)(?<=\bbearer )[^\s\"',]{3,}"),
+    ("eyJ", pattern(r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*")),  # JSON web token
+    (".", pattern(r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b")),  # bootstrap token
+    ("K10", pattern(r"\bK10[0-9a-f]{64}::\S+")),  # k3s and RKE2 join token
+    ("IA", pattern(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b")),  # AWS access key id
+    ("gh", pattern(r"\bgh[pousr]_[A-Za-z0-9]{20,}")),
+    ("github_pat_", pattern(r"\bgithub_pat_\w{20,}")),
+    ("glpat-", pattern(r"\bglpat-[\w-]{16,}")),
+    ("xox", pattern(r"\bxox[abprs]-[\w-]{10,}")),  # Slack
+    ("AIza", pattern(r"\bAIza[\w-]{35}")),  # Google API key
+    ("$", pattern(r"(?<=\$)(?:y|gy|7|6|5|1|2[abxy])\$[./A-Za-z0-9$=,]{8,}")),  # crypt(5)
+    (" ", pattern(r"(?i)(?<=\bbasic )[A-Za-z0-9+/=]{8,}")),  # Authorization
+    (" ", pattern(r"(?i)(?<=\bbearer )[^\s\"',]{3,}")),
     # user:password@ in a URL; where the rest is missing, what is no port number
-    pattern(r"(?<=://)[^/\s:@\"'\[\]\0]*:[^/\s@\"'\0]+(?=@)"),
-    pattern(r"(?<=://)[^/\s:@\"'\[\]\0]*:(?!\d{1,5}(?![^\s/?#,;)\]}\"'\\\0]))[^/\s@\"'\0]+"),
-    pattern(r"(?<=-u )[^\s:\"']+:[^\s\"']+"),  # curl
+    ("://", pattern(r"(?<=://)[^/\s:@\"'\[\]\0]*:[^/\s@\"'\0]+(?=@)")),
+    (
+        "://",
+        pattern(r"(?<=://)[^/\s:@\"'\[\]\0]*:(?!\d{1,5}(?![^\s/?#,;)\]}\"'\\\0]))[^/\s@\"'\0]+"),
+    ),
+    ("-u ", pattern(r"(?<=-u )[^\s:\"']+:[^\s\"']+")),  # curl
 )
-_WORDS = (  # bounded, or a long word would be tried from each of its letters
-    r"[\w.-]{0,60}(?:pass(?:word|wd|phrase)|secret|token|credential|key-data"
-    r"|(?:api|access|private|sas)[_-]?key)[\w.-]{0,60}|auth|pass|pw|psk"
+_LONG = (
+    r"(?:pass(?:word|wd|phrase)|secret|token|credential|key-data"
+    r"|(?:api|access|private|sas)[_-]?key)"
 )
+_SHORT = "auth|pass|pw|psk"
+# Bounded, or a long word would be tried from each of its letters.
+_WORDS = rf"[\w.-]{{0,60}}{_LONG}[\w.-]{{0,60}}|{_SHORT}"
+# What every pattern below asks for: such a name before "=" or ":", or as a flag. Few texts have it.
+_ANY_NAME = pattern(
+    rf"(?i)(?:{_LONG}[\w.-]{{0,60}}|(?<![\w.-])(?:{_SHORT})|value)[\\\"']*[ \t]*[=:]"
+    rf"|-(?:[\w.-]{{0,60}}{_LONG}|{_SHORT})"
+)
+_PARTS = ("pass", "secret", "token", "credential", "key", "auth", "pw", "psk", "value")
 _NAME = rf"(?i:(?<![\w.-])(?:{_WORDS}))(?:\\?[\"'])?"
 _QUOTED = (
     r"\"(?P<double>(?:\\.|[^\"\\])*)\""
@@ -95,16 +110,31 @@ _ENVIRON_KEPT = pattern(r"^KUBELET_CONFIG_DROPIN_DIR_ALPHA=")
 
 def redact(text: str) -> str:
     """The text without private keys, tokens and what is named like a secret."""
-    text = _PEM_KEY.sub(
-        lambda m: f"-----BEGIN {m['kind']}-----\n{REDACTED}\n-----END {m['kind']}-----", text
-    )
-    text = _ENCODED_PEM.sub(lambda m: m[0] if _ENCODED_CERTIFICATE.match(m[0]) else REDACTED, text)
-    for shape in _SHAPES:
-        text = shape.sub(REDACTED, text)
+    if "-----BEGIN" in text:
+        text = _PEM_KEY.sub(
+            lambda m: f"-----BEGIN {m['kind']}-----\n{REDACTED}\n-----END {m['kind']}-----", text
+        )
+    if "tLS0tL" in text or "tLS0tQ" in text or "LS0tLS1" in text:
+        text = _ENCODED_PEM.sub(
+            lambda m: m[0] if _ENCODED_CERTIFICATE.match(m[0]) else REDACTED, text
+        )
+    for part, shape in _SHAPES:
+        if part in text:
+            text = shape.sub(REDACTED, text)
+    if not _names_something(text):
+        return text
     text = _BLOCK.sub(lambda m: f"{m['head']}{m['indent']}    {REDACTED}\n", text)
     for named in (_PAIR, _LINE, _NAMED, _FLAG, _LISTED_FLAG, _VALUE):
         text = named.sub(_redact_value, text)
     return text
+
+
+def _names_something(text: str) -> bool:
+    """Whether anything may stand under a name here; True where that was not worth a look."""
+    if not text.isascii():  # a long s is an s to a pattern, and to nobody else
+        return True
+    lower = text.lower()
+    return any(part in lower for part in _PARTS) and _ANY_NAME.search(text) is not None
 
 
 def redact_environ(text: str) -> str:

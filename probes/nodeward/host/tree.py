@@ -11,10 +11,9 @@ from __future__ import annotations
 import errno
 import os
 import stat as statmod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from nodeward.host.base import (
     LIMIT,
@@ -40,13 +39,21 @@ STEP = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 @dataclass(slots=True)
 class Walk:
-    """Where a path resolution stands: the directories entered, and what is still to do."""
+    """Where a path resolution stands: the directories entered, and what is still to do. As a
+    context it closes them at its end."""
 
     todo: list[str]
-    fds: list[int]  # fds[0] is the root; the rest are ours to close
+    fds: list[int]  # fds[0] is the root
     names: list[str] = field(default_factory=list)
     links: int = 0
     prefix: str = ""  # "/proc/7/root" once another process's root has been entered
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        for fd in self.fds:
+            os.close(fd)
 
     def up(self) -> None:
         if self.names:
@@ -135,9 +142,8 @@ class TreeHost:
             except OSError as exc:
                 raise translate(path, exc) from exc
 
-    @contextmanager
-    def _walked(self, path: str, *, follow: bool) -> Iterator[Walk]:
-        if not path.startswith("/") or "\0" in path or not _encodable(path):
+    def _walked(self, path: str, *, follow: bool) -> Walk:
+        if not path.startswith("/") or "\0" in path or not (path.isascii() or _encodable(path)):
             raise HostError(path, "not an absolute path")
         try:
             root = os.open(self._root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -145,14 +151,13 @@ class TreeHost:
             raise translate(path, exc) from exc
         walk = Walk(_parts(path), [root])
         try:
-            try:
-                self._resolve(walk, follow=follow)
-            except OSError as exc:
+            self._resolve(walk, follow=follow)
+        except BaseException as exc:
+            walk.__exit__()
+            if isinstance(exc, OSError):
                 raise translate(path, exc) from exc
-            yield walk
-        finally:
-            for fd in walk.fds:
-                os.close(fd)
+            raise
+        return walk
 
     def _resolve(self, walk: Walk, *, follow: bool) -> None:
         while walk.todo:
@@ -162,6 +167,10 @@ class TreeHost:
                     raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
                 if part == "..":
                     walk.up()
+                continue
+            if walk.todo and (inside := _directory(part, walk.fds[-1])) is not None:
+                walk.fds.append(inside)
+                walk.names.append(part)
                 continue
             fd = os.open(part, STEP, dir_fd=walk.fds[-1])
             if not (follow or walk.todo) or not statmod.S_ISLNK(os.fstat(fd).st_mode):
@@ -200,6 +209,15 @@ def _parts(path: str) -> list[str]:
     """The steps of a path. A slash or dot at its end demands a directory, as for the kernel."""
     parts = [p for p in path.split("/") if p not in ("", ".")]
     return [*parts, "."] if parts and path.endswith(("/", "/.")) else parts
+
+
+def _directory(part: str, parent: int) -> int | None:
+    """The next step where it is a directory, as most are: one call. None: a link, or no directory;
+    OSError where it is not to be had."""
+    try:
+        return os.open(part, STEP | os.O_DIRECTORY, dir_fd=parent)
+    except NotADirectoryError:
+        return None
 
 
 def _encodable(path: str) -> bool:
@@ -260,13 +278,15 @@ def _read_all(path: str, fd: int, limit: int) -> bytes:
         real = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as exc:
         raise _own_proc(path, exc) from exc
-    with open(real, "rb", buffering=0) as file:
+    try:
         chunks, size = [], 0
-        while chunk := file.read(min(limit + 1 - size, 1 << 16)):
+        while chunk := os.read(real, min(limit + 1 - size, 1 << 16)):
             chunks.append(chunk)
             size += len(chunk)
             if size > limit:
                 raise TooBigError(path, f"more than {limit} bytes")
+    finally:
+        os.close(real)
     return b"".join(chunks)
 
 

@@ -12,15 +12,14 @@ from __future__ import annotations
 import dataclasses
 import sys
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 T = TypeVar("T")
-Realise: TypeAlias = Callable[[], dict[str, Any]]
+Realise: TypeAlias = Callable[[], object]
 
 COMPARED = ("__repr__", "__eq__", "__hash__")
 DESCRIBED = ("__dataclass_fields__", "__dataclass_params__", "__match_args__")
-CONSTRUCTED = ("__init__", *DESCRIBED)
 
 
 def _dataclass(
@@ -48,25 +47,30 @@ def _later(plain: type[T], *, slots: bool) -> type[T]:
         )  # fmt: skip
         return dataclasses.dataclass(**how)(made_twin)
 
-    def take(names: Iterable[str], methods: dict[str, Any]) -> None:
+    def take(names: Iterable[str], methods: Mapping[str, Any]) -> None:
         for name in names:
             if name in stand_ins and name in methods:
                 setattr(made, name, methods[name])
 
-    def construct() -> dict[str, Any]:
-        inherits = any(map(dataclasses.is_dataclass, plain.__mro__[1:]))  # only frozen from frozen
-        described = twin(init=False, repr=False, eq=False, frozen=inherits)
+    inherits = any("__dataclass_fields__" in vars(base) for base in plain.__mro__[1:])
+
+    def describe() -> Any:  # noqa: ANN401  as above
+        described = twin(init=False, repr=False, eq=False, frozen=inherits)  # frozen from frozen
         described.__dataclass_params__.frozen = True
-        methods = {**vars(described), "__init__": _init(made, dataclasses.fields(described))}
-        take(CONSTRUCTED, methods)
-        return methods
+        take(DESCRIBED, vars(described))
+        return described
 
-    def compare() -> dict[str, Any]:
-        methods: dict[str, Any] = dict(vars(twin(init=False, frozen=True)))
-        take(COMPARED, methods)
-        return methods
+    def construct() -> None:
+        if inherits:
+            fields = {f.name: f for f in dataclasses.fields(describe())}
+        else:
+            fields = {name: _field(body.get(name, dataclasses.MISSING)) for name in own}
+        take(("__init__",), {"__init__": _init(made, fields)})
 
-    stand_ins: dict[str, object] = {name: _Described(name, construct) for name in DESCRIBED}
+    def compare() -> None:
+        take(COMPARED, vars(twin(init=False, frozen=True)))
+
+    stand_ins: dict[str, object] = {name: _Described(name, describe) for name in DESCRIBED}
     for name, realise in (*((n, compare) for n in COMPARED), ("__init__", construct)):
         if body.get(name) is None:  # a class with __eq__ has None for its hash
             stand_ins[name] = _method(made, name, realise)
@@ -78,12 +82,19 @@ def _later(plain: type[T], *, slots: bool) -> type[T]:
     return made
 
 
-def _init(made: type, fields: Iterable[dataclasses.Field[Any]]) -> Callable[..., None]:
+def _field(given: Any) -> dataclasses.Field[Any]:  # noqa: ANN401  a default, or a field()
+    found: dataclasses.Field[Any] = (
+        given if isinstance(given, dataclasses.Field) else dataclasses.field(default=given)
+    )
+    return found
+
+
+def _init(made: type, fields: Mapping[str, dataclasses.Field[Any]]) -> Callable[..., None]:
     """`def __init__(self, a, b=DEFAULT): set(self, "a", a); ...`, as the standard one sets them."""
     known: dict[str, Any] = {"set_": object.__setattr__, "missing_": dataclasses.MISSING}
     parameters, lines = ["self"], []
-    for number, field in enumerate(fields):
-        name, value = field.name, f"value_{number}"
+    for name, field in fields.items():
+        value = f"{name}_value"
         if field.default_factory is not dataclasses.MISSING:
             known[value] = field.default_factory
             given = f"{value}() if {name} is missing_ else {name}" if field.init else f"{value}()"
@@ -133,7 +144,7 @@ class _Described:
         self._realise = realise
 
     def __get__(self, instance: object, owner: type) -> object:
-        return self._realise()[self._name]
+        return vars(self._realise())[self._name]
 
 
 def _method(made: type, name: str, realise: Realise) -> Callable[..., Any]:

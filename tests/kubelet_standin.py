@@ -21,7 +21,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cryptography import x509
-from OpenSSL import SSL, crypto
+from OpenSSL import SSL
+
+from client_ca import name_client_ca
 
 UNKNOWN = b"404 page not found\n"
 
@@ -81,11 +83,7 @@ def context(folder: Path) -> SSL.Context:
     made.use_privatekey_file(str(folder / "server.key"))
     authority = folder / "ca.crt"
     if authority.exists():
-        certificate = x509.load_pem_x509_certificate(authority.read_bytes())
-        try:
-            made.add_client_ca(certificate)
-        except TypeError:  # pyOpenSSL before 24.3 takes its own kind only
-            made.add_client_ca(crypto.X509.from_cryptography(certificate))
+        name_client_ca(made, x509.load_pem_x509_certificate(authority.read_bytes()))
         made.set_verify(SSL.VERIFY_PEER, lambda *_: True)
     return made
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from OpenSSL import SSL
 
 import tls_keys as keys
+from client_ca import name_client_ca
 from nodeward.host import LiveHost, OfflineError
 from nodeward.host.http import HttpAnswer, HttpGet
 from nodeward.host.kubelet_port import KubeletPort, PortRow
@@ -133,7 +134,7 @@ def _naming(folder: Path, authorities: Iterable[x509.Certificate]) -> SSL.Contex
     context.use_privatekey_file(str(folder / "server.key"))
     context.set_verify(SSL.VERIFY_PEER)
     for authority in authorities:
-        context.add_client_ca(authority)
+        name_client_ca(context, authority)
     return context
 
 

@@ -242,23 +242,30 @@ def test_the_ca_changes_hands_under_a_live_agent_that_keeps_its_identity(
         pem = ssl.get_server_certificate(("127.0.0.1", port))
         return x509.load_pem_x509_certificate(pem.encode()).serial_number
 
-    old = tmp_path / "first.crt"
+    old, away = tmp_path / "first.crt", Node(tmp_path / "away", collector.join_token())
     shutil.copy(state / "ca.crt", old)
     before = served()
-    assert node.push(collector.url, old) is None
+
+    def push(ours: Node = node) -> str | None:
+        """An hour later: a session is begun anew, the file is as it was."""
+        (ours.folder / "identity" / "session.json").unlink(missing_ok=True)
+        return ours.push(collector.url, old)
+
+    assert [push(), push()] == [None, None]  # the report, then a heartbeat
     who = node.identity
     ca("begin")
-    both = state / "ca-bundle.crt"
     assert served() == before
-    assert node.push(collector.url, both) is None
+    assert push() is None
     ca("switch")
     _until(lambda: served() != before)  # no restart, no signal
-    assert node.push(collector.url, both) is None
-    assert "CERTIFICATE_VERIFY_FAILED" in str(node.push(collector.url, old))
+    assert push() is None
+    assert "CERTIFICATE_VERIFY_FAILED" in str(push(away))  # it never heard of the second
     ca("finish")
-    assert node.push(collector.url, both) is None
+    assert [push(), push()] == [None, None]  # it hears of that, then acts on it
+    trusted = (node.folder / "ca-bundle.pem").read_text()
+    assert trusted.split() == (state / "ca.crt").read_text().split()  # the first is over
     assert not (state / "old.key").exists()
-    assert both.read_bytes() == (state / "ca.crt").read_bytes()
+    assert (state / "ca-bundle.crt").read_bytes() == (state / "ca.crt").read_bytes()
     assert node.identity == who
     assert [a["agent"] for a in collector.items("/v1/agents")] == [who]
     assert [a["act"] for a in collector.items("/v1/audit")] == [

@@ -16,6 +16,7 @@ from typing import Any
 import requests
 import urllib3
 
+from nodeward.agent.authorities import Authorities
 from nodeward.agent.clock import moment
 from nodeward.agent.config import Collector
 from nodeward.agent.identity import Enrolment, Identity, write_whole
@@ -79,8 +80,11 @@ class Centre:
         self._http.trust_env = False  # else REQUESTS_CA_BUNDLE overrides the pinned authority
         if config.proxy:
             self._http.proxies = {"http": config.proxy, "https": config.proxy}
-        if config.ca:
-            self._http.verify = str(_bundle(config.ca, state / "ca-bundle.pem"))
+        self._authorities = Authorities(config.ca, state)
+        bundle = self._authorities.bundle()
+        if bundle is not None:
+            self._http.verify = str(bundle)
+        self._answered = ""
         self._http.headers.update({"Content-Type": "application/json"})
 
     def close(self) -> None:
@@ -105,6 +109,7 @@ class Centre:
                 self._remember(url)
                 raise
             self._remember(url)
+            self._answered = url
             return judged
         if not failures:
             raise AwayError("no collector is configured")
@@ -136,6 +141,10 @@ class Centre:
     def _way(self) -> str:
         return "through the proxy: " if self._config.proxy else ""
 
+    def trust(self, pem: object) -> None:
+        """The collector that answered last named its authorities; from the next push on."""
+        self._authorities.tell(self._answered, pem)
+
     def _order(self) -> list[str]:
         try:
             last = self._remembered.read_text(encoding="utf-8")
@@ -146,14 +155,6 @@ class Centre:
     def _remember(self, url: str) -> None:
         if len(self._config.urls) > 1 and self._order()[0] != url:
             write_whole(self._remembered, url.encode())
-
-
-def _bundle(files: tuple[str, ...], into: Path) -> Path:
-    """All authorities in one file: requests takes one, and each of them must be trusted."""
-    content = b"\n".join(Path(file).read_bytes() for file in files)
-    if not into.exists() or into.read_bytes() != content:
-        write_whole(into, content)
-    return into
 
 
 def _cause(exc: BaseException) -> str:
@@ -329,6 +330,7 @@ class Pusher:
         try:
             answer = self._post("/v1/session", {})[1]
             begun = opened(answer, self.identity.agent_id, _seconds(answer.get("expires_at")), at)
+            self.centre.trust(answer.get("authorities"))
         except RefusedError as exc:
             if exc.status in (429, 503):
                 raise

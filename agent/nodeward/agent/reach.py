@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from nodeward.agent.authorities import Authorities
 from nodeward.agent.config import Config
 from nodeward.agent.sign import Health, Sign
 from nodeward.agent.work import attestation_files
@@ -71,7 +72,8 @@ def _reach(config: Config, url: str) -> Iterator[Sign]:
         if config.collector.proxy:
             session.proxies = {"http": config.collector.proxy, "https": config.collector.proxy}
         if config.collector.ca:
-            bundle.write(b"\n".join(Path(file).read_bytes() for file in config.collector.ca))
+            trusted = Authorities(config.collector.ca, Path(config.state_dir))
+            bundle.write(trusted.content())
             bundle.flush()
             session.verify = bundle.name
         try:

@@ -7,12 +7,13 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from nodeward.agent.authorities import BUNDLE, TOLD
 from nodeward.agent.baseline import BASELINE_FILE
 from nodeward.agent.locks import RESIDENT, WORKER, locked
 from nodeward.agent.spool import FILE
 from nodeward.host import MissingError, TreeHost
 
-OURS = ("identity", "collector", "ca-bundle.pem", WORKER, RESIDENT, BASELINE_FILE)
+OURS = ("identity", "collector", BUNDLE, TOLD, WORKER, RESIDENT, BASELINE_FILE)
 HOLD_FILE = "/etc/nodeward/sealed"
 
 

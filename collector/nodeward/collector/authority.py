@@ -54,6 +54,18 @@ def renew(state: Path) -> None:
     pki.write_server(state, [str(name.value) for name in names])
 
 
+def authorities(state: Path) -> str:
+    """Our own authorities' certificates; "" where somebody else's signs ours, or none is there."""
+    for name in (BUNDLE, "ca.crt"):
+        try:
+            text = (state / name).read_text("ascii")
+        except (OSError, ValueError):
+            continue
+        if text.startswith("-----BEGIN CERTIFICATE-----"):
+            return text.strip()
+    return ""
+
+
 def _bundle(state: Path, *names: str) -> Path:
     path = state / BUNDLE
     pki.write_whole(path, b"".join((state / f"{name}.crt").read_bytes() for name in names), 0o644)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -15,14 +16,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from nodeward.collector import wire
 from nodeward.collector.api import reporting
 from nodeward.collector.api.answer import read_body
-from nodeward.collector.api.caller import Answer, Call, caller_of, unpacked
+from nodeward.collector.api.caller import Answer, Call, Caller, caller_of, unpacked
 from nodeward.collector.api.reporting import encode
 from nodeward.collector.attest import attest
+from nodeward.collector.authority import authorities
 from nodeward.collector.center import Center
 from nodeward.collector.clock import now_ms, rfc3339
 from nodeward.collector.problem import AWAY, Problem, bad, store_away
 from nodeward.collector.signature import agent_id, enroll_text, good, rotate_text
 from nodeward.collector.store.enrol import Binding, enrol_attested, enrol_by_token, rotate_key
+from nodeward.collector.store.sessions import Session
 
 
 async def enroll(center: Center, call: Call) -> Answer:
@@ -92,10 +95,18 @@ def _bound(center: Center, bound: Binding | Problem) -> Answer:
 
 async def session(center: Center, call: Call) -> Answer:
     caller = await caller_of(center, call, by_session=False)
-    opened = await asyncio.to_thread(center.sessions.open, caller.key.agent, caller.at)
-    return 200, encode(
-        {"session": opened.id, "key": opened.key, "expires_at": rfc3339(opened.expires_at)}
-    )
+    opened, own = await asyncio.to_thread(_opened, center, caller)
+    answer = {"session": opened.id, "key": opened.key, "expires_at": rfc3339(opened.expires_at)}
+    return 200, encode(answer | ({"authorities": own} if own else {}))
+
+
+def _opened(center: Center, caller: Caller) -> tuple[Session, str]:
+    """A session, and who signs the certificates of this collector from now on: an agent that trusts
+    the old authority hears of the new one while both are good."""
+    session = center.sessions.open(caller.key.agent, caller.at)
+    settings = center.settings
+    ours = settings.tls and not settings.tls_cert
+    return session, authorities(Path(settings.state)) if ours else ""
 
 
 async def rotate(center: Center, call: Call) -> Answer:

@@ -322,6 +322,7 @@ class SessionOut(msgspec.Struct):
     session: str
     key: str
     expires_at: Moment
+    authorities: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class Receipt(msgspec.Struct):

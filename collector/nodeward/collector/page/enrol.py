@@ -17,7 +17,7 @@ from sqlalchemy import Connection, select
 from starlette.requests import Request
 from starlette.responses import Response
 
-from nodeward.collector.authority import BUNDLE
+from nodeward.collector.authority import authorities
 from nodeward.collector.clock import span_ms
 from nodeward.collector.db import tables as t
 from nodeward.collector.page.render import html
@@ -140,18 +140,6 @@ def certified(path: Path) -> Sequence[str]:
     except (OSError, ValueError, x509.ExtensionNotFound):
         return []
     return [str(name.value) for name in names if isinstance(name, x509.DNSName | x509.IPAddress)]
-
-
-def authorities(state: Path) -> str:
-    """Our own authorities' certificates; "" where somebody else's signs ours, or none is there."""
-    for name in (BUNDLE, "ca.crt"):
-        try:
-            text = (state / name).read_text("ascii")
-        except (OSError, ValueError):
-            continue
-        if text.startswith("-----BEGIN CERTIFICATE-----"):
-            return text.strip()
-    return ""
 
 
 @cache

@@ -215,22 +215,49 @@ def _authority_key(component: str = "cluster-ca", *, control_plane: bool) -> Pki
 def ca_key_on_node(facts: Pki) -> Verdict:
     if facts.control_plane:
         return Verdict.not_applicable("this node is a control plane, which needs these keys")
-    signers = {one.key.spki_sha256: (held, one) for held, one in anchors(facts)}
-    offences, dark = [], []
+    signers = dict(_signers(facts))
+    offences, dark = [], list(facts.unsearched)
     host = "host, which is no control plane" if facts.etcd else "worker"
     for use, pem in key_files(facts):
-        component = use.component
-        signer = next((signers[k.spki_sha256] for k in pem.keys if k.spki_sha256 in signers), None)
-        if signer is None and component not in SIGNERS:
+        found = next((signers[k.spki_sha256] for k in pem.keys if k.spki_sha256 in signers), None)
+        if found is None and use.component not in SIGNERS:
             dark += [f"{pem.where}: {pem.error}"] if pem.error else []
             continue
-        whose, name = (signer[0].use.component, signer[1].subject) if signer else (component,) * 2
+        whose, name = found or (use.component, use.component)
         if facts.etcd and whose in OF_ETCD:
             continue  # a host of etcd alone may make its own certificates
-        text = f"the private key of {name} is on this {host}"
-        offences.append(Offence(Severity.CRITICAL, Evidence(component, text, pem.where)))
+        by = f", by {use.named_by}" if use.named_by == "its name" else ""
+        text = f"the private key of {name} is on this {host}{by}"
+        severity = Severity.HIGH if by else Severity.CRITICAL
+        offences.append(Offence(severity, Evidence(use.component, text, pem.where)))
+    notes = [Evidence("has a password: not told whose it is", path) for path in facts.locked]
     good = f"no key of an authority is on this {host}"
-    return verdict(offences, good, dark=dark, unseen=facts)
+    return verdict(offences, good, *notes, dark=dark, unseen=facts)
+
+
+def _signers(facts: Pki) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Public half of whatever makes credentials for the cluster -> whose, and its name. The
+    authorities that something trusts come last, because they are the surest."""
+    for held in facts.held(kind=Kind.PUBLIC_KEY):
+        for public in held.pem.public_keys:
+            yield public.spki_sha256, ("service-account", "the service account signer")
+    for held in (*facts.held(), *facts.held(kind=Kind.TRUST)):
+        for one in held.pem.certificates:
+            named = held.use.component in SIGNERS or one.common_name in _CLUSTERS
+            if one.is_ca and named:
+                yield one.key.spki_sha256, (held.use.component, one.subject)
+    for held, one in anchors(facts):
+        yield one.key.spki_sha256, (held.use.component, one.subject)
+
+
+_CLUSTERS = (
+    "kubernetes",
+    "kubernetes-ca",
+    "etcd-ca",
+    "front-proxy-ca",
+    "kubernetes-front-proxy-ca",
+)
+"""Names that kubeadm and the project's documentation give to authorities."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,29 +316,43 @@ def _signing(age: float, verifiers: int) -> Pki:
     mappings={"sac": ["S15c"]},
 )
 def sa_key_age(facts: Pki, now: Now, limits: SigningKeyLimits) -> Verdict:
-    held = [h for h in facts.held("service-account", kind=Kind.KEY) if not h.pem.absent]
+    every = facts.held("service-account", kind=Kind.KEY)
+    held = [h for h in every if h.use.in_use]
     if not held:
         if facts.unseen:
             return verdict((), "", unseen=facts)
+        if every:
+            return Verdict.not_applicable(f"nothing here signs tokens with {every[0].pem.where}")
         return Verdict.not_applicable("no key that signs service account tokens is on this host")
     if now.at < YEAR_2000:
         return Verdict.unknown(f"the clock says {day(now.at)}: no age can be judged by it")
-    if any(h.pem.guard is None for h in held):
-        return Verdict.unknown(f"could not look at {held[0].pem.where}: {held[0].pem.error}")
-    newest = max(held, key=_written)
-    age = now.at - _written(newest)
-    verifiers = {h.pem.path for h in facts.held("service-account", kind=Kind.PUBLIC_KEY)}
-    evidence = Evidence("signing key", f"written {span(age)} ago", newest.pem.where)
+    dark = [f"{h.pem.where}: {h.pem.error}" for h in held if h.pem.guard is None]
+    if dark:
+        return verdict((), "", dark=dark)
+    oldest = min(held, key=_written)
+    age = now.at - _written(oldest)
+    evidence = Evidence("signing key", f"written {span(age)} ago", oldest.pem.where)
     if age <= limits.days * DAY:
         return Verdict.passed(f"the signing key was written {span(age)} ago", evidence)
-    if len(verifiers) > 1:
-        return Verdict.passed(
-            f"{len(verifiers)} keys verify tokens: a rotation is under way", evidence
-        )
+    if (count := len(_verifiers(facts))) > 1:
+        return Verdict.passed(f"{count} keys verify tokens: a rotation is under way", evidence)
     return Verdict.failed(
         f"the signing key was written {span(age)} ago, want at most {limits.days:.0f} days",
         evidence,
     )
+
+
+def _verifiers(facts: Pki) -> set[str]:
+    """The keys that verify tokens, each once: one file may hold several, two files the same. A
+    private key may stand for its public half; a file that could not be read counts as one."""
+    found: set[str] = set()
+    for held in facts.held("service-account", kind=Kind.PUBLIC_KEY):
+        pem = held.pem
+        if held.use.in_use and not pem.absent:
+            hashes = (k.spki_sha256 for k in (*pem.public_keys, *(c.key for c in pem.certificates)))
+            private = (k.spki_sha256 for k in pem.keys if k.spki_sha256)
+            found |= {*hashes, *private} or {pem.path}
+    return found
 
 
 def _written(held: Held) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 
 from nodeward.checks.cert_common import (
     AUTHENTICATION,
@@ -29,7 +30,7 @@ from nodeward.checks.cert_samples import (
 from nodeward.facts.access import octal, readers
 from nodeward.facts.clock import Now
 from nodeward.facts.kubeconfig import ADMINISTRATORS, Cluster, Kubeconfig, Kubeconfigs, User
-from nodeward.facts.pki import Guard, Kind, Pem, Pki
+from nodeward.facts.pki import LOOSE, Guard, Kind, Pem, Pki
 from nodeward.facts.strays import Stray, Strays
 from nodeward.facts.tokens import Token
 from nodeward.facts.urls import split_url
@@ -45,6 +46,7 @@ from nodeward.model import (
     Unreadable,
     Verdict,
     check,
+    most,
 )
 
 _MASTERS = "system:masters"
@@ -150,22 +152,19 @@ _DENIED = Kubeconfigs((), ("/root: EACCES",))
     },
 )
 def superadmin(found: Kubeconfigs, facts: Pki, strays: Strays | Absent | Unreadable) -> Verdict:
-    offences = []
-    for one, user, group in administrators(found, facts):
-        if group == _MASTERS:
-            text = f"{user.name} is in {_MASTERS}"
-            offences.append(Offence(Severity.MEDIUM, Evidence("kubeconfig", text, one.path)))
+    offences = [*_in_kubeconfigs(found, facts)]
     listed = {o.evidence.source for o in offences}
     for held in facts.held():
-        whole = held.pem.certificates if held.use.component == "loose" else (held.leaf,)
-        leaf = next((c for c in whole if c and _MASTERS in c.organizations), None)
+        leaf = next((c for c in held.pem.certificates if _MASTERS in c.organizations), None)
         inside = held.pem.part or held.pem.path in listed
         if leaf and not inside and held.use.component != "copy":
-            text = f"{leaf.subject} is in {_MASTERS}"
-            where = held.pem.where
-            offences.append(Offence(Severity.MEDIUM, Evidence(held.use.component, text, where)))
+            severity, key = _with_its_key(leaf, held.pem, facts)
+            text = f"{leaf.subject} is in {_MASTERS}, {key}"
+            listed.add(held.pem.path)
+            evidence = Evidence(held.use.component, text, held.pem.where)
+            offences.append(Offence(severity, evidence))
     good = f"none of {len(found.rows)} kubeconfigs is in {_MASTERS}"
-    denied = [h.pem for h in facts.held("loose") if h.pem.error in ("EACCES", "EPERM")]
+    denied = [h.pem for h in facts.held(LOOSE) if h.pem.error in ("EACCES", "EPERM")]
     dark = [*unreadable(found), *(f"{pem.where}: {pem.error}" for pem in denied)]
     notes = []
     if isinstance(strays, Strays):
@@ -174,10 +173,60 @@ def superadmin(found: Kubeconfigs, facts: Pki, strays: Strays | Absent | Unreada
         good += f", nor is any of {strays.extent} folders"
         notes = [Evidence("searched", folder) for folder in strays.folders]
         notes += [Evidence("left alone", one) for one in strays.elsewhere]
+        notes += [Evidence("not searched", one) for one in strays.outside]
     else:
         why = strays.error if isinstance(strays, Unreadable) else f"no {strays.what}"
         dark.append(f"homes and the like: {why}")
-    return verdict(offences, good, *notes, dark=dark, unseen=facts)
+    said = verdict(offences, good, *notes, dark=dark, unseen=facts)
+    # Where it was looked, and where not, is told beside what was found as well.
+    return (
+        said
+        if said.status is Status.PASS
+        else replace(said, evidence=most([*said.evidence, *notes]))
+    )
+
+
+def _in_kubeconfigs(found: Kubeconfigs, facts: Pki) -> Iterator[Offence]:
+    for one, user, group in administrators(found, facts):
+        if group == _MASTERS:
+            pem = user.certificate or facts.at(user.certificate_file)
+            severity, key = _with_its_key(pem.certificates[0], pem, facts, user, one.guard)
+            text = f"{user.name} is in {_MASTERS}, {key}"
+            yield Offence(severity, Evidence("kubeconfig", text, one.path))
+
+
+def _with_its_key(
+    leaf: Certificate, pem: Pem, facts: Pki, user: User | None = None, at: Guard | None = None
+) -> tuple[Severity, str]:
+    """How grave it is, and why. A certificate alone opens nothing. With its key it is the whole
+    cluster for whoever has this node or reads the file; root of a control plane is that anyway."""
+    places = (facts.at(use.path, use.part) for use in facts.uses)
+    holders = [
+        one for one in places if any(k.spki_sha256 == leaf.key.spki_sha256 for k in one.keys)
+    ]
+    guards = [one.guard for one in holders]
+    if user and user.has_key:
+        guards.append(at)
+    elif not holders:
+        named = user and user.key_file and _untold(facts.at(user.key_file))
+        if named or _untold(pem) or facts.unsearched:
+            return Severity.MEDIUM, "and whether its key is here could not be told"
+        return Severity.LOW, "without its key"
+    apart = holders and all(one.path != pem.path for one in holders)
+    key = f"with its key ({holders[0].where})" if apart else "with its key"
+    who = next((w for g in guards if g for w in readers(g, owners=facts.owners)), "")
+    if who:
+        return Severity.CRITICAL, f"{key}, which {who} can read"
+    if not facts.control_plane:
+        return Severity.CRITICAL, f"{key}, on a node that is no control plane"
+    return Severity.MEDIUM, f"{key}, which root alone can read"
+
+
+def _untold(key: Pem) -> bool:
+    """A place where a key is, or may be, whose public half could not be told."""
+    if key.absent:
+        return False
+    return bool(key.error) or any(k.spki_sha256 is None for k in key.keys)
 
 
 def _hidden_inside(strays: Strays, found: Kubeconfigs, facts: Pki) -> Iterator[Offence]:
@@ -187,8 +236,10 @@ def _hidden_inside(strays: Strays, found: Kubeconfigs, facts: Pki) -> Iterator[O
     for one in strays.rows:
         told = one.path in parsed or facts.at(one.path).certificates
         if one.group == _MASTERS and not told:
-            evidence = Evidence("file", f"holds a certificate of {_MASTERS}", one.path)
-            yield Offence(Severity.MEDIUM, evidence)
+            key = " and a private key" if one.key else ""
+            severity = Severity.CRITICAL if one.key else Severity.MEDIUM
+            text = f"holds a certificate{key} of {_MASTERS}"
+            yield Offence(severity, Evidence("file", text, one.path))
 
 
 @check(

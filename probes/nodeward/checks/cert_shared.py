@@ -9,8 +9,9 @@ from dataclasses import replace
 from nodeward.checks.cert_common import PKI, Offence, unread, verdict
 from nodeward.checks.cert_quality import anchors, leafs
 from nodeward.checks.cert_samples import DARK, EC, NOTHING, UNSEEN, certificate, place, together
+from nodeward.facts.kubeconfig import ADMINISTRATORS
 from nodeward.facts.named_keys import NamedKey
-from nodeward.facts.pki import Kind, Pki
+from nodeward.facts.pki import LOOSE, Kind, Pki
 from nodeward.facts.pki_places import PROGRAM_OF
 from nodeward.facts.pki_roles import SIGNERS
 from nodeward.model import Evidence, Example, Remedy, Severity, Status, Verdict, check, most
@@ -79,7 +80,13 @@ _Users = dict[str, list[tuple[str, str, str]]]
 def named_keys(facts: Pki, users: _Users) -> list[NamedKey]:
     """Every key that is used here or whose private half lies here, each once, as whose it weighs
     most. Those that matter most elsewhere come first: a finding holds no endless list."""
-    private = dict(_private_halves(facts))
+    administrators = set(_of_administrators(facts))
+    private = {
+        key: replace(one, component="admin")
+        if one.component in _NOBODYS and key in administrators
+        else one
+        for key, one in _private_halves(facts)
+    }
     seen = [
         NamedKey(key, component, private[key].place if key in private else where, key in private)
         for key, found in users.items()
@@ -90,6 +97,17 @@ def named_keys(facts: Pki, users: _Users) -> list[NamedKey]:
     for one in sorted(seen, key=lambda k: (k.sort, not k.private)):
         best.setdefault(one.sha256, one)
     return list(best.values())
+
+
+_NOBODYS = ("copy", LOOSE)
+
+
+def _of_administrators(facts: Pki) -> Iterator[str]:
+    """The keys of certificates that make an administrator, wherever they lie."""
+    for held in facts.held():
+        for one in held.pem.certificates:
+            if any(group in ADMINISTRATORS for group in one.organizations):
+                yield one.key.spki_sha256
 
 
 def _private_halves(facts: Pki) -> Iterator[tuple[str, NamedKey]]:

@@ -137,7 +137,9 @@ class Pki(Fact):
     `rotates`: which of kubelet-client and kubelet-server the kubelet's settings have it rotate;
     None: not known. `supervisor_started`: when k3s, RKE2 or k0s started, in seconds since 1970;
     `homes` where they keep what they make. `stopped`: programs that do not run, and that something
-    here would start. `etcd`: whether the host is one of etcd.
+    here would start. `etcd`: whether the host is one of etcd. `unsearched` says where keys that
+    nothing names were not looked for, `locked` which of those have a password, so that nothing
+    tells whose they are.
     """
 
     pems: tuple[Pem, ...]
@@ -147,6 +149,8 @@ class Pki(Fact):
     unseen: tuple[str, ...] = ()
     control_plane: bool = True
     rotates: tuple[str, ...] | None = None
+    unsearched: tuple[str, ...] = ()
+    locked: tuple[str, ...] = ()
     supervisor_started: float | None = None
     etcd: bool = False
     homes: Homes = NOWHERE

@@ -37,6 +37,7 @@ PROGRAM_OF: Mapping[str, str] = {
     "etcd-ca": ETCD,
     "etcd-peer-ca": ETCD,
     "front-proxy-ca": APISERVER,
+    "service-account": APISERVER,
     "controller-manager": MANAGER,
     "scheduler": SCHEDULER,
     "kubelet-client": KUBELET,

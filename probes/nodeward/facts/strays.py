@@ -1,4 +1,4 @@
-"""Administrators' credentials wherever they lie: files that hold a certificate of their group."""
+"""What lies about: files that hold a certificate of an administrators' group, or a private key."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ class Stray:
     path: str
     group: str
     kubeconfig: bool = False
+    key: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Strays(Fact):
     """What a search below `folders` found: `files` of `entries` were looked into. `stopped` says
     which bound ended it ("": none), `unseen` what could not be searched, `elsewhere` which other
-    file systems were left alone."""
+    file systems were left alone, `outside` which folders of "/" were not looked into."""
 
     rows: tuple[Stray, ...]
     folders: tuple[str, ...] = ()
@@ -28,6 +29,7 @@ class Strays(Fact):
     stopped: str = ""
     unseen: tuple[str, ...] = ()
     elsewhere: tuple[str, ...] = ()
+    outside: tuple[str, ...] = ()
 
     @property
     def extent(self) -> str:

@@ -1,14 +1,14 @@
-"""Files anywhere in some folders that hold a certificate of an administrators' group.
+"""Files anywhere in some folders that hold a certificate of an administrators' group, or a key.
 
 One question for all of them: what a probe reads file by file is watched, and homes change all the
-time. A file is opened only where its name and size let it be a certificate or a kubeconfig; of what
-it holds, nothing but the group's name is told. Folders are looked through in the order of their
-depth, so that what is left out where a bound is reached lies deepest.
+time. A file is opened only where its name and size let it be a certificate, a key or a kubeconfig;
+of what it holds, nothing but the group's name is told, and that a private key is there. Folders are
+looked through in the order of their depth, so that what is left out where a bound is reached lies
+deepest.
 """
 
 from __future__ import annotations
 
-import binascii
 import os
 import re
 import stat as statmod
@@ -18,7 +18,8 @@ from dataclasses import field
 from typing import TYPE_CHECKING, ClassVar
 
 from nodeward.host.base import HostError, MissingError
-from nodeward.host.masks import private_folders
+from nodeward.host.masks import ITS_ROOT, behind
+from nodeward.host.pem import MARK_ENCODED, decoded, holds_key, plain_texts
 from nodeward.host.query import Query
 from nodeward.lazy import dataclass, pattern
 
@@ -28,11 +29,10 @@ if TYPE_CHECKING:
 MOST_ENTRIES, MOST_FILES, MOST_BYTES, MOST_DEPTH = 30_000, 3_000, 64 << 20, 24
 LARGEST = 256 << 10
 _NAME = pattern(
-    r"(?i)(?:\.(?:conf|config|kubeconfig|crt|cert|cer|pem|der|ya?ml|json)(?:$|[.~_-])|^config|kube)"
+    r"(?i)(?:\.(?:conf|config|kubeconfig|crt|cert|cer|pem|der|key|ya?ml|json)(?:$|[.~_-])|^config|kube)"
     r"(?!.*\.(?:py[cio]?|so|js|ts|go|h|html?|md|rb|mo)$)"
 )
-_MARK, _MARK_ENCODED = b"CERTIFICATE-----", b"LS0tLS1CRUdJTi"
-_ENCODED = pattern(rb"LS0tLS1CRUdJTi[A-Za-z0-9+/=\s]+")  # "-----BEGIN" in base64
+_MARK = b"CERTIFICATE-----"
 _BLOCK = pattern(rb"-----BEGIN [A-Z0-9 ]*CERTIFICATE-----(.*?)(?:-----END|\Z)", re.DOTALL)
 _KUBECONFIG = b"client-certificate-data"
 _STORES = ("overlay", "io.containerd.")
@@ -42,27 +42,31 @@ _CODE = frozenset(("__pycache__", "node_modules", "site-packages", "dist-package
 _LOCAL = frozenset(
     ("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs", "jfs", "tmpfs", "vfat")
 )
-_NOT_BASE64 = bytes(set(range(256)) - {*b"+/", *range(48, 58), *range(65, 91), *range(97, 123)})
-_ITS_ROOT = "/proc/1/root"
 _NO_HOMES = ("/bin", "/sbin", "/usr/bin", "/usr/sbin", "/lib", "/dev", "/proc", "/sys", "/run")
 """Where accounts of daemons are at home that have none."""
+_SYSTEMS = frozenset(
+    "bin boot dev lib lib32 lib64 libx32 lost+found proc run sbin sys usr var".split()  # noqa: SIM905
+)
 _STEP = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
 class AdministratorFile:
-    """`kubeconfig`: it is of that form; otherwise a certificate or something that holds one."""
+    """`group` is that of a certificate in it, "" for none. `kubeconfig`: it is of that form;
+    otherwise a certificate or something that holds one. `key`: a private key is in it."""
 
     path: str
     group: str
     kubeconfig: bool
+    key: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class AdministratorFiles:
     """`files` were opened among `entries`. `stopped` says which bound ended the search and where,
     "" if none; `unseen` what could not be searched, with the reason; `elsewhere` what is another
-    file system and was left alone on purpose."""
+    file system and was left alone on purpose; `outside` which folders of "/" are not a system's
+    own, and were not asked for."""
 
     rows: tuple[AdministratorFile, ...]
     folders: tuple[str, ...]
@@ -71,6 +75,7 @@ class AdministratorFiles:
     stopped: str = ""
     unseen: tuple[str, ...] = ()
     elsewhere: tuple[str, ...] = ()
+    outside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +104,14 @@ class AdministratorSearch(Query[AdministratorFiles]):
             search.stopped,
             tuple(search.unseen),
             tuple(search.elsewhere),
+            tuple(_outside(host, folders)),
         )
 
 
 def group_in(raw: bytes, groups: tuple[str, ...]) -> str:
     """The first of these groups that a certificate in this text is of: PEM, DER, or PEM in base64
     as in kubeconfigs and Secrets, on one line or several."""
-    if raw[:1] != b"\x30" and _MARK not in raw and _MARK_ENCODED not in raw:
+    if raw[:1] != b"\x30" and _MARK not in raw and MARK_ENCODED not in raw:
         return ""
     names = [(group.encode("ascii"), group) for group in groups]
     for certificate in _certificates(raw):
@@ -118,19 +124,9 @@ def group_in(raw: bytes, groups: tuple[str, ...]) -> str:
 def _certificates(raw: bytes) -> Iterator[bytes]:
     if raw[:1] == b"\x30":
         yield raw
-    texts = [raw.replace(b"\\n", b"\n") if b"\\n" in raw else raw]
-    if _MARK_ENCODED in raw:
-        texts += [_decoded(run[0]) for run in _ENCODED.finditer(raw)]
-    for text in texts:
+    for text in plain_texts(raw):
         for block in _BLOCK.finditer(text):
-            yield _decoded(block[1])
-
-
-def _decoded(text: bytes) -> bytes:
-    """All that is base64 in it, up to its padding."""
-    kept = text.partition(b"=")[0].translate(None, _NOT_BASE64)
-    kept = kept[:-1] if len(kept) % 4 == 1 else kept
-    return binascii.a2b_base64(kept + b"=" * (-len(kept) % 4))
+            yield decoded(block[1])
 
 
 def _homes(host: TreeHost) -> tuple[str, ...]:
@@ -139,6 +135,16 @@ def _homes(host: TreeHost) -> tuple[str, ...]:
     except HostError:
         return ()  # /root and /home are searched anyhow
     return tuple(homes_of(text))
+
+
+def _outside(host: TreeHost, folders: tuple[str, ...]) -> Iterator[str]:
+    try:
+        for name in host.names("/"):
+            asked = any(_inside(folder, f"/{name}") for folder in folders)
+            if name not in _SYSTEMS and not asked and statmod.S_ISDIR(host.lstat(f"/{name}").mode):
+                yield f"/{name}"
+    except HostError:
+        return  # what is searched is told all the same
 
 
 def _file_systems(host: TreeHost) -> Mapping[str, str]:
@@ -188,12 +194,10 @@ class _Search:
         return True
 
     def folder(self, folder: str, depth: int, device: int | None) -> None:
-        place = folder
-        if self.host.live and any(_inside(folder, p) for p in private_folders()):
-            place = f"{_ITS_ROOT}{folder}"  # our service has a /tmp of its own
+        place = behind(folder) if self.host.live else folder
         try:
             if place != folder:
-                self.host.stat(f"{_ITS_ROOT}/")
+                self.host.stat(f"{ITS_ROOT}/")
         except HostError as exc:
             self.unseen.append(f"{folder}: our service has its own, and the host's: {exc.why}")
             return
@@ -254,8 +258,9 @@ class _Search:
         finally:
             os.close(fd)
         self.files, self.size = self.files + 1, self.size + len(raw)
-        if group := group_in(raw, self.want.groups):
-            self.rows.append(AdministratorFile(path, group, _KUBECONFIG in raw))
+        group, key = group_in(raw, self.want.groups), holds_key(raw)
+        if group or key:
+            self.rows.append(AdministratorFile(path, group, _KUBECONFIG in raw, key))
 
 
 def homes_of(passwd: str) -> Iterator[str]:

@@ -36,6 +36,15 @@ def private_folders() -> tuple[str, ...]:
     return tuple(f[4] for f in lines if len(f) > 4 and "/systemd-private-" in f[3])
 
 
+ITS_ROOT = "/proc/1/root"
+
+
+def behind(path: str) -> str:
+    """Where a path of the host is found by a service that has such a folder of its own."""
+    own = any(path == p or path.startswith(f"{p}/") for p in private_folders())
+    return f"{ITS_ROOT}{path}" if own else path
+
+
 def parse_masks(mountinfo: str) -> tuple[str, ...]:
     """proc_pid_mountinfo(5): the fourth field is the mounted root within its file system, the
     fifth where it is mounted."""

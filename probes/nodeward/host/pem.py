@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
+from nodeward.host.masks import behind
 from nodeward.host.query import Query
 from nodeward.lazy import dataclass, pattern
 
@@ -22,6 +24,10 @@ _BLOCK = pattern(
 )
 _PUBLIC = ("CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE", "PUBLIC KEY")
 _MARK = b"-----BEGIN "
+MARK_ENCODED = b"LS0tLS1CRUdJTi"
+_ENCODED = pattern(rb"LS0tLS1CRUdJTi[A-Za-z0-9+/=\s]+")  # "-----BEGIN" in base64
+_NOT_BASE64 = bytes(set(range(256)) - {*b"+/", *range(48, 58), *range(65, 91), *range(97, 123)})
+_PRIVATE = pattern(rb"-----BEGIN (?!OPENSSH)[A-Z0-9 ]*PRIVATE KEY-----")
 _KEPT = "-----BEGIN KEY-----\n-----END KEY-----"
 ENCRYPTED, CUT_OFF, TAKEN_OUT = "encrypted", "cut off", "taken out of this recording"
 _TAKEN_OUT = pattern(rb"-----\s*REDACTED\s*-----END ")  # as nodeward.host.redact leaves it
@@ -62,6 +68,47 @@ class PemFile(Query[PemContents]):
 
     def answer(self, host: TreeHost) -> PemContents:
         return contents(host.read(self.path, limit=PEM_LIMIT), keys=self.keys)
+
+
+@dataclass(frozen=True, slots=True)
+class LoosePem(Query[PemContents]):
+    """The same of a file that nothing names: a manifest or a backup may hold certificates and
+    keys in base64 once more, or as a text of JSON."""
+
+    answer_type: ClassVar[object] = PemContents
+    at_rest: ClassVar[bool] = True
+
+    path: str
+
+    def answer(self, host: TreeHost) -> PemContents:
+        place = behind(self.path) if host.live else self.path
+        raw = host.read(place, limit=PEM_LIMIT)
+        texts = list(plain_texts(raw))
+        return contents(b"\n".join(texts)) if _MARK in b"".join(texts) else contents(raw)
+
+
+def plain_texts(raw: bytes) -> Iterator[bytes]:
+    """A text as it stands, with the line ends that JSON writes as two letters, and each part of it
+    that is PEM in base64."""
+    yield raw.replace(b"\\n", b"\n") if b"\\n" in raw else raw
+    if MARK_ENCODED in raw:
+        yield from (decoded(run[0]) for run in _ENCODED.finditer(raw))
+
+
+def decoded(text: bytes) -> bytes:
+    """All that is base64 in it, up to its padding."""
+    kept = text.partition(b"=")[0].translate(None, _NOT_BASE64)
+    kept = kept[:-1] if len(kept) % 4 == 1 else kept
+    return base64.b64decode(kept + b"=" * (-len(kept) % 4))
+
+
+def holds_key(raw: bytes) -> bool:
+    """Whether a private key stands in it, in any of these forms; OpenSSH's own are none here."""
+    if raw[:1] == b"\x30":
+        return raw[_header(raw) :][:1] == b"\x02"  # its version; a certificate has none there
+    if b"PRIVATE KEY-----" not in raw and MARK_ENCODED not in raw:
+        return False
+    return any(_PRIVATE.search(text) for text in plain_texts(raw))
 
 
 def contents(raw: bytes, *, keys: bool = True) -> PemContents:

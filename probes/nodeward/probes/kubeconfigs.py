@@ -53,7 +53,7 @@ def read_kubeconfigs(
     search.of_folders()
     search.of_copies()
     for one in strays.rows if isinstance(strays, Strays) else ():
-        if one.kubeconfig:
+        if one.kubeconfig and one.group:
             search.add(one.path, "copy", in_use=False)
     found = [_read(files, one) for one in search.found.values()]
     owned = files.owned(k.guard for k in found)

@@ -37,6 +37,7 @@ from nodeward.model import Absent, Unreadable
 from nodeward.probes.kubeconfigs import values_of
 from nodeward.probes.pki_files import Files
 from nodeward.probes.registry import probe
+from nodeward.probes.stray_keys import StrayKeys
 
 _EGRESS = "egress-selector-config-file"
 _EGRESS_FIELDS = {
@@ -74,11 +75,14 @@ def read_pki(
     search.of_places()
     search.of_openshift()
     search.of_copies()
-    search.of_strays(strays if isinstance(strays, Strays) else None)
+    lying = strays if isinstance(strays, Strays) else None
+    search.of_strays(lying)
     pems = {(p.path, p.part): p for p in search.embedded}
     for use in search.uses:
         if (use.path, use.part) not in pems:
             pems[use.path, use.part] = files.pem(use.path)
+    keys = StrayKeys(files, search.uses, pems)
+    keys.find(lying)
     return Pki(
         pems=tuple(pems.values()),
         uses=tuple(search.uses),
@@ -94,6 +98,8 @@ def read_pki(
         control_plane=node.control_plane,
         etcd=Role.ETCD in node.roles,
         rotates=_rotates(either),
+        unsearched=(*keys.unsearched, *_not_read(strays, "keys that lie about")),
+        locked=tuple(keys.locked),
         supervisor_started=_supervisor_started(processes),
         homes=at,
         stopped=tuple(_stopped(known, at)),
@@ -292,7 +298,8 @@ class _Search:
     def of_strays(self, strays: Strays | None) -> None:
         known = {use.path for use in self.uses}
         for one in strays.rows if strays else ():
-            if not one.kubeconfig and one.path not in known:
+            if one.group and not one.kubeconfig and one.path not in known:
+                self.embedded.append(self.files.pem(one.path, loose=True))
                 self.name(Use(LOOSE, Kind.CERTIFICATE, one.path, in_use=False))
 
     def of_openshift(self) -> None:

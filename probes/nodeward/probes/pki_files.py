@@ -11,7 +11,7 @@ from nodeward.facts.errors import ParseError
 from nodeward.facts.pki import Folder, Guard, Pem, PrivateKey, folders_above, parse_public
 from nodeward.host import Host, HostError, MissingError, Stat
 from nodeward.host.names import Names
-from nodeward.host.pem import PemContents, PemFile
+from nodeward.host.pem import LoosePem, PemContents, PemFile
 from nodeward.lazy import pattern
 
 MOST_LINKS = 40  # as many as the kernel follows
@@ -141,12 +141,12 @@ class Files:
             count, todo = count + 1, target.split("/") + todo
             here = root if target.startswith("/") else here
 
-    def pem(self, path: str) -> Pem:
-        """One file, whatever it holds."""
+    def pem(self, path: str, *, loose: bool = False) -> Pem:
+        """One file, whatever it holds. `loose`: nothing names it, and it may be of any form."""
         real = self.real(path)
         try:
             guard = self.guard(path, real)
-            found = self.host.ask(PemFile(path))
+            found = self.host.ask(LoosePem(path) if loose else PemFile(path))
         except MissingError as exc:
             return Pem(path, real=real, error=exc.why, absent=True)
         except HostError as exc:

@@ -1,4 +1,5 @@
-"""Search the folders where people and programs leave credentials for those of administrators."""
+"""Search the folders where people and programs leave credentials for those of administrators, and
+for private keys."""
 
 from __future__ import annotations
 
@@ -46,11 +47,12 @@ def read_strays(host: Host, homes: Homes | Absent | Unreadable) -> Strays:
     ]
     found = host.ask(AdministratorSearch(folders, ADMINISTRATORS, (WITHOUT, *without)))
     return Strays(
-        tuple(Stray(row.path, row.group, row.kubeconfig) for row in found.rows),
+        tuple(Stray(row.path, row.group, row.kubeconfig, row.key) for row in found.rows),
         found.folders,
         found.entries,
         found.files,
         found.stopped,
         found.unseen,
         found.elsewhere,
+        found.outside,
     )

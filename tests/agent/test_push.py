@@ -10,6 +10,7 @@ import socketserver
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -236,6 +237,21 @@ def test_an_enrolment_that_ends_is_renewed_without_a_token(node: Node, stand: An
     node.pusher.push()
     assert node.identity.enrolment is not None
     assert node.identity.enrolment.expires_at == "2999-01-01T00:00:00Z"
+
+
+def test_an_enrolment_for_a_day_is_renewed_in_its_second_half(node: Node, stand: Any) -> None:
+    begun = datetime(2027, 1, 1, tzinfo=UTC)
+    stand.expires_at = "2027-01-02T00:00:00Z"
+    node.pusher.clock = begun.timestamp
+    node.put(finding("a"))
+    stand.skew_s = 10**9
+    node.pusher.push()
+    stand.expires_at = "2027-01-02T11:00:00Z"
+    for hours, expected in ((11, "2027-01-02T00:00:00Z"), (13, "2027-01-02T11:00:00Z")):
+        node.pusher.clock = (begun + timedelta(hours=hours)).timestamp
+        node.pusher.push()
+        assert node.identity.enrolment is not None
+        assert node.identity.enrolment.expires_at == expected
 
 
 def test_a_spool_from_an_old_snapshot_begins_a_new_boot(

@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import json
 import logging
+import os
 import shutil
 import signal
 import socket
@@ -25,7 +26,7 @@ from collector_process import Process
 from nodeward.agent.clock import moment
 from nodeward.agent.config import Collector, SpoolBounds
 from nodeward.agent.identity import Identity
-from nodeward.agent.push import Centre, Pusher
+from nodeward.agent.push import AwayError, Centre, Pusher
 from nodeward.agent.spool import Spool
 from nodeward.cli.main import cli
 from nodeward.collector import pki
@@ -273,6 +274,59 @@ def test_the_ca_changes_hands_under_a_live_agent_that_keeps_its_identity(
         "ca.switch",
         "ca.begin",
     ]
+
+
+def _grown_old(node: Node) -> None:
+    os.utime(node.folder / "identity" / "key", (1, 1))
+
+
+@SQLITE_ONLY
+def test_an_agent_replaces_its_key_in_time_and_goes_on(collector: Any, tmp_path: Path) -> None:
+    node = Node(tmp_path / "node", collector.join_token(uses=1))
+
+    def push() -> str | None:
+        return node.push(collector.url, Path(collector.ca))
+
+    assert [push(), push()] == [None, None]
+    first = node.identity
+    _grown_old(node)
+    assert push() is None
+    second = node.identity
+    assert second != first
+    assert push() is None
+    node.spool.put(HEAD, {"a.x": FINDING | {"status": "pass"}}, whole=True)
+    assert push() is None
+    assert [f["status"] for f in collector.items("/v1/findings")] == ["pass"]
+    known = {a["agent"]: a["status"] for a in collector.items("/v1/agents")}
+    assert known == {first: "superseded", second: "active"}
+    assert push() is None
+    assert node.identity == second
+
+
+@SQLITE_ONLY
+def test_an_agent_that_did_not_hear_of_its_new_key_finds_out(
+    collector: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = Node(tmp_path / "node", collector.join_token(uses=1))
+
+    def push() -> str | None:
+        return node.push(collector.url, Path(collector.ca))
+
+    assert [push(), push()] == [None, None]
+    first = node.identity
+    _grown_old(node)
+
+    def lost(_identity: Identity) -> bool:
+        raise AwayError("the answer was lost")
+
+    with monkeypatch.context() as cut:
+        cut.setattr(Identity, "succeed", lost)
+        assert push() is None
+    assert node.identity == first
+    assert push() is None
+    assert node.identity != first
+    assert push() is None
+    assert [f["check"] for f in collector.items("/v1/findings")] == ["a.x"]
 
 
 def test_a_step_that_is_not_due_is_refused_and_renewing_keeps_the_names(tmp_path: Path) -> None:

@@ -25,20 +25,25 @@ if TYPE_CHECKING:
     from nodeward.agent.spool import Moment
 
 KEY_FILE = "key"
+NEXT = "next"
+"""The folder of the key that takes our place once the collector knows it."""
 ENROLMENT_FILE = "enrolment.json"
 ALWAYS_SIGNED = ("/v1/reports",)
 """A report is evidence: the collector keeps its signature."""
 WORDS = b"nodeward-enroll\n"
+ROTATE_WORDS = b"nodeward-rotate\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Enrolment:
-    """The collector's answer: as whom it knows us. `expires_at` as it said it, RFC 3339."""
+    """The collector's answer: as whom it knows us. `expires_at` as it said it, RFC 3339; `since`
+    when that was, seconds since 1970."""
 
     agent_id: str
     node: str
     cluster: str
     expires_at: str | None = None
+    since: float | None = None
 
 
 class Identity:
@@ -47,9 +52,13 @@ class Identity:
     def __init__(self, folder: Path, machine: str) -> None:
         self._folder = folder
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._name = machine
         self._machine = hashlib.sha256(b"nodeward-key:" + machine.encode()).hexdigest()
         self.cloned = False
         """Whether a key of another machine was found and thrown away."""
+        self._load()
+
+    def _load(self) -> None:
         kept = self._stored()
         if kept is None:  # who had these is not us
             self.forget_enrolment()
@@ -109,6 +118,35 @@ class Identity:
 
     def forget_enrolment(self) -> None:
         (self._folder / ENROLMENT_FILE).unlink(missing_ok=True)
+
+    # -- the key after this one ------------------------------------------------------------
+
+    @property
+    def made_at(self) -> float:
+        """When this key was made, seconds since 1970."""
+        return (self._folder / KEY_FILE).stat().st_mtime
+
+    def successor(self) -> Identity:
+        """The next key, made when there is none; the same one until it has taken our place."""
+        return Identity(self._folder / NEXT, self._name)
+
+    def handing_over(self, successor: Identity) -> dict[str, str]:
+        """The body of POST /v1/rotate."""
+        text = ROTATE_WORDS + self.agent_id.encode() + b"\n" + successor.public
+        public_key = base64.b64encode(successor.public).decode()
+        return {"public_key": public_key, "proof": successor.sign(text)}
+
+    def succeed(self) -> bool:
+        """The next key is ours from now on; whether there was one."""
+        try:
+            (self._folder / NEXT / KEY_FILE).replace(self._folder / KEY_FILE)
+        except FileNotFoundError:
+            return False
+        sync_folder(self._folder)
+        self.forget_session()
+        self.__dict__.pop("_key", None)
+        self._load()
+        return True
 
     # -- the session -----------------------------------------------------------------------
 
@@ -170,7 +208,12 @@ def write_whole(path: Path, content: bytes, mode: int = 0o600, *, durable: bool 
     temporary.replace(path)
     if not durable:
         return
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """What was renamed in it stays so after a crash."""
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)
     finally:

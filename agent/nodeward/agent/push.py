@@ -30,7 +30,13 @@ CONFLICTS = ("conflict", "other-node", "quarantined", "revoked")
 IN_SESSION = ("/v1/reports", "/v1/heartbeat")
 
 RENEW_S = 14 * 86400.0
-"""An enrolment that ends within this time is renewed."""
+"""An enrolment that ends within this time, and is in its second half, is renewed."""
+
+ROTATE_S = 15 * 86400.0
+"""A key that is older is replaced."""
+
+NOTHING = {"kind": "join-token", "token": ""}
+"""In place of an attestation, from who is known already."""
 
 BATCH_S = 20.0
 """One worker sends for no longer than this; the next goes on."""
@@ -230,6 +236,7 @@ class Pusher:
                 return self._left(replace(outcome, failed="waits for approval", pending=True))
             outcome = self._reports(outcome)
             self._renew()
+            self._rotate()
         except AwayError as exc:
             outcome = replace(outcome, failed=str(exc), after_s=exc.after_s)
         except RefusedError as exc:
@@ -245,9 +252,23 @@ class Pusher:
         """Prolong the enrolment; the key itself is enough for that. A refusal can wait."""
         enrolled = self.identity.enrolment
         ends = _seconds(enrolled.expires_at) if enrolled else None
-        if ends is not None and ends - self.clock() < RENEW_S:
+        if enrolled is None or ends is None:
+            return
+        left, since = ends - self.clock(), enrolled.since
+        if left < RENEW_S and (since is None or left < (ends - since) / 2):
             with contextlib.suppress(RefusedError, AwayError):
-                self._enrol(self.vouch() or {"kind": "join-token", "token": ""})
+                self._enrol(self.vouch() or NOTHING)
+
+    def _rotate(self) -> None:
+        """A new key in place of one that is old. It lies on the disk before the collector hears of
+        it: if the answer is lost, the old one is told that it is superseded."""
+        if self.clock() - self.identity.made_at < ROTATE_S:
+            return
+        body = self.identity.handing_over(self.identity.successor())
+        with contextlib.suppress(RefusedError, AwayError):
+            answer = self._post("/v1/rotate", body)[1]
+            self.identity.succeed()
+            self._enrolled(answer)
 
     def _enrol(self, vouching: Mapping[str, str] | None = None) -> bool:
         """Whether the collector knows us now."""
@@ -258,15 +279,19 @@ class Pusher:
         status, answer = self._post("/v1/enroll", body)
         if status == 202:
             return False
+        self._enrolled(answer)
+        return True
+
+    def _enrolled(self, answer: Mapping[str, Any]) -> None:
         self.identity.enrolled(
             Enrolment(
                 agent_id=self.identity.agent_id,
                 node=str(answer.get("node", self.node)),
                 cluster=str(answer.get("cluster", self.cluster)),
                 expires_at=_optional(answer.get("expires_at")),
+                since=self.clock(),
             )
         )
-        return True
 
     def _reports(self, outcome: Outcome) -> Outcome:
         until = time.monotonic() + BATCH_S
@@ -347,6 +372,9 @@ class Pusher:
         try:
             return self._post(path, body)[1]
         except RefusedError as exc:
+            if exc.code == "superseded" and self.identity.succeed():
+                self._enrol(NOTHING)  # it knows the new key, by which we do not need to join
+                return self._post(path, body)[1]
             unknown = exc.status == 401 or exc.code in ("expired", "retired")
             if not unknown or self.vouch() is None:
                 raise

@@ -64,7 +64,7 @@ def judged(root: Path, check: str = "sctp") -> Finding:
     [
         ("softdep can_raw pre: sctp\n", "can-proto-1", "softdep can_raw"),
         ("softdep can-raw post: sctp\n", "can-proto-1", "softdep can-raw"),
-        ("softdep can pre: can_raw\nsoftdep can_raw pre: sctp\n", "net-pf-29", "softdep can"),
+        ("softdep can pre: can_raw\nsoftdep can_raw pre: sctp\n", "can-proto-1", "softdep can"),
         ("softdep c*_raw pre: sctp\n", "can-proto-1", "softdep c*_raw"),
         ("softdep can_raw pre: sctp_diag\n", "can-proto-1", "softdep can_raw"),
         ("softdep libx pre: sctp\n", "tty-ldisc-1", "softdep libx"),

@@ -52,6 +52,45 @@ WITHOUT_EFFECT = [
 ]  # fmt: skip
 
 
+WITHOUT_EFFECT += [
+    ({"a.conf": f"{line}\n"}, why, instead)
+    for line, why, instead in (
+        ("blacklist dccp,sctp", "is one name", "install dccp /bin/false; install sctp /bin/false"),
+        ('blacklist "sctp"', "is a part of the name", "blacklist sctp"),
+        ("blacklist 'sctp'", "is a part of the name", "blacklist sctp"),
+        ("blacklist sctp;", "is a part of the name", "blacklist sctp"),
+        ("blacklist sctp#no", "is a part of the name", "blacklist sctp"),
+        ("blacklist sctp.ko.xz", "no suffix", "blacklist sctp"),
+        ("blacklist kernel/net/sctp/sctp.ko", "without its path", "blacklist sctp"),
+        ("blacklist stcp", "one letter away", "blacklist sctp"),
+        ("blacklist dccpipv4", "one letter away", "install dccp_ipv4 /bin/false"),
+        ("blacklist\u00a0sctp", "kmod knows no", "blacklist sctp"),
+        ('install "sctp" /bin/false', "is a part of the name", "install sctp /bin/false"),
+        ("install sctp,dccp /bin/false", "is one name", "install sctp /bin/false; install dccp"),
+        ("blacklist sctp dccp_ipv4 dccp_ipv6", "only the first name counts",
+         "blacklist sctp; blacklist dccp_ipv4; blacklist dccp_ipv6"),
+        ("alias sctp off", "by its own name", "install sctp /bin/false"),
+        ("alias sc* off", "by its own name", "install sctp /bin/false"),
+        ("alias net-pf-2-proto-132 off\nalias net-pf-2-proto-132 sctp", "all aliases of a",
+         "install sctp /bin/false"),
+        ("alias net-pf-38,net-pf-30 off", "one name", "alias net-pf-38 off; alias net-pf-30 off"),
+        ("softdep rds pre: tipc\nsoftdep rds pre: sctp", "only the first softdep", "sorts before"),
+        ("softdep sctp tipc", "behind pre: or post:", "softdep sctp pre: tipc"),
+        ("Blacklist dccp", "lower case", "install dccp /bin/false"),
+        ("blacklist dccp\r", "carriage return", "install dccp /bin/false"),
+        ("disable sctp", "kmod knows no", "install sctp /bin/false"),
+        ("blacklist dccp_ipv4", "which needs it", "install dccp_ipv4 /bin/false"),
+        ("install sctp /bin/false\ninstall udf /sbin/modprobe -i sctp", "gets round it", ""),
+        ("alias net-pf-38 af_alg\ninstall net-pf-38 /bin/false", "an alias comes before it", ""),
+    )
+]  # fmt: skip
+WITHOUT_EFFECT += [
+    ({"a.cfg": "blacklist dccp\n"}, "end in .conf", "install dccp /bin/false  (in /etc"),
+    ({"/proc/cmdline": "modprobe.blacklist=dccp\n"}, "which needs it", "module_blacklist=dccp"),
+    ({"/proc/cmdline": "modprobe.blacklist=dccp-ipv4\n"}, "'_' only", "module_blacklist=dccp_ipv4"),
+]
+
+
 @pytest.mark.parametrize(("files", "why", "instead"), WITHOUT_EFFECT, ids=lambda x: str(x)[:60])
 def test_a_line_without_effect_is_named(
     tmp_path: Path, files: dict[str, str], why: str, instead: str
@@ -64,7 +103,79 @@ def test_a_line_without_effect_is_named(
     assert instead in "".join(e.value for e in found.evidence)
 
 
+@pytest.mark.parametrize(
+    "files", [f for f, _, _ in WITHOUT_EFFECT if set(f) == {"a.conf"}], ids=lambda f: str(f)[:60]
+)
+def test_the_lines_that_are_shown_work_when_they_are_written(
+    tmp_path: Path, files: dict[str, str]
+) -> None:
+    """In the place of the line, or where the finding says."""
+    debian(tmp_path, upstream=True)
+    put(tmp_path, files)
+    (line, *_) = judged(tmp_path).evidence
+    if "; instead: " not in line.value:
+        return
+    right = line.value.rpartition("; instead: ")[2].removesuffix(")")
+    right, _, where = right.partition("  (")
+    lines = right.replace("; ", "\n")
+    path = tmp_path / "etc/modprobe.d/a.conf"
+    text = path.read_bytes().decode().split("\n")
+    at = int(line.source.rpartition(":")[2]) - 1
+    if where.startswith("in "):
+        put(tmp_path, {"!first.conf": f"{lines}\n"})
+    if "backslash" in where:
+        text[at - 1] = text[at - 1].rstrip(" \\")
+    elif not where or not lines.startswith("softdep"):
+        text[at : at + 1] = [] if where else lines.split("\n")
+    path.write_text("\n".join(text))
+    after = judged(tmp_path)
+    assert line.source not in [e.source for e in after.evidence] or after.status is Status.PASS, (
+        after.because
+    )
+
+
+def test_busybox_is_shown_what_busybox_knows(tmp_path: Path) -> None:
+    debian(tmp_path, upstream=True)
+    program(tmp_path, "/usr/bin/busybox", b"\x7fELF..BusyBox v1.36.1 multi-call binary\0")
+    (tmp_path / "usr/sbin/modprobe").symlink_to("../bin/busybox")
+    put(tmp_path, {"a.conf": "install dccp /bin/false\n"})
+    found = judged(tmp_path)
+    assert (found.status, found.severity) == (Status.FAIL, "high")
+    assert "blacklist dccp_ipv4; blacklist dccp_ipv6" in found.evidence[0].value
+    assert "install" not in found.evidence[0].value.rpartition("instead")[2]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["blacklist dccp,sctp", "blacklist sctp*", "blacklist net-pf-2-proto-132", "blacklist stcp",
+     "alias sctp off", "install net-pf-* /bin/false", "blacklist kernel/net/sctp/sctp.ko.zst",
+     'install "sctp" /bin/false', "Blacklist tipc,sctp", "blacklist tipc sctp"],
+)  # fmt: skip
+def test_a_line_that_leaves_a_module_open_is_high_however_it_names_it(
+    tmp_path: Path, line: str
+) -> None:
+    debian(tmp_path, upstream=True)
+    put(tmp_path, {"a.conf": f"{line}\n"})
+    found = judged(tmp_path)
+    assert (found.status, found.severity) == (Status.FAIL, "high")
+    assert "sctp" in found.evidence[0].value or "net-pf-" in found.evidence[0].value
+
+
+@pytest.mark.parametrize(
+    "word", ["nfs3", "sch_sfz", "econet", "vivid", "sct", "scctpp", "hfs_plus_x", "can1"]
+)
+def test_a_name_that_only_looks_alike_is_no_mistake(tmp_path: Path, word: str) -> None:
+    debian(tmp_path, upstream=True)
+    put(tmp_path, {"a.conf": f"blacklist {word}\n"})
+    want = Status.FAIL if word == "sct" else Status.PASS
+    assert judged(tmp_path).status is want, word
+
+
 WITH_EFFECT = [
+    {"a.conf": "alias net-pf-2-proto-132 off # SCTP\nalias net-pf-21 off\n"},
+    {"a.conf": "alias algif-hash off\nalias eth0 e1000\nalias char-major-10-1 psmouse\n"},
+    {"a.conf": "install sctp /bin/false\nalias sctp off\nsoftdep sctp pre:\n"},
+    {"a.conf": "softdep a pre: b\nsoftdep a pre: b\nblacklist sctp\n"},
     {"a.conf": "blacklist sctp # why\n"},
     {"a.conf": "  install\tsctp  /bin/false\n"},
     {"a.conf": "install sctp /bin/false\r\n"},

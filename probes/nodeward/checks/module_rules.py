@@ -13,11 +13,13 @@ from nodeward.checks.module_terms import (
     SOURCES,
     example_node,
 )
+from nodeward.facts.autoload import EndlessError
 from nodeward.facts.errors import ParseError
 from nodeward.facts.exposure import BAD, expose
-from nodeward.facts.kernel_modules import KernelModules
-from nodeward.facts.modprobe_conf import Entry
-from nodeward.facts.modprobe_effect import Useless, unfollowed, useless
+from nodeward.facts.kernel_modules import KernelModules, Variant
+from nodeward.facts.line_cures import Useless, cured
+from nodeward.facts.modprobe_conf import Entry, Rule
+from nodeward.facts.modprobe_effect import leads_nowhere, unfollowed, useless
 from nodeward.facts.module_requests import COMPONENTS
 from nodeward.model import Evidence, Example, Remedy, Severity, Status, Verdict, check, most
 
@@ -40,7 +42,7 @@ def _weight(node: KernelModules, line: Useless) -> tuple[bool, str]:
 
 @check(
     "kernel.module.rule-ineffective",
-    title="Every blacklist and install line really takes effect",
+    title="Every line that is to keep a module out takes effect",
     why="A line that kmod throws away, or that it takes and that keeps nothing out, is worse than"
     " none: somebody relies on it. `blacklist dccp`, the Kubernetes page's own example, is one.",
     severity=Severity.HIGH,
@@ -101,17 +103,19 @@ def rule_ineffective(node: KernelModules) -> Verdict:
         rules = _count(node)
     except ParseError as exc:
         return Verdict.unknown(f"an index of the modules is damaged: {exc}")
+    except EndlessError:
+        return Verdict.unknown("what the lines draw in leads too far to follow")
     if not found:
         return _none_found(node, doubtful, dark, rules)
     worst = found[0]
     serious = not _weight(node, worst)[0]
     return Verdict.failed(
         f"{_lines_have(len(found))} no effect; {worst.text!r} in {worst.place}: {worst.why}",
-        *most([_evidence(line) for line in found] + [_evidence(x, DARK_LINE) for x in dark]),
+        *most([_evidence(node, x) for x in found] + [_evidence(node, x, DARK_LINE) for x in dark]),
         severity=None if serious else Severity.LOW,
         remedy=Remedy(
-            "; ".join(f"{x.place}: {x.instead}" for x in found[:5] if x.instead)
-            or "Take the lines away: nothing can make them work.",
+            "; ".join(f"{x.place}: {right}" for x in found[:5] if (right := _cured(node, x)))
+            or "Take the lines away: nothing that was tried makes them work.",
         ),
     )
 
@@ -132,30 +136,47 @@ def _none_found(
         return Verdict.unknown(
             f"cannot tell whether {dark[0].text[:200]!r} in {dark[0].place} keeps a module out:"
             f" {dark[0].why}",
-            *most([_evidence(line, DARK_LINE) for line in dark]),
+            *most([_evidence(node, line, DARK_LINE) for line in dark]),
         )
     if doubtful:
         first = doubtful[0]
         return Verdict.unknown(
             f"it depends on kmod's version whether {first.text!r} in {first.place} has an"
             f" effect: {first.why}",
-            *most([_evidence(line) for line in doubtful]),
+            *most([_evidence(node, line) for line in doubtful]),
         )
     if not rules:
         return Verdict.not_applicable("no line of modprobe.d keeps a module out")
-    return Verdict.passed(f"all {rules} blacklist and install lines take effect")
+    return Verdict.passed(f"all {rules} lines that keep something out take effect")
 
 
 def _count(node: KernelModules) -> int:
-    return max(
-        len([r for r in v.conf.rules if r.kind in ("blacklist", "install")])
-        for v in node.variants()
+    """The lines that are there to keep something out."""
+    return max(sum(_blocks(v, r) for r in v.conf.rules) for v in node.variants())
+
+
+def _blocks(variant: Variant, rule: Rule) -> bool:
+    return rule.kind in ("blacklist", "install") or (
+        rule.kind == "alias" and leads_nowhere(variant.engine, rule)
     )
 
 
 DARK_LINE = "line that cannot be followed"
+MOST_CURED = 20  # lines; what replaces one is tried, and that takes time
 
 
-def _evidence(line: Useless, what: str = "line without effect") -> Evidence:
-    instead = f"; instead: {line.instead}" if line.instead else ""
+def _cured(node: KernelModules, line: Useless) -> str:
+    """What to write instead, tried before; of the first lines only. Kept."""
+    key = ("cured", line)
+    kept = node.memo.get(key)
+    if not isinstance(kept, str):
+        if sum(isinstance(k, tuple) and k[0] == "cured" for k in node.memo) >= MOST_CURED:
+            return ""
+        kept = node.memo[key] = cured(node, line)
+    return kept
+
+
+def _evidence(node: KernelModules, line: Useless, what: str = "line without effect") -> Evidence:
+    right = _cured(node, line)
+    instead = f"; instead: {right}" if right else ""
     return Evidence(what, f"{line.text[:200]} ({line.why}{instead})", line.place)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from nodeward.facts.autoload import EndlessError
 from nodeward.facts.errors import ParseError
 from nodeward.facts.exposure import BAD, Exposure, State, expose, forgotten
 from nodeward.facts.kernel_modules import KernelModules, KernelTree, Loaded
@@ -195,7 +196,7 @@ def _no_effect(node: KernelModules, component: Component) -> list[Evidence]:
             for line in useless(node, variant)
             if set(line.modules) & set(component.modules)
         }
-    except ParseError:  # it is loaded, whatever the index says
+    except (ParseError, EndlessError):  # it is loaded, whatever the index says
         return []
     return list(rows.values())[:MOST_LINES]
 

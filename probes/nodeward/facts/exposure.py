@@ -15,7 +15,7 @@ from nodeward.facts.errors import ParseError
 from nodeward.facts.kernel_modules import KernelModules, KernelTree, Variant, version
 from nodeward.facts.module_doors import Door
 from nodeward.facts.module_index import BUILT_IN_FILES, module_name, normal
-from nodeward.facts.module_requests import BY_NAME, UNDATED, Component, Request
+from nodeward.facts.module_requests import BY_NAME, COMPONENTS, UNDATED, Component, Request
 from nodeward.lazy import dataclass
 from nodeward.model import Evidence, Row, Table
 
@@ -430,6 +430,28 @@ def openings(node: KernelModules, variant: Variant, component: Component) -> tup
     side = {w.door.request.name: w.run for w in _ways(node, variant, component)}
     mine = set(component.registers)
     return tuple(name for name, run in (own | side).items() if mine & set(run.inserted))
+
+
+def opened(node: KernelModules, variant: Variant, module: str) -> str:
+    """A request that inserts a module, whoever's it is; "" where none does. EndlessError."""
+    engine = variant.engine
+    if engine.sealed(module):
+        return ""
+    for component in COMPONENTS:
+        if module not in component.modules:
+            continue
+        if not _there(node, variant, component.wants, frozenset()):
+            continue
+        for r in requests(variant, component):
+            if module in engine.run(r.name).inserted:
+                return r.name
+    for door in variant.doors.doors(module):
+        name = door.request.name
+        if module in engine.run(name).inserted and _there(
+            node, variant, door.asker.after, frozenset()
+        ):
+            return name
+    return ""
 
 
 def without_userns(node: KernelModules, component: Component) -> bool:

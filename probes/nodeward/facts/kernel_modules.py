@@ -231,6 +231,12 @@ class Variant:
             engine = replace(engine, _runs={})
         return replace(self, conf=conf, engine=engine, base=self.base or self)
 
+    def instead(self, file: str, line: int, lines: Sequence[str]) -> Variant:
+        """The same with other lines, that keep something out, in the place of one."""
+        conf = self.conf.instead(file, line, lines)
+        engine = replace(self.engine, conf=conf, ignores=self.engine.ignoring, _runs={}, _soft={})
+        return replace(self, conf=conf, engine=engine, base=self.base or self)
+
     def without(self, modules: Sequence[str]) -> Variant:
         """The same as if these modules were not loaded."""
         kernel = replace(self.engine.kernel, live=self.engine.kernel.live - set(modules))

@@ -31,6 +31,7 @@ ALL_DIRS = DIRS_32
 COMMAND_LINE = "/proc/cmdline"
 KEYWORDS = ("alias", "blacklist", "options", "install", "remove", "softdep", "weakdep")
 BOM = "\xef\xbb\xbf"
+CONTINUES = "it continues the comment before it"
 
 
 class Kind(StrEnum):
@@ -175,7 +176,7 @@ def parse(raw: bytes, file: str) -> tuple[tuple[Rule, ...], tuple[Oddity, ...]]:
         line = whole.partition("\0")[0]  # kmod's line is a C string
         if line.startswith("#"):
             if joined > 1 and (hidden := _hidden(raw, number, joined)):
-                odd.append(Oddity(file, number + 1, hidden, "it continues the comment before it"))
+                odd.append(Oddity(file, number + 1, hidden, CONTINUES))
             continue
         parsed = _one(line, file, number)
         if isinstance(parsed, Rule):
@@ -346,13 +347,34 @@ class Configuration:
              if r.file == COMMAND_LINE or r.file.rpartition("/")[2] > name),
             len(self.rules),
         )  # fmt: skip
-        new = {rule.kind for rule in added}  # of the other kinds nothing is sorted again
+        return self._with((*self.rules[:at], *added, *self.rules[at:]), {r.kind for r in added})
+
+    def instead(self, file: str, line: int, lines: Sequence[str]) -> Configuration:
+        """The same with other lines in the place of one."""
+        added, _ = parse("".join(f"{x}\n" for x in lines).encode("latin-1", "replace"), file)
+        at = self._place(file, line)
+        old = tuple(r for r in self.rules if (r.file, r.line) == (file, line))
+        rules = (*self.rules[:at], *added, *self.rules[at + len(old) :])
+        return self._with(rules, {r.kind for r in (*added, *old)})
+
+    def _place(self, file: str, line: int) -> int:
+        """Where the rules of a line stand, or would stand if it had any."""
+        name = file.rpartition("/")[2]
+        for i, rule in enumerate(self.rules):
+            if rule.file == file and rule.line >= line:
+                return i
+            if rule.file == COMMAND_LINE or rule.file.rpartition("/")[2] > name:
+                return i
+        return len(self.rules)
+
+    def _with(self, rules: tuple[Rule, ...], changed: set[str]) -> Configuration:
+        """Other rules, that differ in these kinds; of the others nothing is sorted again."""
         return replace(
             self,
-            rules=(*self.rules[:at], *added, *self.rules[at:]),
-            _memo={kind: known for kind, known in self._memo.items() if kind not in new},
-            _first={kind: known for kind, known in self._first.items() if kind not in new},
-            _names={kind: known for kind, known in self._names.items() if kind not in new},
+            rules=rules,
+            _memo={kind: known for kind, known in self._memo.items() if kind not in changed},
+            _first={kind: known for kind, known in self._first.items() if kind not in changed},
+            _names={kind: known for kind, known in self._names.items() if kind not in changed},
         )
 
 

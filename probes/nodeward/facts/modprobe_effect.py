@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import NamedTuple
 
-from nodeward.facts.autoload import Modprobe, Program
+from nodeward.facts.autoload import Does, Modprobe, Program
 from nodeward.facts.busybox_conf import OLD_FILE
-from nodeward.facts.exposure import requests
-from nodeward.facts.globs import WILD
-from nodeward.facts.install_command import Unclear, steps
+from nodeward.facts.exposure import opened
+from nodeward.facts.globs import WILD, matches
+from nodeward.facts.install_command import Unclear, loads_nothing
 from nodeward.facts.kernel_modules import KernelModules, Variant
+from nodeward.facts.line_cures import Cure, Useless, first_file, keeping_out
+from nodeward.facts.line_meaning import JUDGED, NBSP, REQUESTS, Reader, words_of
 from nodeward.facts.modprobe_conf import (
     BOM,
     COMMAND_LINE,
+    CONTINUES,
     KEYWORDS,
     Entry,
     Kind,
@@ -24,8 +26,8 @@ from nodeward.facts.modprobe_conf import (
     is_config,
     module_blacklist,
     parse,
+    soft_dependencies,
 )
-from nodeward.facts.module_requests import COMPONENTS
 
 BLOCKS = ("blacklist", "install")
 # Whoever names a file so knows that it is not read.
@@ -33,53 +35,283 @@ INERT = (".dpkg-old", ".dpkg-dist", ".dpkg-new", ".dpkg-bak", ".rpmsave", ".rpmn
          ".ucf-old", ".ucf-dist", ".bak", ".old", ".orig", ".disabled", ".off", ".save", ".example",
          "~", ".swp", ".md", ".txt")  # fmt: skip
 MOST_LINES = 5000  # of one host; beyond it nobody reads on
-JUDGED = {m for c in COMPONENTS for m in c.modules}
-
-
-class Useless(NamedTuple):
-    """One line without its effect, why, and what to write instead. `modules` are those that
-    its author meant."""
-
-    place: str
-    text: str
-    why: str
-    instead: str
-    modules: tuple[str, ...] = ()
 
 
 def useless(node: KernelModules, variant: Variant) -> tuple[Useless, ...]:
-    """All such lines under one way of reading, first those about a module that is judged. Kept."""
+    """All such lines under one way of reading, first those about a module that is judged. Kept.
+    EndlessError."""
     key = ("useless", variant.tree.release, variant.tree.folder, variant.habits)
     kept = node.memo.get(key)
     if not isinstance(kept, tuple):
-        every = _useless(node, variant)
+        every = _Judge(node, variant).all()
         first = [line for line in every if not JUDGED.isdisjoint(line.modules)]
         rest = [line for line in every if JUDGED.isdisjoint(line.modules)]
         kept = node.memo[key] = (*first, *rest[:MOST_LINES])
     return kept
 
 
-def _useless(node: KernelModules, variant: Variant) -> list[Useless]:
-    return [
-        *_thrown_away(variant),
-        *_not_read(node, variant),
-        *_masked(variant),
-        *_rules(node, variant),
-        *_on_command_line(node, variant),
-    ]
+class _Judge:
+    """Judges the lines of one host under one way of reading."""
+
+    def __init__(self, node: KernelModules, variant: Variant) -> None:
+        self.node, self.variant = node, variant
+        self.engine: Modprobe = variant.engine
+        self.reader = Reader(variant.engine, variant.index)
+        self.busybox = variant.engine.program is Program.BUSYBOX
+        self.first = first_file(node)
+        self.aliased = Aliased(variant)
+        self._opened: dict[str, str] = {}
+
+    def all(self) -> list[Useless]:
+        return [*self.thrown_away(), *self.not_read(), *self.masked(), *self.rules(),
+                *self.on_command_line()]  # fmt: skip
+
+    def opened(self, module: str) -> str:
+        """The request that inserts a module all the same."""
+        if module not in self._opened:
+            self._opened[module] = opened(self.node, self.variant, module)
+        return self._opened[module]
+
+    def line(
+        self, rule: Rule | Oddity, why: str, modules: Sequence[str], *spelled: str, path: str = "",
+        note: str = "",
+    ) -> Useless:  # fmt: skip
+        """A line without effect, with what is to be tried in its place: first as it was meant."""
+        known = tuple(dict.fromkeys(modules))
+        cures = keeping_out(known, spelled, self.first, busybox=self.busybox, path=path, note=note)
+        return Useless(f"{rule.file}:{rule.line}" if rule.line else rule.file, rule.text.strip(),
+                       why, known, cures, rule.file, rule.line)  # fmt: skip
+
+    # --- lines that kmod does not take at all --------------------------------------------
+
+    def thrown_away(self) -> Iterator[Useless]:
+        for odd in self.variant.conf.odd:
+            words = words_of(odd.text)
+            right = mended(odd)
+            if words and right.startswith(("install", "softdep", "alias", "options", "remove")):
+                words = words[:1]
+            note = "  (and no backslash on the line before)" if odd.why == CONTINUES else ""
+            yield self.line(odd, odd.why, self.reader.modules(words), right, note=note)
+
+    # --- files that kmod does not read ---------------------------------------------------
+
+    def not_read(self) -> Iterator[Useless]:
+        for entry in self.node.entries:
+            why = _why_not(self.variant, entry)
+            if not why or entry.name.endswith(INERT):
+                continue
+            right = f"{_folder(entry)}/{entry.name.strip('.').partition('.')[0]}.conf"
+            for rule in _blocks(entry):
+                yield self.line(rule, why, self.meant(rule), rule.text.strip(), path=right,
+                                note=f"  (in {right})")  # fmt: skip
+
+    def masked(self) -> Iterator[Useless]:
+        """Rules of a file that another hides, unless the rules that count say the same."""
+        known = {(r.kind, r.name) for r in self.variant.conf.rules}
+        for masked in self.variant.conf.masked:
+            for rule in _blocks(masked.entry):
+                if (rule.kind, rule.name) not in known:
+                    why = f"{masked.by} hides this file, because it has the same name"
+                    note = "  (in a file of another name)"
+                    yield self.line(
+                        rule, why, self.meant(rule), rule.text.strip(), path=self.first, note=note
+                    )
+
+    def meant(self, rule: Rule) -> tuple[str, ...]:
+        """The modules that a rule is about."""
+        words = words_of(rule.text)
+        return self.reader.modules(words if rule.kind == "blacklist" else words[:1])
+
+    # --- rules that kmod takes, and that have no effect ----------------------------------
+
+    def rules(self) -> Iterator[Useless]:
+        judges = {"blacklist": self.blacklist, "install": self.install, "alias": self.alias,
+                  "softdep": self.softdep}  # fmt: skip
+        for rule in self.variant.conf.rules:
+            if rule.kind in judges and not rule.file.startswith(self.variant.tree.folder + "/"):
+                found = judges[rule.kind](rule)  # modules.softdep is depmod's
+                if found is not None:
+                    yield found
+
+    def misread(self, rule: Rule) -> Useless | None:
+        """A name that means something else to kmod than to its author."""
+        words = words_of(rule.text)
+        if rule.kind != "blacklist":
+            words = words[:1]
+        if not words:
+            return None
+        meant = self.reader.read(words[0])
+        ends = rule.value if rule.kind == "install" else "off"
+        form = {"install": f"install {{}} {ends}", "alias": f"alias {{}} {ends}"}.get(
+            rule.kind, "blacklist {}"
+        )
+        if meant.wrong:
+            spelled = (form.format(name) for name in meant.names)
+            return self.line(rule, meant.wrong, meant.modules, "\n".join(spelled))
+        more = [m for w in words[1:] for m in self.reader.read(w).modules if self.reader.known(m)]
+        if more:
+            text = "\n".join(f"blacklist {m}" for m in (*meant.modules, *more))
+            why = f"only the first name counts: what stands behind {words[0]} is not read"
+            return self.line(rule, why, (*meant.modules, *more), text)
+        return None
+
+    def blacklist(self, rule: Rule) -> Useless | None:
+        name = rule.name
+        if rule.file == COMMAND_LINE and "-" in name:
+            right = name.replace("-", "_")
+            why = "modprobe.blacklist= takes names with '_' only"
+            right_ones = (f"modprobe.blacklist={right}", f"module_blacklist={right}")
+            return self.line(rule, why, (right,), *right_ones)
+        if rule.file != COMMAND_LINE and (found := self.misread(rule)):
+            return found
+        if not WILD.isdisjoint(name):
+            why = "blacklist takes no patterns: the name must be exactly the module's"
+            return self.line(rule, why, self.reader.led(name), f"install {name} /bin/false")
+        if self.engine.is_builtin(name):
+            return self.line(rule, f"{name} is built into the kernel", (name,))
+        if self.engine.path(name) is None:
+            led = self.reader.led(name)
+            why = f"{name} is an alias, and blacklist wants the module's own name"
+            text = "\n".join(f"blacklist {m}" for m in led)
+            return self.line(rule, why, led, text) if led else None  # else nothing to keep out
+        request = self.opened(name)
+        spelled = f"module_blacklist={name}" if rule.file == COMMAND_LINE else ""
+        if request:
+            return self.line(rule, _still(self.engine, name, request), (name,), spelled)
+        if self.aliased(name) is False and not self.engine.sealed(name):
+            why = ("no alias leads to it: it comes as a dependency or by its own name, and"
+                   " blacklist applies to neither")  # fmt: skip
+            return self.line(rule, why, (name,), spelled)
+        return None
+
+    def install(self, rule: Rule) -> Useless | None:
+        name = rule.name
+        if self.busybox:
+            return self.line(rule, "BusyBox modprobe knows no install", self.meant(rule))
+        if found := self.misread(rule):
+            return found
+        first = self.engine.conf.first("install", name) or rule
+        if first is not rule and first.value.split() != rule.value.split():
+            why = f"the first install counts, and that is {first.place}"
+            note = f"  (in a file that sorts before {first.file}, or take {first.place} away)"
+            return self.line(rule, why, self.meant(rule), rule.text.strip(), path=self.first,
+                             note=note)  # fmt: skip
+        if self.engine.is_builtin(name):
+            return self.line(rule, f"{name} is built into the kernel", (name,))
+        if not WILD.isdisjoint(name):
+            return self.install_pattern(rule)
+        soft = self.engine.softdep(name)
+        if any(self.engine.soft(name)) and soft is not None:
+            why = f"a softdep cancels it: {soft.text.strip()!r} in {soft.place}"
+            return self.line(rule, why, (name,), f"softdep {name} pre:", path=self.first,
+                             note="  (in a file that sorts before)")  # fmt: skip
+        if not self.reader.known(name):
+            return self.install_name(rule)
+        if loads_nothing(self.engine.steps(rule)) and (request := self.opened(name)):
+            why = f"{request} gets round it: an install command calls modprobe so that it ignores"
+            return self.line(rule, f"{why} this rule", (name,))
+        return None
+
+    def install_pattern(self, rule: Rule) -> Useless | None:
+        """A pattern of requests: of modules' names it matches none."""
+        if not rule.name.startswith(("net_pf_", "fs_", "char_major_")):
+            return None
+        why = (f"an install pattern is held against modules' names, not against requests such as"
+               f" {rule.name}")  # fmt: skip
+        return self.line(rule, why, self.reader.led(rule.name),
+                         f"alias {rule.name.replace('_', '-')} off")  # fmt: skip
+
+    def install_name(self, rule: Rule) -> Useless | None:
+        """For a request and not a module: it counts where no alias knows the name."""
+        run = self.engine.run(rule.name)
+        if any(e.does is Does.RUNS and e.place == rule.place for e in run.events):
+            return None
+        mine = tuple(m for m in run.inserted if any(f.name == m for f in run.found))
+        if not mine:
+            return None
+        why = f"an alias comes before it: {run.found[0].place} leads {rule.name} to {mine[0]}"
+        return self.line(rule, why, mine, f"blacklist {mine[0]}")
+
+    def alias(self, rule: Rule) -> Useless | None:
+        """One to a module that there is not, as `off`, is there to keep something out."""
+        if not leads_nowhere(self.engine, rule):
+            return None
+        words = words_of(rule.text)
+        found = self.misread(rule)
+        if found is not None and not self.reader.led(rule.name):
+            return found
+        more = [m for w in words[2:] for m in self.reader.read(w).modules if self.reader.known(m)]
+        if more:
+            why = (
+                f"an alias takes one name and one module: what stands behind {words[1]} is not read"
+            )
+            return self.line(rule, why, more)
+        return next(filter(None, (self.alias_of(rule, m) for m in self.reader.read(words[0]).modules
+                                  if self.reader.known(m))), None)  # fmt: skip
+
+    def alias_of(self, rule: Rule, module: str) -> Useless | None:
+        """An alias that leads nowhere, for one of the modules it was to keep out."""
+        if matches(rule.name, module):
+            request = self.opened(module)
+            why = f"it catches only who asks for {module} by its own name: {request} still loads it"
+            return self.line(rule, why, (module,)) if request else None
+        for name in [n for n in REQUESTS if matches(rule.name, n)] or [rule.name]:
+            run = self.engine.run(name)
+            other = next((f for f in run.found if f.name in run.inserted), None)
+            if other is not None and module in run.inserted:
+                why = f"all aliases of a name count, and {other.place} leads it to {other.name}"
+                return self.line(rule, why, (other.name,))
+        return None
+
+    def softdep(self, rule: Rule) -> Useless | None:
+        """What a softdep ties to a module is not to be judged; whether it is read at all is."""
+        if self.busybox:
+            return None
+        pre, post = soft_dependencies(rule.value)
+        if not pre and not post and not {"pre:", "post:"} & set(rule.value.split()):
+            text = f"softdep {rule.name} pre: {rule.value}"
+            return self.line(rule, "no module stands behind pre: or post:", (), text)
+        first = self.engine.conf.first("softdep", rule.name) or rule
+        if first is rule or first.value.split() == rule.value.split():
+            return None
+        if not any(soft_dependencies(first.value)):  # it is there to take the others' effect away
+            return None
+        blocks = (rule.name,) if not pre and not post else ()  # so that an install rule counts
+        note = f"  (in a file that sorts before {first.file}, or take {first.place} away)"
+        return self.line(rule, f"only the first softdep of a module counts: {first.place}", blocks,
+                         rule.text.strip(), path=self.first, note=note)  # fmt: skip
+
+    def on_command_line(self) -> Iterator[Useless]:
+        """module_blacklist= compares exactly; only "_" names exist."""
+        words = list(blacklist_words(self.node.command_line))
+        for name in module_blacklist(self.node.command_line):
+            right = name.replace("-", "_")
+            if "-" in name and self.engine.path(right) is not None:
+                yield self.line(
+                    Oddity(COMMAND_LINE, 0, words[-1], ""),
+                    "the kernel compares exactly, and its names have '_'", (right,),
+                    f"module_blacklist={right}",
+                )  # fmt: skip
+        if len(words) > 1:
+            lost = [n for word in words[:-1] for n in word.partition("=")[2].split(",")]
+            kept = module_blacklist(self.node.command_line)
+            yield self.line(
+                Oddity(COMMAND_LINE, 0, words[0], ""),
+                "of several module_blacklist= only the last counts: write it once, with all names",
+                self.reader.modules(n for n in lost if n not in kept),
+                "module_blacklist=" + ",".join(dict.fromkeys((*lost, *kept))),
+            )  # fmt: skip
 
 
-# --- lines that kmod does not take at all ----------------------------------------------------
-
-
-def _thrown_away(variant: Variant) -> Iterator[Useless]:
-    for odd in variant.conf.odd:
-        yield Useless(f"{odd.file}:{odd.line}", odd.text.strip(), odd.why, mended(odd), _meant(odd))
+def leads_nowhere(engine: Modprobe, rule: Rule) -> bool:
+    """Whether an alias is there to keep something out: to `off`, or what else is no module."""
+    known = engine.path(rule.value) is not None or engine.is_builtin(rule.value)
+    return not known and rule.value not in engine.conf.names("install")
 
 
 def mended(odd: Oddity) -> str:
     """The line as its author probably meant it; "" when nobody can tell."""
-    words = odd.text.removeprefix(BOM).split()
+    words = odd.text.removeprefix(BOM).replace(NBSP, " ").split()
     if not words:
         return ""
     word = words[0].lower()
@@ -90,36 +322,12 @@ def mended(odd: Oddity) -> str:
     return ""
 
 
-def _meant(odd: Oddity) -> tuple[str, ...]:
-    words = odd.text.removeprefix(BOM).split()
-    return (words[1].replace("-", "_"),) if len(words) > 1 else ()
-
-
-# --- files that kmod does not read -----------------------------------------------------------
-
-
-def _not_read(node: KernelModules, variant: Variant) -> Iterator[Useless]:
-    for entry in node.entries:
-        why = _why_not(node, variant, entry)
-        if not why or entry.name.endswith(INERT):
-            continue
-        for rule in _blocks(entry):
-            right = f"{_folder(entry)}/{entry.name.strip('.').partition('.')[0]}.conf"
-            yield Useless(
-                rule.place,
-                rule.text.strip(),
-                why,
-                f"{rule.text.strip()}  (in {right})",
-                (rule.name,),
-            )
-
-
 def _folder(entry: Entry) -> str:
     top, _, rest = entry.folder.partition("/modprobe.d")
     return f"{top}/modprobe.d" if rest or top != "/etc" else "/etc/modprobe.d"
 
 
-def _why_not(node: KernelModules, variant: Variant, entry: Entry) -> str:
+def _why_not(variant: Variant, entry: Entry) -> str:
     if entry.kind is not Kind.FILE or not entry.data or entry.path in variant.conf.read:
         return ""
     if entry.path == OLD_FILE:
@@ -138,49 +346,6 @@ def _why_not(node: KernelModules, variant: Variant, entry: Entry) -> str:
 def _blocks(entry: Entry) -> Iterator[Rule]:
     rules, _ = parse(entry.data or b"", entry.path)
     return (rule for rule in rules if rule.kind in BLOCKS)
-
-
-def _masked(variant: Variant) -> Iterator[Useless]:
-    """Rules of a file that another hides, unless the rules that count say the same."""
-    known = {(r.kind, r.name) for r in variant.conf.rules}
-    for masked in variant.conf.masked:
-        for rule in _blocks(masked.entry):
-            if (rule.kind, rule.name) not in known:
-                why = f"{masked.by} hides this file, because it has the same name"
-                yield Useless(
-                    rule.place, rule.text.strip(), why,
-                    f"{rule.text.strip()}  (in a file of another name)", (rule.name,),
-                )  # fmt: skip
-
-
-# --- rules that kmod takes, and that have no effect ------------------------------------------
-
-
-def _rules(node: KernelModules, variant: Variant) -> Iterator[Useless]:
-    engine = variant.engine
-    opened = _opened(variant)
-    aliased = Aliased(variant)
-    for rule in variant.conf.rules:
-        if rule.file.startswith(variant.tree.folder + "/"):
-            continue  # modules.softdep is depmod's
-        if rule.kind == "blacklist":
-            why, instead = _blacklist(engine, rule, opened, aliased)
-        elif rule.kind == "install":
-            why, instead = _install(node, engine, rule)
-        else:
-            continue
-        if why:
-            yield Useless(rule.place, rule.text.strip(), why, instead, (rule.name,))
-
-
-def _opened(variant: Variant) -> dict[str, str]:
-    """Modules of our components that a request still inserts -> the request."""
-    found: dict[str, str] = {}
-    for component in COMPONENTS:
-        for request in requests(variant, component):
-            for module in variant.engine.run(request.name).inserted:
-                found.setdefault(module, request.name)
-    return found
 
 
 class Aliased:
@@ -210,36 +375,6 @@ def _targets(lines: bytes) -> frozenset[bytes]:
     return frozenset(row.rpartition(b" ")[2] for row in text.split(b"\n"))
 
 
-def _blacklist(
-    engine: Modprobe, rule: Rule, opened: dict[str, str], aliased: Aliased
-) -> tuple[str, str]:
-    name = rule.name
-    if rule.file == COMMAND_LINE and "-" in name:
-        return ("modprobe.blacklist= takes names with '_' only",
-                f"modprobe.blacklist={name.replace('-', '_')}")  # fmt: skip
-    spoilt = _spoilt(engine, name)
-    if spoilt:
-        return spoilt[0], f"blacklist {spoilt[1]}" if spoilt[1] else ""
-    if not WILD.isdisjoint(name):
-        return "blacklist takes no patterns: the name must be exactly the module's", (
-            f"install {name} /bin/false"
-        )
-    if engine.is_builtin(name):
-        return f"{name} is built into the kernel", ""
-    if engine.path(name) is None:
-        targets = [f.name for f in engine.lookup(name) if f.alias is not None]
-        if targets:
-            return (f"{name} is an alias, and blacklist wants the module's own name",
-                    f"blacklist {targets[0]}")  # fmt: skip
-        return "", ""  # no such module in this kernel: nothing to keep out
-    if name in opened:
-        return _still(engine, name, opened[name]), f"install {name} /bin/false"
-    if aliased(name) is False:
-        return ("no alias leads to it: it comes as a dependency or by its own name, and blacklist"
-                " applies to neither"), f"install {name} /bin/false"  # fmt: skip
-    return "", ""
-
-
 def _still(engine: Modprobe, name: str, request: str) -> str:
     """Why a blacklisted module comes all the same."""
     found = engine.lookup(request)
@@ -249,50 +384,6 @@ def _still(engine: Modprobe, name: str, request: str) -> str:
         if name in engine.dependencies(module.name):
             return f"{request} loads {module.name}, which needs it: blacklist is no help there"
     return f"{request} brings it along, and blacklist is for a module's own aliases only"
-
-
-def _spoilt(engine: Modprobe, name: str) -> tuple[str, str] | None:
-    """A name that is almost a module's: (why, the module)."""
-    if "\r" in name or BOM in name or "\xa0" in name:
-        clean = name.replace("\r", "").replace(BOM, "").replace("\xc2\xa0", "")
-        return "the name ends in a carriage return or an invisible character", clean
-    lower = name.lower()
-    if name != lower and engine.path(name) is None and engine.path(lower) is not None:
-        return "names of modules are case-sensitive", lower
-    if name.endswith(".ko") and engine.path(name) is None:
-        return "a module's name has no suffix", name.removesuffix(".ko")
-    return None
-
-
-def _install(node: KernelModules, engine: Modprobe, rule: Rule) -> tuple[str, str]:
-    if engine.program is Program.BUSYBOX:
-        return "BusyBox modprobe knows no install", f"blacklist {rule.name}"
-    spoilt = _spoilt(engine, rule.name)
-    if spoilt and spoilt[1]:
-        return spoilt[0], f"install {spoilt[1]} {rule.value}"
-    first = engine.conf.first("install", rule.name) or rule
-    if first is not rule and first.value.split() != rule.value.split():
-        return f"the first install counts, and that is {first.place}", (
-            f"(take {first.place} away, or put this line into a file that sorts before it)"
-        )
-    if engine.is_builtin(rule.name):
-        return f"{rule.name} is built into the kernel", ""
-    if not WILD.isdisjoint(rule.name):
-        return _install_pattern(rule)
-    pre, post = engine.soft(rule.name)
-    soft = engine.softdep(rule.name)
-    if (pre or post) and soft is not None:
-        return (f"a softdep cancels it: {soft.text.strip()!r} in {soft.place}",
-                f"softdep {rule.name} pre:  (in a file that sorts before)")  # fmt: skip
-    return "", ""
-
-
-def _install_pattern(rule: Rule) -> tuple[str, str]:
-    if rule.name.startswith(("net_pf_", "fs_", "char_major_")):
-        return (f"an install pattern is held against modules' names, not against"
-                f" requests such as {rule.name}",
-                f"alias {rule.name.replace('_', '-')} off")  # fmt: skip
-    return "", ""
 
 
 def unfollowed(variant: Variant) -> Iterator[Useless]:
@@ -307,24 +398,9 @@ def unfollowed(variant: Variant) -> Iterator[Useless]:
         if "modprobe" in rule.value or "insmod" in rule.value:
             continue
         first = engine.conf.first("install", rule.name) or rule
-        for _, step in steps(rule.value, engine.programs) if first is rule else ():
+        for _, step in engine.steps(rule) if first is rule else ():
             if isinstance(step, Unclear):
-                instead = f"install {rule.name} /bin/false"
-                yield Useless(rule.place, rule.text.strip(), step.why, instead, (rule.name,))
+                cures = (Cure((f"install {rule.name} /bin/false",)),)
+                yield Useless(rule.place, rule.text.strip(), step.why, (rule.name,), cures,
+                              rule.file, rule.line)  # fmt: skip
                 break
-
-
-def _on_command_line(node: KernelModules, variant: Variant) -> Iterator[Useless]:
-    """module_blacklist= compares exactly; only "_" names exist."""
-    words = list(blacklist_words(node.command_line))
-    for name in module_blacklist(node.command_line):
-        if "-" in name and variant.engine.path(name.replace("-", "_")) is not None:
-            yield Useless(
-                COMMAND_LINE, words[-1], "the kernel compares exactly, and its names have '_'",
-                f"module_blacklist={name.replace('-', '_')}", (name.replace("-", "_"),),
-            )  # fmt: skip
-    if len(words) > 1:
-        yield Useless(
-            COMMAND_LINE, words[0], "of several module_blacklist= only the last counts",
-            "module_blacklist= once, with all names",
-        )  # fmt: skip

@@ -105,7 +105,7 @@ class Doors:
         if len(targets) * self._engine.conf.most_alike("alias") > MOST_TRIED:
             raise EndlessError
         for name, rule in targets:
-            for module in {f.name for f in self._engine.lookup(name)}:
+            for module in dict.fromkeys(f.name for f in self._engine.lookup(name)):
                 found.setdefault(module, []).append(rule)
         return found
 

@@ -433,7 +433,7 @@ class Index:
         found: dict[str, list[str]] = {}
         for pattern, module in self.alias.plain():
             found.setdefault(module, []).append(pattern)
-        return {module: tuple(sorted(patterns)) for module, patterns in found.items()}
+        return {module: tuple(sorted(p, key=_short_first)) for module, p in found.items()}
 
     def dependents(self, module: str) -> Iterator[str]:
         """The modules that need this one: depmod writes down all that each needs."""
@@ -469,6 +469,10 @@ class Index:
                 return self.lines.count(b"\n", 0, start) + 1
             at = self.lines.find(end, at + 1)
         return None
+
+
+def _short_first(name: str) -> tuple[int, str]:
+    return len(name), name
 
 
 BINARY = ("modules.dep.bin", "modules.alias.bin", "modules.builtin.bin",

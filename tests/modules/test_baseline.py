@@ -87,8 +87,9 @@ def load_events(folder: Path) -> dict[str, Any]:
         "state_dir": str(folder / "state"),
         "run_dir": str(folder / "run"),
     }
-    perform(Job("full", tree))
-    spool = Spool(folder / "state", from_tree(tree, {}).spool, moment)
+    config = from_tree(tree, {})
+    perform(Job("full", config.to_job()))
+    spool = Spool(folder / "state", config.spool, moment)
     try:
         return dict(spool.latest()["kernel.module.load-event"])
     finally:

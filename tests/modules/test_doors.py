@@ -166,6 +166,26 @@ def test_too_many_rules_to_follow_are_unknown(root: Path) -> None:
     assert judged(root).status is Status.PASS
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["".join(f"softdep m{i} pre: m{i + 1}\n" for i in range(15_000)) + "softdep m15000 pre: sctp\n",
+     "".join(f"softdep m{i} pre: m{i + 1}\n" for i in range(25_000)),
+     "".join(f"alias x{i}* m\n" for i in range(5000))
+     + "".join(f"softdep y{i} pre: x{i}\n" for i in range(5000)),
+     "".join(f"alias net-pf-{i} m{i % 9}\nsoftdep m{i % 9} pre: sctp\n" for i in range(30_000)),
+     "".join(f"alias a{i} sctp\n" for i in range(50_000)),
+     "".join(f"alias *{i} sctp\n" for i in range(1_000)),
+     "".join(f"install x{i} /sbin/modprobe x{i + 1}; /sbin/modprobe sctp\n" for i in range(9_000)),
+     "".join(f"install x{i}* /sbin/modprobe sctp\n" for i in range(9_000))],
+    ids=["chain", "long chain", "patterns", "many ways", "names", "wild", "commands",
+         "wild commands"],
+)  # fmt: skip
+def test_much_to_follow_is_followed_or_unknown_and_never_a_defect(root: Path, text: str) -> None:
+    put(root, {"a.conf": text})
+    for finding in examine(Looker(TreeHost(root)), select(["kernel.module.*"])):
+        assert finding.status is not Status.ERROR, finding.because
+
+
 def test_every_request_of_a_component_has_somebody_who_asks() -> None:
     for component in COMPONENTS:
         for r in component.requests:

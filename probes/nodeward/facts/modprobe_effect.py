@@ -223,6 +223,8 @@ class _Judge:
 
     def install_name(self, rule: Rule) -> Useless | None:
         """For a request and not a module: it counts where no alias knows the name."""
+        if next(self.engine.conf.matching("alias", rule.name), None) is None:
+            return None
         run = self.engine.run(rule.name)
         if any(e.does is Does.RUNS and e.place == rule.place for e in run.events):
             return None

@@ -55,16 +55,22 @@ class Doors:
         self._engine = engine
         self._index = index
         self._kernel = kernel
-        self._drawn: dict[str, Mapping[str, Drawn | None]] = {}
+        self._drawn: dict[str, Mapping[str, Drawn | None] | None] = {}
+        self._doors: dict[str, tuple[Door, ...] | None] = {}
 
     def drawing(self, module: str) -> Mapping[str, Drawn | None]:
         """Every module, and bare name of an install rule, that brings this one along, with what it
         brings it along by; the module itself is one of them. EndlessError."""
         if module not in self._drawn:
             self._drawn[module] = self._back_from(module)
-        return self._drawn[module]
+        if (found := self._drawn[module]) is None:
+            raise EndlessError
+        return found
 
-    def _back_from(self, module: str) -> Mapping[str, Drawn | None]:
+    def _back_from(self, module: str) -> Mapping[str, Drawn | None] | None:
+        """None: further than we follow."""
+        if self._rules is None:
+            return None
         found: dict[str, Drawn | None] = {module: None}
         todo = [module]  # grows behind: the nearest first
         patterns: dict[str, Drawn] = {}
@@ -77,7 +83,7 @@ class Doors:
                     patterns[rule.name] = drawn = Drawn(at, rule)
                     new += [(name, drawn) for name in self._like(rule.name)]
             if len(patterns) > MOST_PATTERNS:
-                raise EndlessError
+                return None
             for name, drawn in new:
                 if name not in found:
                     found[name] = drawn
@@ -94,16 +100,16 @@ class Doors:
         return tuple(dict.fromkeys((*known, *self._aliases)))
 
     @cached_property
-    def _rules(self) -> Mapping[str, list[Rule]]:
-        """The softdep and install rules by the modules that they draw in."""
+    def _rules(self) -> Mapping[str, list[Rule]] | None:
+        """The softdep and install rules by the modules that they draw in; None: too many."""
         found: dict[str, list[Rule]] = {}
         if self._engine.program is Program.BUSYBOX:
             return found
         targets = [(name, rule) for rule in self._tying() for name in _drawn_by(rule, self._engine)]
         if len(targets) > MOST_DRAWN:
-            raise EndlessError
+            return None
         if len(targets) * self._engine.conf.most_alike("alias") > MOST_TRIED:
-            raise EndlessError
+            return None
         for name, rule in targets:
             for module in dict.fromkeys(f.name for f in self._engine.lookup(name)):
                 found.setdefault(module, []).append(rule)
@@ -122,15 +128,22 @@ class Doors:
         return found
 
     def doors(self, module: str) -> tuple[Door, ...]:
-        """The names to try, nearest first. EndlessError when there are too many."""
+        """The names to try, nearest first. Kept. EndlessError when there are too many."""
+        if module not in self._doors:
+            self._doors[module] = self._found(module)
+        if (found := self._doors[module]) is None:
+            raise EndlessError
+        return found
+
+    def _found(self, module: str) -> tuple[Door, ...] | None:
         found: dict[str, Door] = {}
         for drawing in self.drawing(module):
             for name in self._names(drawing):
                 who = asker(name, self._kernel)
                 if who is not None:
                     found.setdefault(name, Door(OWN.get(name) or who.request(name), who, drawing))
-            if len(found) > MOST_NAMES:
-                raise EndlessError
+                if len(found) > MOST_NAMES:
+                    return None
         return tuple(found.values())
 
     def _names(self, module: str) -> Iterator[str]:

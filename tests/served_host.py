@@ -6,8 +6,9 @@ Run as the first process of new mount, pid and network namespaces. FOLDER holds 
 (`root`, see pki_node.py); its /etc and /var/lib hide this machine's. The scenario is
 {"servers": [[PROGRAM, ARGUMENT, ...], ...], "ports": [...], "replace": {PATH: TEXT},
 "stop": [PROGRAM, ...], "at": RFC3339}: PROGRAM is a copy of openssl by that name, or Debian's
-etcd (inside FOLDER/image when there is such a folder); `replace` happens once all ports are open,
-`stop` freezes. The scan's JSON goes to stdout.
+etcd (inside FOLDER/image when there is such a folder); with "-alert NUMBER PORT ..." it answers
+every hello with that alert, as Go's server does. `replace` happens once all ports are open, `stop`
+freezes. The scan's JSON goes to stdout.
 """
 
 from __future__ import annotations
@@ -24,6 +25,18 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).parents[1]
 KEPT = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "ssl/openssl.cnf", "passwd")
+
+
+ALERTING = """
+import socket, sys
+number, port = map(int, sys.argv[1:3])
+with socket.create_server(("127.0.0.1", port)) as server:
+    while True:
+        connection, _ = server.accept()
+        with connection:
+            if connection.recv(16384):
+                connection.sendall(bytes([21, 3, 3, 0, 2, 2, number]))
+"""
 
 
 def main() -> int:
@@ -67,7 +80,10 @@ def start(folder: Path, words: list[str]) -> subprocess.Popen[bytes]:
         return contained(folder, arguments)
     executable = shutil.which("etcd") if program == "etcd" else str(folder / program)
     assert executable
-    if program != "etcd":
+    if arguments[0] == "-alert":
+        shutil.copy2(Path(sys.executable).resolve(), executable)
+        arguments = ["-ISc", ALERTING, *arguments[1:]]
+    elif program != "etcd":
         shutil.copy2(str(shutil.which("openssl")), executable)
         arguments = ["s_server", "-quiet", *arguments]
     with open(folder / f"{program}.log", "wb") as log:

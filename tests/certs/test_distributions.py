@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from certificate_maker import DAY, NOW, Authority, Spec, key, pem, write
+from certificate_maker import DAY, NOW, Authority, Spec, key, key_pem, pem, write
 from kubeadm_tree import add_process
 from nodeward.agent.scan import scan, select
 from nodeward.host import TreeHost
@@ -19,10 +20,14 @@ def findings(root: Path, *globs: str, at: datetime = NOW) -> dict[str, Finding]:
     return {f.check: f for f in report.findings}
 
 
+CA = Authority()
+
+
 def put(root: Path, path: str, left: float = 20, **more: object) -> None:
     """A certificate of a year that has these days left."""
     spec = Spec(not_before=NOW - (365 - left) * DAY, not_after=NOW + left * DAY, **more)  # type: ignore[arg-type]
-    write(root / path.lstrip("/"), pem(Authority().issue(spec, key("P-256", 1))))
+    issuer = Authority("node1-ca@1700000000") if path.endswith("kubelet/pki/kubelet.crt") else CA
+    write(root / path.lstrip("/"), pem(issuer.issue(spec, key("P-256", 1))))
 
 
 @pytest.fixture
@@ -31,30 +36,37 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
+SERVER, AGENT = "/var/lib/rancher/k3s/server/tls", "/var/lib/rancher/k3s/agent"
+SNAP = "/var/snap/microk8s/current"
 REMEDIES = [
     ("/etc/kubernetes/pki/apiserver.crt", "apiserver", "kubeadm certs renew apiserver"),
     ("/etc/kubernetes/pki/etcd/server.crt", "etcd-server", "kubeadm certs renew etcd-server"),
     (
-        "/var/lib/rancher/k3s/server/tls/serving-kube-apiserver.crt",
-        "apiserver",
-        "k3s certificate rotate",
+        "/etc/kubernetes/pki/etcd/healthcheck-client.crt",
+        "etcd-healthcheck-client",
+        "kubeadm certs renew etcd-healthcheck-client",
     ),
+    (f"{SERVER}/serving-kube-apiserver.crt", "apiserver", "k3s certificate rotate"),
+    (f"{SERVER}/client-supervisor.crt", "other", "k3s certificate rotate"),
+    (f"{SERVER}/client-k3s-cloud-controller.crt", "other", "k3s certificate rotate"),
+    (f"{AGENT}/client-k3s-controller.crt", "other", "k3s certificate rotate"),
     (
         "/var/lib/rancher/rke2/server/tls/client-scheduler.crt",
         "scheduler",
         "systemctl stop rke2-server",
     ),
+    ("/var/lib/rancher/rke2/agent/client-rke2-controller.crt", "other", "rke2 certificate rotate"),
     ("/var/lib/k0s/pki/server.crt", "apiserver", "systemctl restart k0scontroller"),
+    ("/var/lib/k0s/pki/k0s-api.crt", "other", "systemctl restart k0scontroller"),
+    (f"{SNAP}/certs/server.crt", "apiserver", "microk8s refresh-certs --cert server.crt"),
     (
-        "/var/snap/microk8s/current/certs/server.crt",
-        "apiserver",
-        "microk8s refresh-certs --cert server.crt",
-    ),
-    (
-        "/var/snap/microk8s/current/certs/front-proxy-client.crt",
+        f"{SNAP}/certs/front-proxy-client.crt",
         "front-proxy-client",
         "microk8s refresh-certs --cert front-proxy-client.crt",
     ),
+    (f"{SNAP}/certs/client.crt", "admin", "microk8s refresh-certs --cert ca.crt"),
+    (f"{SNAP}/certs/kubelet.crt", "kubelet-server", "microk8s refresh-certs --cert ca.crt"),
+    (f"{SNAP}/var/kubernetes/backend/cluster.crt", "other", "microk8s stop"),
     ("/system/secrets/etcd/server.crt", "etcd-server", "talosctl -n NODE reboot"),
     (
         "/etc/kubernetes/static-pod-resources/kube-apiserver-pod-7/secrets/kubelet-client/tls.crt",
@@ -71,16 +83,32 @@ REMEDIES = [
         "kubelet-server",
         "mv /var/lib/kubelet/pki/kubelet.crt /var/lib/kubelet/pki/kubelet.key /root/",
     ),
+    (
+        "/etc/kubernetes/certs/client.crt",
+        "kubelet-client",
+        "az aks rotate-certs -g RESOURCE-GROUP -n CLUSTER",
+    ),
+    (
+        "/etc/srv/kubernetes/pki/kubelet.crt",
+        "kubelet-client",
+        "gcloud container clusters upgrade CLUSTER --node-pool POOL --location LOCATION",
+    ),
 ]
+
+
+def kubeadm(root: Path) -> None:
+    """A control plane of kubeadm, as an image at rest: what lies there counts as in use."""
+    write(root / "etc/kubernetes/manifests/kube-apiserver.yaml", "")
+    write(root / "var/lib/kubelet/kubeadm-flags.env", "")
+    for name in ("ca", "front-proxy-ca", "etcd/ca"):
+        write(root / f"etc/kubernetes/pki/{name}.key", key_pem(key("P-256", 1)))
 
 
 @pytest.mark.parametrize(("path", "component", "command"), REMEDIES)
 def test_the_remedy_is_the_distributions_own_command(
     tmp_path: Path, path: str, component: str, command: str
 ) -> None:
-    """As an image at rest, so that what lies there counts as in use."""
-    write(tmp_path / "etc/kubernetes/manifests/kube-apiserver.yaml", "")
-    write(tmp_path / "var/lib/kubelet/kubeadm-flags.env", "")
+    kubeadm(tmp_path)
     put(tmp_path, path)
     check = f"cert.expiry.{component}"
     found = findings(tmp_path, check)[check]
@@ -88,6 +116,107 @@ def test_the_remedy_is_the_distributions_own_command(
     assert found.remedy
     assert command in found.remedy.steps
     assert found.remedy.breaks
+
+
+def expired_client(root: Path, path: str) -> Finding:
+    put(root, path, left=-3)
+    found = findings(root, "cert.expiry.kubelet-client")["cert.expiry.kubelet-client"]
+    assert found.severity == "critical"
+    return found
+
+
+def test_a_kubelet_whose_certificate_has_ended_must_join_again(tmp_path: Path) -> None:
+    """It cannot ask for another with it: to approve a request helps no more."""
+    kubeadm(tmp_path)
+    found = expired_client(tmp_path, "/var/lib/kubelet/pki/kubelet-client-current.pem")
+    assert found.remedy
+    assert not any("certificate approve" in step for step in found.remedy.steps)
+    assert any(
+        step.startswith("kubeadm kubeconfig user --org system:nodes") for step in found.remedy.steps
+    )
+
+
+def test_a_worker_of_k0s_joins_again_with_a_token(root: Path) -> None:
+    unit = "[Service]\nExecStart=/usr/local/bin/k0s worker --data-dir=/data/k0s\n"
+    write(root / "etc/systemd/system/k0sworker.service", unit)
+    add_process(root, 9, ["k0s", "worker", "--data-dir=/data/k0s"], exe="/usr/local/bin/k0s")
+    found = expired_client(root, "/data/k0s/kubelet/pki/kubelet-client-current.pem")
+    assert found.remedy
+    assert "k0s token create --role=worker > worker.token" in found.remedy.steps
+    assert "systemctl stop k0sworker" in found.remedy.steps
+    assert "mv /data/k0s/kubelet.conf /data/k0s/kubelet/pki /root/" in found.remedy.steps
+    assert not any("systemctl restart kubelet" in step for step in found.remedy.steps)
+
+
+def test_the_commands_of_k3s_name_its_unit_and_its_directory(root: Path) -> None:
+    unit = "[Service]\nExecStart=/usr/local/bin/k3s server --data-dir /data/k3s\n"
+    write(root / "etc/systemd/system/k3s-blue.service", unit)
+    write(root / "etc/rancher/k3s/k3s.yaml", "")
+    add_process(root, 9, ["/usr/local/bin/k3s server"], exe="/usr/local/bin/k3s")
+    put(root, "/data/k3s/server/tls/client-scheduler.crt")
+    found = findings(root, "cert.expiry.scheduler")["cert.expiry.scheduler"]
+    assert found.remedy
+    assert found.remedy.steps == (
+        "systemctl stop k3s-blue",
+        "k3s certificate rotate --data-dir /data/k3s",
+        "systemctl start k3s-blue",
+    )
+
+
+def test_a_worker_of_microk8s_joins_again(root: Path) -> None:
+    """refresh-certs refuses to run there."""
+    write(root / f"{SNAP[1:]}/args/kubelet", "")
+    write(root / f"{SNAP[1:]}/var/lock/clustered.lock", "")
+    add_process(root, 9, ["kubelite"], exe="/snap/microk8s/1/kubelite")
+    put(root, f"{SNAP}/certs/kubelet.crt")
+    found = findings(root, "cert.expiry.kubelet-server")["cert.expiry.kubelet-server"]
+    assert found.remedy
+    assert "microk8s join ADDRESS:25000/TOKEN --worker" in found.remedy.steps
+    assert not any("refresh-certs" in step for step in found.remedy.steps)
+
+
+UNKNOWN_TO_KUBEADM = [
+    ("/etc/kubernetes/pki/kubelet.crt", "kubelet-server", "tlsCertFile"),
+    ("/etc/kubernetes/pki/kubelet-server.crt", "kubelet-server", "tlsCertFile"),
+    ("/etc/kubernetes/pki/own.crt", "apiserver", "--tls-cert-file"),
+]
+
+
+@pytest.mark.parametrize(("path", "component", "setting"), UNKNOWN_TO_KUBEADM)
+def test_kubeadm_is_not_told_to_renew_what_it_does_not_know(
+    tmp_path: Path, path: str, component: str, setting: str
+) -> None:
+    kubeadm(tmp_path)
+    put(tmp_path, path)
+    if component == "apiserver":
+        volume = {"name": "k8s", "hostPath": {"path": "/etc/kubernetes"}}
+        mount = {"name": "k8s", "mountPath": "/etc/kubernetes"}
+        argv = ["kube-apiserver", f"{setting}={path}"]
+        container = {"name": "a", "image": "a", "command": argv, "volumeMounts": [mount]}
+        pod = {"kind": "Pod", "spec": {"containers": [container], "volumes": [volume]}}
+        write(tmp_path / "etc/kubernetes/manifests/kube-apiserver.yaml", json.dumps(pod))
+    else:
+        unit = "[Service]\nExecStart=/usr/bin/kubelet --config=/var/lib/kubelet/config.yaml\n"
+        write(tmp_path / "etc/systemd/system/kubelet.service", unit)
+        write(tmp_path / "var/lib/kubelet/config.yaml", f"kind: KubeletConfiguration\n"
+              f"apiVersion: kubelet.config.k8s.io/v1beta1\n{setting}: {path}\n")  # fmt: skip
+    found = findings(tmp_path, f"cert.expiry.{component}")[f"cert.expiry.{component}"]
+    assert found.status == "fail", found.because
+    assert path in found.because
+    assert found.remedy
+    assert not any("kubeadm certs renew" in step for step in found.remedy.steps)
+    assert "whoever issued it" in found.remedy.text
+
+
+def test_nor_where_the_authoritys_key_is_elsewhere(tmp_path: Path) -> None:
+    """An external authority: kubeadm makes requests, and renews nothing."""
+    kubeadm(tmp_path)
+    (tmp_path / "etc/kubernetes/pki/ca.key").unlink()
+    put(tmp_path, "/etc/kubernetes/pki/apiserver.crt")
+    found = findings(tmp_path, "cert.expiry.apiserver")["cert.expiry.apiserver"]
+    assert found.remedy
+    assert "/etc/kubernetes/pki/ca.key" in found.remedy.text
+    assert found.remedy.steps[0].startswith("kubeadm certs generate-csr")
 
 
 def k3s(root: Path) -> None:

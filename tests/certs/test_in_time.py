@@ -105,7 +105,56 @@ def test_k3s_wants_a_restart_in_its_last_120_days() -> None:
 
 
 def test_k3s_that_did_not_renew_at_its_start_has_failed_to() -> None:
-    assert of_days(started(250), "cert.expiry.apiserver")[2] == ("fail high", 245)
+    assert of_days(started(280), "cert.expiry.apiserver")[2] == ("fail high", 245)
+
+
+def test_an_older_k3s_renews_in_the_last_90_days_only() -> None:
+    assert of_days(started(250), "cert.expiry.apiserver")[2:4] == [
+        ("fail low", 245),
+        ("fail high", 335),
+    ]
+
+
+K0S = "/var/lib/k0s/pki/server.crt"
+
+
+def of_k0s(started: float) -> Pki:
+    at = (ISSUED + started * DAY).timestamp()
+    return replace(node("apiserver", K0S), supervisor_started=at)
+
+
+def test_k0s_makes_its_certificates_anew_at_every_start() -> None:
+    """So it is late as what a person renews is, and not 120 days before."""
+    assert of_days(of_k0s(0), "cert.expiry.apiserver") == [
+        ("fail critical", -2),
+        ("pass", 0),
+        ("fail low", 305),
+        ("fail high", 335),
+        ("fail critical", 365),
+    ]
+
+
+def test_what_k0s_did_not_make_anew_at_its_start_it_never_will() -> None:
+    """Another authority issued it."""
+    rule = catalog()[CheckId("cert.expiry.apiserver")]
+    at = Now((ISSUED + 340 * DAY).timestamp())
+    found = finding(rule, decide(rule, {Pki: Seen(of_k0s(100)), Served: AT_REST, Now: Seen(at)}))
+    assert "k0s did not make it anew at its start on 2027-03-02" in found.because
+    assert found.remedy
+    assert "whoever issued it" in found.remedy.text
+
+
+def test_a_certificate_from_the_future_sends_to_the_clocks_first() -> None:
+    rule = catalog()[CheckId("cert.expiry.apiserver")]
+    facts = node("apiserver", "/etc/kubernetes/pki/apiserver.crt")
+    at = Now((ISSUED - DAY / 8).timestamp())
+    found = finding(rule, decide(rule, {Pki: Seen(facts), Served: AT_REST, Now: Seen(at)}))
+    assert "not valid before 2026-11-22 04:00:00 UTC, in 3 hours by this node's clock" in (
+        found.because
+    )
+    assert found.remedy
+    assert "clock" in found.remedy.text
+    assert found.remedy.steps[0] == "timedatectl"
 
 
 def test_an_authority_warns_a_year_before() -> None:

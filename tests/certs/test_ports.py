@@ -41,6 +41,30 @@ def test_a_component_is_asked_where_it_listens(
     assert (port.component, port.address, port.other) == expected
 
 
+SERVER = Daemons((sample("kube-apiserver", "", origin="k3s, k3s.service"),), supervisors=("k3s",))
+INSIDE = [
+    ("k3s", SERVER, {6443: "supervisor-server", 6444: "apiserver", 10250: "kubelet-server",
+                     10257: "controller-manager-server", 10259: "scheduler-server",
+                     2379: "etcd-server", 2380: "etcd-peer"}),
+    # On an agent 6443 and 6444 lead to a server elsewhere, by k3s' own load balancer.
+    ("k3s", Daemons((sample("kubelet", ""),), supervisors=("k3s",)), {10250: "kubelet-server"}),
+    ("kubelite", NONE, {16443: "apiserver", 10250: "kubelet-server",
+                        10257: "controller-manager-server", 10259: "scheduler-server"}),
+    ("k8s-dqlite", NONE, {19001: "dqlite"}),
+    ("rke2", NONE, {9345: "supervisor-server"}),
+    ("k0s", NONE, {9443: "supervisor-server"}),
+]  # fmt: skip
+ALL = (2379, 2380, 6443, 6444, 9345, 9443, 10250, 10257, 10259, 16443, 19001)
+
+
+@pytest.mark.parametrize(("program", "daemons", "expected"), INSIDE)
+def test_what_a_program_serves_that_holds_others(
+    program: str, daemons: Daemons, expected: dict[int, str]
+) -> None:
+    rows = tuple(listener("127.0.0.1", port, program) for port in ALL)
+    assert {p.port: p.component for p in ports(rows, daemons)} == expected
+
+
 @pytest.mark.parametrize("row", [listener("::", 22, "sshd"), listener("::", 6443, "nginx"),
                                  listener("127.0.0.1", 10248, "kubelet")])  # fmt: skip
 def test_others_are_left_alone(row: Listener) -> None:

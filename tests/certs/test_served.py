@@ -19,6 +19,7 @@ SERVING = "/var/lib/kubelet/pki/kubelet-server-current.pem"
 API = ["kube-apiserver", "-accept", "127.0.0.1:6443",
        "-cert", f"{PKI}/apiserver.crt", "-key", f"{PKI}/apiserver.key"]  # fmt: skip
 KUBELET = ["kubelet", "-accept", "127.0.0.1:10250"]
+WAITING = ["kubelet", "-alert", "80", "10250"]
 ETCD_HERE = {
     **ETCD,
     "client-cert-auth": "true",
@@ -77,7 +78,7 @@ def test_renewed_but_not_loaded_and_a_request_that_waits(node: PkiNode) -> None:
     text = pem(node.cluster.issue(renewed, key("P-256", 1)))
     found = look(
         node,
-        servers=[API, [*KUBELET, "-nocert"]],
+        servers=[API, [*WAITING, "--config=/var/lib/kubelet/config.yaml"]],
         ports=[6443, 10250],
         replace={f"{PKI}/apiserver.crt": text},
     )["cert.inuse-mismatch"]
@@ -87,6 +88,23 @@ def test_renewed_but_not_loaded_and_a_request_that_waits(node: PkiNode) -> None:
     assert "not loaded" in said["apiserver"]
     assert "waits for approval" in said["kubelet-server"]
     assert found["remedy"]["steps"]
+
+
+def test_a_kubelet_that_does_not_ask_the_cluster_waits_for_no_approval(node: PkiNode) -> None:
+    """serverTLSBootstrap is off."""
+    found = look(node, servers=[WAITING], ports=[10250])["cert.inuse-mismatch"]
+    assert (found["status"], found["severity"]) == ("fail", "medium")
+    assert "no certificate to show" in found["because"]
+    assert "approval" not in json.dumps(found)
+
+
+def test_another_alert_says_nothing_of_a_request(node: PkiNode) -> None:
+    """handshake_failure: what OpenSSL sends without a certificate, and Go for a hello alone."""
+    found = look(node, servers=[[*KUBELET, "-nocert"]], ports=[10250])
+    finding = found["cert.inuse-mismatch"]
+    assert finding["status"] == "unknown"
+    assert "TLS alert 40 (handshake_failure)" in finding["because"]
+    assert "approval" not in json.dumps(finding)
 
 
 def test_a_server_that_takes_its_certificate_from_elsewhere_and_one_that_hangs(

@@ -10,17 +10,20 @@ from typing import ClassVar
 from nodeward.checks.cert_samples import NOTHING, NOW, certificate, pki
 from nodeward.facts.bundles import intermediates
 from nodeward.facts.clock import Now
-from nodeward.facts.pki import Held, Kind, Pem, Pki, Use
+from nodeward.facts.daemons import APISERVER, KUBELET
+from nodeward.facts.pki import LOOSE, Held, Kind, Pem, Pki, Use
 from nodeward.facts.pki_places import PROGRAM_OF
 from nodeward.facts.renewal import (
     AT_START,
+    AT_START_SURE_S,
     AT_START_WINDOW_S,
     CONTINUOUSLY,
     Renewer,
-    remedy,
     renewer,
 )
+from nodeward.facts.renewal_steps import remedy
 from nodeward.facts.served import Port, Presented, Served
+from nodeward.facts.webhooks import COMPONENT as WEBHOOK
 from nodeward.facts.x509 import Certificate
 from nodeward.lazy import dataclass
 from nodeward.model import (
@@ -44,6 +47,7 @@ from nodeward.model import (
 DAY = 86400
 YEAR_2000 = 946_684_800
 PRESENTED = "presented"
+SETTLED_S = 3600  # k0s makes its certificates within this time of its start
 _NOT_ASKED = Unreadable("TLS servers", "offline")
 ROTATION_STARTS, ROTATION_ENDS = 0.7, 0.9  # client-go: jittered between these parts of the life
 
@@ -75,6 +79,20 @@ _ALSO: dict[str, tuple[str, ...]] = {
     "etcd-peer": ("etcd-peer-client",),
 }
 """What the same daemon has besides, and what few have: it ends with the same effect."""
+OTHER = "other"
+_ELSEWHERE = frozenset(
+    {
+        *COMPONENTS,
+        *(name for names in _ALSO.values() for name in names),
+        LOOSE,
+        "copy",
+        "webhook",
+        WEBHOOK,
+    }
+)
+"""Components with a check of their own, and certificates that no program here uses."""
+_SERVES: dict[str, str] = {"kubelet-server": KUBELET, "apiserver": APISERVER}
+"""Programs that serve with a certificate of their own making where they are given none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +115,8 @@ class ExpiryLimits(Params):
 @dataclass(frozen=True, slots=True)
 class Judged:
     """What is said of one certificate. `status` FAIL has a severity. `until` is when it ends for
-    its peers, where that is before its own end."""
+    its peers, where that is before its own end. `valid`: whether it is by the clock; False for one
+    that has ended, None for one that is not valid yet."""
 
     status: Status
     text: str
@@ -105,6 +124,7 @@ class Judged:
     severity: Severity | None = None
     by: Renewer = Renewer.HAND
     until: int | None = None
+    valid: bool | None = True
 
     @property
     def weight(self) -> tuple[int, int]:
@@ -121,12 +141,19 @@ class Judged:
         use = self.held.use
         used = "in use" if use.in_use else "already replaced" if use.superseded else "not in use"
         until = leaf.not_after if self.until is None else self.until
-        return ("until", day(until)), ("use", used), ("renewed by", str(self.by))
+        return ("until", moment(until)), ("use", used), ("renewed by", str(self.by))
 
 
 def day(at: float) -> str:
     """Seconds since 1970 as a date; years before 1 do not occur, those after 9999 neither."""
     return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=at)).strftime("%Y-%m-%d")
+
+
+def moment(at: float) -> str:
+    """The same to the second, UTC, which is what certificates are dated in."""
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=at)).strftime(
+        "%Y-%m-%d %H:%M:%S UTC"
+    )
 
 
 def span(seconds: float) -> str:
@@ -147,7 +174,7 @@ def _above(held: Held, one: Certificate, now: float, limits: ExpiryLimits, facts
     """An authority below the root is renewed by whoever runs it, and comes with the next issue."""
     alone = replace(held, pem=replace(held.pem, certificates=(one,)))
     if one.not_before <= now <= one.not_after and held.use.in_use:
-        left = f"ends on {day(one.not_after)}, in {span(one.not_after - now)}"
+        left = f"ends on {moment(one.not_after)}, in {span(one.not_after - now)}"
         judged = _static(alone, one, now, left, limits, Renewer.HAND)
     else:
         judged = _not_in_time(alone, _missed(one, now), Renewer.HAND, facts)
@@ -157,8 +184,9 @@ def _above(held: Held, one: Certificate, now: float, limits: ExpiryLimits, facts
 
 def _missed(one: Certificate, now: float) -> str:
     if now < one.not_before:
-        return f"is not valid before {day(one.not_before)}, in {span(one.not_before - now)}"
-    return f"expired on {day(one.not_after)}, {span(now - one.not_after)} ago"
+        early = f"in {span(one.not_before - now)} by this node's clock ({moment(now)})"
+        return f"is not valid before {moment(one.not_before)}, {early}"
+    return f"expired on {moment(one.not_after)}, {span(now - one.not_after)} ago"
 
 
 def _by_itself(held: Held, now: float, limits: ExpiryLimits, facts: Pki) -> Judged:
@@ -166,8 +194,9 @@ def _by_itself(held: Held, now: float, limits: ExpiryLimits, facts: Pki) -> Judg
     if leaf is None:
         return _unreadable(held)
     if not leaf.not_before <= now <= leaf.not_after:
-        return _not_in_time(held, _missed(leaf, now), by, facts)
-    left = f"ends on {day(leaf.not_after)}, in {span(leaf.not_after - now)}"
+        missed = _not_in_time(held, _missed(leaf, now), by, facts)
+        return replace(missed, valid=None if now < leaf.not_before else False)
+    left = f"ends on {moment(leaf.not_after)}, in {span(leaf.not_after - now)}"
     if not held.use.in_use:
         why = "already replaced" if held.use.superseded else "not in use"
         return Judged(Status.PASS, f"{left}; {why}", held, by=by)
@@ -220,12 +249,22 @@ def _at_start(
     by: Renewer,
     facts: Pki,
 ) -> Judged:
-    """What is renewed when its supervisor starts: within the window a start should have done it."""
+    """What is renewed when its supervisor starts: k3s and RKE2 by what ends soon, k0s always."""
+    started = facts.supervisor_started
+    if by is Renewer.K0S:
+        if started is not None and started > leaf.not_before + SETTLED_S:
+            judged = _static(held, leaf, now, left, limits, Renewer.HAND)
+            text = f"{judged.text}: k0s did not make it anew at its start on {moment(started)}"
+            return replace(judged, text=text)
+        judged = _static(held, leaf, now, left, limits, by)
+        if judged.status is Status.PASS:
+            return judged
+        return replace(judged, text=f"{left}: a restart would renew it")
     entered = leaf.not_after - AT_START_WINDOW_S
     if now < entered:
         return Judged(Status.PASS, f"{left}; renewed by {by}", held, by=by)
-    if facts.supervisor_started is not None and facts.supervisor_started > entered:
-        text = f"{left}: not renewed by the start on {day(facts.supervisor_started)}"
+    if started is not None and started > leaf.not_after - AT_START_SURE_S:
+        text = f"{left}: not renewed by the start on {moment(started)}"
         return Judged(Status.FAIL, text, held, Severity.HIGH, by)
     urgent = leaf.not_after - now < limits.fail_days * DAY
     severity = Severity.HIGH if urgent else Severity.LOW
@@ -248,37 +287,40 @@ def _static(
 def judge(
     component: str,
     facts: Pki,
+    served: Served | Absent | Unreadable,
     now: Now,
     limits: ExpiryLimits,
-    served: Served | Absent | Unreadable = _NOT_ASKED,
 ) -> Verdict:
     """All certificates of one component, and what it presents instead, the worst first."""
-    what = COMPONENTS[component]
-    held = facts.held(component, *_ALSO.get(component, ()))
-    shown = _presented(component, held, served)
+    what = COMPONENTS.get(component, "any other certificate in use")
+    rows = served.rows if isinstance(served, Served) else ()
+    if component == OTHER:
+        names = {*(u.component for u in facts.uses), *(r.port.component for r in rows)}
+        names -= _ELSEWHERE
+    else:
+        names = {component, *_ALSO.get(component, ())}
+    rows = tuple(row for row in rows if row.port.component in names)
+    held = [h for h in (facts.held(*names) if names else ()) if component != OTHER or h.use.in_use]
+    shown = _presented(held, rows)
     if not held and not shown:
-        return _none(what, facts)
+        return _none(component, what, facts, served, rows)
     if now.at < YEAR_2000:
         return Verdict.unknown(f"the clock says {day(now.at)}: no expiry can be judged by it")
     judged = [judge_one(one, now.at, limits, facts) for one in held]
     judged += [_told(judge_one(one, now.at, limits, facts)) for one in shown]
-    return summed(what, judged, facts)
+    return summed(component, judged, facts)
 
 
-def _presented(
-    component: str, held: Iterable[Held], served: Served | Absent | Unreadable
-) -> list[Held]:
+def _presented(held: Iterable[Held], rows: Iterable[Presented]) -> list[Held]:
     """What a server shows that is in none of its files: kept in memory, or renewed since."""
     known = {one.leaf.sha256 for one in held if one.leaf}
     return [
         Held(
-            Use(component, Kind.CERTIFICATE, row.where, named_by=PRESENTED),
+            Use(row.port.component, Kind.CERTIFICATE, row.where, named_by=PRESENTED),
             Pem(row.where, real=row.where, certificates=row.certificates),
         )
-        for row in (served.rows if isinstance(served, Served) else ())
-        if row.port.component == component
-        and row.certificates
-        and row.certificates[0].sha256 not in known
+        for row in rows
+        if row.certificates and row.certificates[0].sha256 not in known
     ]
 
 
@@ -287,17 +329,36 @@ def _told(judged: Judged) -> Judged:
     return replace(judged, text=f"{text}; so it presents, and no file that was read holds it")
 
 
-def _none(what: str, facts: Pki) -> Verdict:
+def _none(
+    component: str,
+    what: str,
+    facts: Pki,
+    served: Served | Absent | Unreadable,
+    rows: Iterable[Presented],
+) -> Verdict:
     if facts.unseen:
         return Verdict.unknown(f"could not look for {what}: {facts.unseen[0]}")
+    if dark := [row for row in rows if not row.has_none]:
+        why = f"no file that was read holds {what}, and {dark[0].where} did not tell"
+        return Verdict.unknown(f"{why}: {dark[0].why}")
+    program = _SERVES.get(component)
+    if program in facts.running and not isinstance(served, Served):
+        why = served.error if isinstance(served, Unreadable) else "not on this host"
+        return Verdict.unknown(
+            f"no file that was read holds {what}, and the port of {program} could not be asked:"
+            f" {why}"
+        )
+    if component == OTHER:
+        return Verdict.not_applicable("no other certificate is in use on this host")
     return Verdict.not_applicable(f"{what} is not on this host")
 
 
-def summed(what: str, judged: Iterable[Judged], facts: Pki) -> Verdict:
+def summed(component: str, judged: Iterable[Judged], facts: Pki) -> Verdict:
     ordered = sorted(judged, key=lambda j: j.weight, reverse=True)
     worst = ordered[0]
-    if worst.held.use.component in {name for names in _ALSO.values() for name in names}:
-        what = f"the certificate of {worst.held.use.component}"
+    theirs = worst.held.use.component
+    what = COMPONENTS.get(component, "") if theirs == component else ""
+    what = what or f"the certificate of {theirs}"
     because = f"{what} {worst.text} ({worst.held.pem.where})"
     evidence = most([j.evidence() for j in ordered])
     match worst.status:
@@ -324,7 +385,19 @@ def _mend(worst: Judged, facts: Pki) -> Remedy:
         )
     if not worst.held.use.in_use:
         return Remedy(f"Remove {worst.held.use.path}, or renew it if something does use it.")
-    return remedy(worst.held.use.component, worst.by, control_plane=facts.control_plane)
+    mend = remedy(worst.held, worst.by, facts, ended=worst.valid is False)
+    return _early(mend) if worst.valid is None else mend
+
+
+def _early(mend: Remedy) -> Remedy:
+    """A certificate from the future: somebody's clock is or was wrong, and a new one of the same
+    issuer is no better until that is mended."""
+    return Remedy(
+        "Compare this node's clock with another first, and that of whoever issued it: one of them"
+        f" is or was wrong. Where this one is right, renew the certificate: {mend.text}",
+        steps=("timedatectl", "date -u   # and the same on another node", *mend.steps),
+        breaks=mend.breaks,
+    )
 
 
 _SOURCES = (
@@ -346,24 +419,29 @@ def _examples(component: str) -> list[Example]:
         path = "/var/lib/kubelet/pki/kubelet-client-current.pem"
 
     def row(expect: Status, note: str, age: float, left: float) -> Example:
-        return Example(expect, (pki(component, path, certificate(age=age, left=left)), NOW), note)
+        facts = pki(component, path, certificate(age=age, left=left))
+        return Example(expect, (facts, _NOT_ASKED, NOW), note)
 
     rows = [
         row(Status.PASS, "issued a month ago for a year", 30, 335),
         row(Status.FAIL, "expired a week ago", 372, -7),
         row(Status.FAIL, "not valid before tomorrow", -1, 364),
         row(Status.FAIL, "20 days left of a year", 345, 20),
-        Example(Status.NOT_APPLICABLE, (NOTHING, NOW), "no such certificate"),
+        Example(Status.NOT_APPLICABLE, (NOTHING, _NOT_ASKED, NOW), "no such certificate"),
         Example(
-            Status.UNKNOWN, (pki(component, path, error="EACCES"), NOW), "the file may not be read"
+            Status.UNKNOWN,
+            (pki(component, path, error="EACCES"), _NOT_ASKED, NOW),
+            "the file may not be read",
         ),
         Example(
             Status.UNKNOWN,
-            (pki(component, path, certificate()), Now(0)),
+            (pki(component, path, certificate()), _NOT_ASKED, Now(0)),
             "the clock stands before 2000",
         ),
         Example(
-            Status.UNKNOWN, (Unreadable("the process table", "EACCES"), NOW), "processes hidden"
+            Status.UNKNOWN,
+            (Unreadable("the process table", "EACCES"), _NOT_ASKED, NOW),
+            "processes hidden",
         ),
     ]
     if rotating:
@@ -373,31 +451,43 @@ def _examples(component: str) -> list[Example]:
     return rows
 
 
-_SERVERS = ("kubelet-server", "apiserver", "etcd-server", "etcd-peer")
 _OLD, _NEW = certificate(age=372, left=-7), certificate(age=1, left=364)
 
 
 def _server_examples(component: str) -> list[Example]:
-    def shows(one: Certificate) -> Served:
+    def shows(*certificates: Certificate, outcome: str = "answered") -> Served:
         port = Port(component, "127.0.0.1", 6443, component)
-        return Served((Presented(port, "answered", (one,)),))
+        return Served((Presented(port, outcome, certificates),))
 
     facts = pki(component, f"/etc/kubernetes/pki/{component}.crt", _NEW)
-    given: list[Example] = []
-    for row in _examples(component):
-        assert isinstance(row.given, tuple)
-        given.append(replace(row, given=(row.given[0], _NOT_ASKED, *row.given[1:])))
     return [
-        *given,
         Example(Status.PASS, (facts, shows(_NEW), NOW), "presented as the file has it"),
         Example(Status.FAIL, (facts, shows(_OLD), NOW), "an expired one is still presented"),
         Example(Status.PASS, (NOTHING, shows(_NEW), NOW), "valid, and kept in memory"),
         Example(Status.FAIL, (NOTHING, shows(_OLD), NOW), "expired, and kept in memory"),
+        Example(
+            Status.UNKNOWN,
+            (NOTHING, shows(outcome="timeout"), NOW),
+            "no file, and the port does not answer",
+        ),
     ]
 
 
+def _unasked_examples(component: str) -> list[Example]:
+    program = _SERVES.get(component)
+    if program is None:
+        return []
+    runs = replace(NOTHING, running=(program,))
+    return [
+        Example(Status.UNKNOWN, (runs, _NOT_ASKED, NOW), "no file, and no port could be asked"),
+        Example(Status.NOT_APPLICABLE, (runs, Served(()), NOW), "no file, and no port is open"),
+    ]
+
+
+_WITH_PORTS = ("kubelet-server", "apiserver", "etcd-server", "etcd-peer", OTHER)
+
+
 def _family(component: str, what: str) -> Check[...]:
-    serves = component in _SERVERS
     declare = check(
         f"cert.expiry.{component}",
         title=f"{what[0].upper()}{what[1:]} is valid and will be renewed in time",
@@ -409,19 +499,23 @@ def _family(component: str, what: str) -> Check[...]:
         severity=Severity.HIGH,
         remedy=Remedy("Renew it the way this node's distribution does."),
         sources=_SOURCES,
-        examples=lambda: _server_examples(component) if serves else _examples(component),
+        examples=lambda: (
+            *_examples("dqlite" if component == OTHER else component),
+            *(_server_examples(component) if component in _WITH_PORTS else ()),
+            *_unasked_examples(component),
+        ),
         mappings={"sac": ["S15a"], "nsa-cisa-1.2": ["EN"]},
     )
 
-    def one(facts: Pki, now: Now, limits: ExpiryLimits) -> Verdict:
-        return judge(component, facts, now, limits)
-
-    def with_ports(
+    def one(
         facts: Pki, served: Served | Absent | Unreadable, now: Now, limits: ExpiryLimits
     ) -> Verdict:
-        return judge(component, facts, now, limits, served)
+        return judge(component, facts, served, now, limits)
 
-    return declare(with_ports) if serves else declare(one)
+    return declare(one)
 
 
-CHECKS = tuple(_family(component, what) for component, what in COMPONENTS.items())
+CHECKS = (
+    *(_family(component, what) for component, what in COMPONENTS.items()),
+    _family(OTHER, "every other certificate in use (MicroK8s' dqlite, k3s' supervisor and more)"),
+)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from nodeward.checks.cert_common import BOOTSTRAP, KUBEADM_CERTS, PKI, Offence, verdict
-from nodeward.checks.cert_expiry import day, span
+from nodeward.checks.cert_expiry import moment, span
 from nodeward.checks.cert_samples import NOTHING, certificate, guard, pki
 from nodeward.facts.daemons import SCHEDULER, Daemon, Daemons, sample
-from nodeward.facts.pki import Held, Pki
+from nodeward.facts.pki import Held, Kind, Pki, Use
 from nodeward.facts.pki_places import PROGRAM_OF
-from nodeward.facts.renewal import Renewer, remedy, renewer
+from nodeward.facts.renewal import renewer
+from nodeward.facts.renewal_steps import kubelet, remedy, restart
 from nodeward.facts.served import Port, Presented, Served
 from nodeward.facts.webhooks import COMPONENT
 from nodeward.facts.x509 import Certificate
@@ -30,6 +31,7 @@ START_SLACK_S = 2.0  # the boot time that starts are counted from is a whole sec
 
 _SERVER = "/etc/kubernetes/pki/apiserver.crt"
 _PORT = Port("apiserver", "127.0.0.1", 6443, "kube-apiserver")
+_KUBELET = Port("kubelet-server", "127.0.0.1", 10250, "kubelet")
 _OLD, _NEW = certificate(age=360, left=5), certificate(age=1, left=364)
 _NONE = Daemons(())
 _OFFLINE = Unreadable("TLS servers", "offline")
@@ -85,12 +87,19 @@ def _scheduler(started: float | None) -> Daemons:
             Status.FAIL,
             (
                 pki("kubelet-server", "/var/lib/kubelet/pki/kubelet.crt", _NEW),
-                Served(
-                    (Presented(Port("kubelet-server", "127.0.0.1", 10250, "kubelet"), "tls-alert"),)
-                ),
+                Served((Presented(_KUBELET, "tls-alert", alert=80),)),
                 _NONE,
             ),
             "the port is open and has no certificate to show: its request waits for approval",
+        ),
+        Example(
+            Status.UNKNOWN,
+            (
+                pki("kubelet-server", "/var/lib/kubelet/pki/kubelet.crt", _NEW),
+                Served((Presented(_KUBELET, "tls-alert", alert=40),)),
+                _NONE,
+            ),
+            "it wants another hello than ours: what it has is not seen",
         ),
         Example(
             Status.FAIL,
@@ -125,7 +134,7 @@ def inuse_mismatch(
     _from_files(facts, daemons, offences, notes)
     rows = served.rows if isinstance(served, Served) else ()
     for row in (r for r in rows if not r.no_tls):
-        _from_port(row, facts, offences, notes, dark)
+        _from_port(row, facts, daemons, offences, notes, dark)
     if not isinstance(served, Served):
         if not offences and not notes:
             why = served.error if isinstance(served, Unreadable) else "not on this host"
@@ -168,7 +177,7 @@ def _stale(held: Held, daemon: Daemon, late: float, facts: Pki) -> Offence:
         f"{daemon.program} ({daemon.origin}) still uses what it read at its start:"
         f" the file was written {span(late)} later"
     )
-    mend = remedy(held.use.component, renewer(held, facts), control_plane=facts.control_plane)
+    mend = remedy(held, renewer(held, facts), facts)
     steps = tuple(step for step in mend.steps if not step.startswith("kubeadm certs renew"))
     mend = replace(mend, text=f"Restart {daemon.program}: it is renewed already.", steps=steps)
     return Offence(
@@ -179,6 +188,7 @@ def _stale(held: Held, daemon: Daemon, late: float, facts: Pki) -> Offence:
 def _from_port(
     row: Presented,
     facts: Pki,
+    daemons: Daemons | Absent | Unreadable,
     offences: list[Offence],
     notes: list[Evidence],
     dark: list[str],
@@ -186,32 +196,43 @@ def _from_port(
     held = [h for h in facts.held(row.port.component) if h.use.in_use]
     if row.port.component == COMPONENT:  # there may be several
         held = [h for h in held if h.use.named_by.endswith(f"(pid {row.port.pid})")]
-    if row.outcome == "tls-alert" and row.port.component != COMPONENT:
-        offences += _nothing_to_show(row)
+    if row.has_none and row.port.component != COMPONENT:
+        offences.append(_nothing_to_show(row, held, facts))
     elif not row.certificates:
-        why = row.broken or row.outcome
-        dark.append(f"the certificate of {row.port.component} at {row.where}: {why}")
+        dark.append(f"the certificate of {row.port.component} at {row.where}: {row.why}")
     elif not held:
         text = f"presents {row.certificates[0].subject}, which it keeps in memory"
         notes.append(Evidence(row.port.component, text, row.where))
     else:
-        _compare(row, held, offences, notes, dark)
+        program = PROGRAM_OF.get(row.port.component)
+        daemon = daemons.one(program) if program and isinstance(daemons, Daemons) else None
+        started = daemon.started_at if daemon else None
+        _compare(row, held, facts, started, offences, notes, dark)
 
 
-def _nothing_to_show(row: Presented) -> list[Offence]:
-    """An alert before any certificate: a kubelet whose serving request is not answered has none."""
-    if row.port.component == "kubelet-server":
+def _nothing_to_show(row: Presented, held: list[Held], facts: Pki) -> Offence:
+    """A kubelet that asks the cluster for its serving certificate has none while its request is not
+    answered, and none any more once the old one has ended."""
+    component, mend = row.port.component, restart(row.port.component, facts)
+    text = f"ends every handshake: it has no certificate to show ({row.why})"
+    if component == "kubelet-server" and (facts.rotates is None or component in facts.rotates):
+        had = next((h for h in held if h.leaf), None)
         text = "ends every handshake: it has no certificate, its signing request waits for approval"
-        mend = remedy("kubelet-server", Renewer.KUBELET)
-    else:
-        text, mend = "ends every handshake without showing a certificate", None
-    evidence = Evidence(row.port.component, text, row.where)
-    return [Offence(Severity.MEDIUM, evidence, mend)]
+        if had and had.leaf:
+            text = (
+                f"ends every handshake: that of {had.pem.path}, which ends on"
+                f" {moment(had.leaf.not_after)}, is not used, and its signing request waits for"
+                " approval"
+            )
+        mend = kubelet(Use(component, Kind.CERTIFICATE, row.where), facts)
+    return Offence(Severity.MEDIUM, Evidence(component, text, row.where), mend)
 
 
 def _compare(
     row: Presented,
     held: list[Held],
+    facts: Pki,
+    started: float | None,
     offences: list[Offence],
     notes: list[Evidence],
     dark: list[str],
@@ -227,14 +248,35 @@ def _compare(
             notes.append(Evidence(row.port.component, text, row.where))
             return
     one, leaf = files[0]
-    if leaf.not_before > shown.not_before:
+    if leaf.not_before > shown.not_before and not _read_since(one, started):
+        mend: Remedy | None = restart(row.port.component, facts)
         text = (
-            f"still presents the certificate that ends on {day(shown.not_after)}:"
-            f" {one.pem.path} was renewed (ends on {day(leaf.not_after)}) but not loaded"
+            f"still presents the certificate that ends on {moment(shown.not_after)}:"
+            f" {one.pem.path} was renewed (ends on {moment(leaf.not_after)}) but not loaded"
         )
     else:
+        mend = _look_where(row, one)
+        age = "newer" if leaf.not_before > shown.not_before else "older"
         text = (
-            f"presents {shown.subject}, ending {day(shown.not_after)}, and not the older one of"
+            f"presents {shown.subject}, ending {moment(shown.not_after)}, and not the {age} one of"
             f" {one.pem.path}: its configuration points elsewhere"
         )
-    offences.append(Offence(Severity.MEDIUM, Evidence(row.port.component, text, row.where)))
+    offences.append(Offence(Severity.MEDIUM, Evidence(row.port.component, text, row.where), mend))
+
+
+def _read_since(one: Held, started: float | None) -> bool:
+    """Whether the daemon started after its file was written: what it shows is not from there."""
+    written = one.pem.guard.mtime if one.pem.guard else None
+    return started is not None and written is not None and started > written + START_SLACK_S
+
+
+def _look_where(row: Presented, one: Held) -> Remedy:
+    return Remedy(
+        f"Find where {row.port.program or row.port.component} takes its certificate from, and name"
+        " one file for it: what is renewed is not what is shown.",
+        steps=(
+            f"tr '\\0' '\\n' < /proc/$(pgrep -xo {row.port.program or 'PROGRAM'})/cmdline"
+            " | grep -i -e cert -e tls",
+            f"openssl x509 -noout -subject -dates -in {one.pem.path}",
+        ),
+    )

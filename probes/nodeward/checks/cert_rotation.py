@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from nodeward.checks.cert_common import BOOTSTRAP, Offence, verdict
-from nodeward.checks.cert_expiry import YEAR_2000, ExpiryLimits, day
+from nodeward.checks.cert_expiry import YEAR_2000, ExpiryLimits, day, moment
 from nodeward.checks.cert_samples import DARK, NOTHING, NOW, certificate, pki, place, together
 from nodeward.facts.clock import Now
-from nodeward.facts.pki import Held, Pki
-from nodeward.facts.renewal import Renewer, remedy, renewer
+from nodeward.facts.pki import Held, Kind, Pki, Use
+from nodeward.facts.renewal import Renewer, renewer
+from nodeward.facts.renewal_steps import kubelet, rejoin
 from nodeward.facts.x509 import Certificate
 from nodeward.model import Evidence, Example, Severity, Status, Verdict, check
 
@@ -36,7 +37,7 @@ _LEFT_BEHIND = together(
         " that is older has been asking in vain, and nobody looks until the node is gone."
     ),
     severity=Severity.HIGH,
-    remedy=remedy("kubelet-client", Renewer.KUBELET),
+    remedy=kubelet(Use("kubelet-client", Kind.CERTIFICATE, _CURRENT), NOTHING),
     sources=(BOOTSTRAP,),
     examples=lambda: (
         Example(Status.PASS, (_rotating(100, 265), NOW), "27 % of its life over"),
@@ -88,25 +89,26 @@ def rotation(held: Held, now: Now, limits: ExpiryLimits, facts: Pki) -> Offence 
     """How the renewal of one certificate stands: stalled, as it should be, or why that cannot be
     told."""
     if held.pem.absent:
-        return _stalled(held, "leads to a file that is not there")
+        return _stalled(held, "leads to a file that is not there", facts, ended=True)
     if held.leaf is None:
         return f"{held.pem.where}: {held.pem.error or 'no certificate'}"
     if text := _late(held, held.leaf, now.at, limits, facts):
-        return _stalled(held, text)
+        return _stalled(held, text, facts, ended=now.at > held.leaf.not_after)
     used = (now.at - held.leaf.not_before) / max(1, held.leaf.lifetime_s)
     text = f"{max(0.0, used):.0%} of its life is over, renewal is due between 70% and 90%"
     return Evidence(held.use.component, text, held.pem.where)
 
 
-def _stalled(held: Held, text: str) -> Offence:
+def _stalled(held: Held, text: str, facts: Pki, *, ended: bool = False) -> Offence:
     evidence = Evidence(held.use.component, text, held.pem.where)
-    return Offence(Severity.HIGH, evidence, remedy(held.use.component, Renewer.KUBELET))
+    lost = ended and held.use.component == "kubelet-client"
+    return Offence(Severity.HIGH, evidence, rejoin(facts) if lost else kubelet(held.use, facts))
 
 
 def _late(held: Held, leaf: Certificate, now: float, limits: ExpiryLimits, facts: Pki) -> str:
     used = (now - leaf.not_before) / max(1, leaf.lifetime_s)
     if used > limits.stalled:
-        ends = f"it {'ends' if used < 1 else 'ended'} on {day(leaf.not_after)}"
+        ends = f"it {'ends' if used < 1 else 'ended'} on {moment(leaf.not_after)}"
         return f"rotation stalled: {min(used, 1):.0%} of its life is over, {ends}"
     for other in facts.held(held.use.component):
         newer = other.leaf

@@ -136,10 +136,10 @@ class Pki(Fact):
     user). `unseen` are directories that could not be searched, with the reason.
     `rotates`: which of kubelet-client and kubelet-server the kubelet's settings have it rotate;
     None: not known. `supervisor_started`: when k3s, RKE2 or k0s started, in seconds since 1970;
-    `homes` where they keep what they make. `stopped`: programs that do not run, and that something
-    here would start. `etcd`: whether the host is one of etcd. `unsearched` says where keys that
-    nothing names were not looked for, `locked` which of those have a password, so that nothing
-    tells whose they are.
+    `homes` where they keep what they make. `running`: programs that do run, supervisors too;
+    `stopped`: those that do not, and that something here would start. `etcd`: whether the host is
+    one of etcd. `unsearched` says where keys that nothing names were not looked for, `locked` which
+    of those have a password, so that nothing tells whose they are.
     """
 
     pems: tuple[Pem, ...]
@@ -155,6 +155,7 @@ class Pki(Fact):
     etcd: bool = False
     homes: Homes = NOWHERE
     stopped: tuple[str, ...] = ()
+    running: tuple[str, ...] = ()
     _places: Mapping[tuple[str, str], Pem] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

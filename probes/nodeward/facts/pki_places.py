@@ -165,7 +165,10 @@ MaybeDefaultWithSelfSignedCerts in k8s.io/apiserver. Without a folder it stays i
 
 
 def own_pair_of(daemon: Daemon) -> Iterator[Use]:
-    """Where a server without --tls-cert-file keeps the pair that it made for itself, or would."""
+    """Where a server without --tls-cert-file keeps the pair that it made for itself, or would; etcd
+    with --auto-tls below its data directory."""
+    if daemon.program == ETCD:
+        yield from _fixtures_of(daemon)
     component, name, usual = _OWN_PAIR.get(daemon.program, ("", "", ""))
     folder = daemon.flag("cert-dir") or usual
     named = daemon.flag("tls-cert-file") or daemon.flag("tls-private-key-file")
@@ -174,6 +177,19 @@ def own_pair_of(daemon: Daemon) -> Iterator[Use]:
         for kind, ending in ((CERTIFICATE, "crt"), (KEY, "key")):
             path = daemon.outside(f"{folder.rstrip('/')}/{name}.{ending}")
             yield Use(component, kind, path, named_by=named_by)
+
+
+def _fixtures_of(etcd: Daemon) -> Iterator[Use]:
+    """See ClientSelfCert and PeerSelfCert in etcd's embed/config.go."""
+    data = etcd.flag("data-dir") or f"{etcd.flag('name') or 'default'}.etcd"
+    for flag, component, folder in (
+        ("auto-tls", "etcd-server", "client"),
+        ("peer-auto-tls", "etcd-peer", "peer"),
+    ):
+        if etcd.on(flag) and data.startswith("/"):
+            for kind, name in ((CERTIFICATE, "cert.pem"), (KEY, "key.pem")):
+                path = etcd.outside(f"{data.rstrip('/')}/fixtures/{folder}/{name}")
+                yield Use(component, kind, path, named_by=etcd.where(flag))
 
 
 @dataclass(frozen=True, slots=True)

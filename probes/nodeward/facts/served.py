@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from nodeward.facts.daemons import APISERVER, ETCD, KUBELET, MANAGER, SCHEDULER, Daemons
 from nodeward.facts.listeners import Listener
+from nodeward.facts.supervisors import K3S
 from nodeward.facts.urls import split_url
 from nodeward.facts.webhooks import COMPONENT, Webhooks
 from nodeward.facts.x509 import Certificate
@@ -16,15 +17,51 @@ from nodeward.model import Fact
 MOST_PORTS = 32
 """Sixteen at a time for two seconds each, and again where "::" is not 127.0.0.1: eight seconds of
 the time that a probe has."""
+NO_CERTIFICATE = (80, 112)
+"""What Go's server answers when it finds no certificate for a caller (getCertificate and its
+callers in crypto/tls): internal_error for an error of GetCertificate, as the kubelet's is while its
+request waits ("no serving certificate available for the kubelet"), unrecognized_name where none is
+configured. Any other alert is about the hello: no common version, cipher or name."""
+ALERTS = {
+    10: "unexpected_message",
+    40: "handshake_failure",
+    42: "bad_certificate",
+    47: "illegal_parameter",
+    50: "decode_error",
+    70: "protocol_version",
+    71: "insufficient_security",
+    80: "internal_error",
+    112: "unrecognized_name",
+    116: "certificate_required",
+    120: "no_application_protocol",
+}
 _USUAL: dict[str, dict[int, str]] = {
     KUBELET: {10250: "kubelet-server"},
     APISERVER: {6443: "apiserver", 443: "apiserver", 8443: "apiserver"},
     ETCD: {2379: "etcd-server", 2380: "etcd-peer"},
     MANAGER: {10257: "controller-manager-server"},
     SCHEDULER: {10259: "scheduler-server"},
-    "kubelite": {16443: "apiserver", 10250: "kubelet-server"},
-    "k3s": {6444: "apiserver", 10250: "kubelet-server", 2379: "etcd-server", 2380: "etcd-peer"},
+    "kubelite": {
+        16443: "apiserver",
+        10250: "kubelet-server",
+        10257: "controller-manager-server",
+        10259: "scheduler-server",
+    },
+    "k8s-dqlite": {19001: "dqlite"},
+    "k3s": {10250: "kubelet-server"},
+    "k3s server": {
+        6443: "supervisor-server",
+        6444: "apiserver",
+        2379: "etcd-server",
+        2380: "etcd-peer",
+        10257: "controller-manager-server",
+        10259: "scheduler-server",
+    },
+    "rke2": {9345: "supervisor-server"},
+    "k0s": {9443: "supervisor-server"},
 }
+"""By program. On an agent of k3s the ports of a server lead to another machine's: those count where
+a control plane is."""
 _PORT_FLAGS = {
     APISERVER: ("secure-port", "apiserver"),
     MANAGER: ("secure-port", "controller-manager-server"),
@@ -51,12 +88,28 @@ class Port:
 @dataclass(frozen=True, slots=True)
 class Presented:
     """What one port presented. `outcome` is that of nodeward.host.wire.Outcome; `broken` says why
-    the certificate could not be read."""
+    the certificate could not be read. `alert`: the number of RFC 8446 section 6 with which the
+    server ended the handshake."""
 
     port: Port
     outcome: str
     certificates: tuple[Certificate, ...] = ()
     broken: str = ""
+    alert: int | None = None
+
+    @property
+    def has_none(self) -> bool:
+        """The server has no certificate to show: see NO_CERTIFICATE."""
+        return self.outcome == "tls-alert" and self.alert in NO_CERTIFICATE
+
+    @property
+    def why(self) -> str:
+        """Why no certificate was seen."""
+        if self.outcome != "tls-alert":
+            return self.broken or self.outcome
+        name = ALERTS.get(self.alert or 0, "")
+        named = f" {self.alert} ({name})" if name else f" {self.alert}" if self.alert else ""
+        return f"it ends the handshake with the TLS alert{named}"
 
     @property
     def no_tls(self) -> bool:
@@ -116,6 +169,8 @@ def _known(program: str, daemons: Daemons) -> Iterator[tuple[int, str]]:
     etcd's own default is plain HTTP: where its arguments are known, they alone tell."""
     if program != ETCD or daemons.one(ETCD) is None:
         yield from _USUAL.get(program, {}).items()
+    if program == K3S and daemons.one(APISERVER) is not None:
+        yield from _USUAL["k3s server"].items()
     if program in _PORT_FLAGS:
         flag, component = _PORT_FLAGS[program]
         for daemon in daemons.running(program):

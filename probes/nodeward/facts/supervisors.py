@@ -115,6 +115,10 @@ class Home:
     kubelet: str = ""
 
     @property
+    def moved(self) -> bool:
+        return self.data != DATA[self.program]
+
+    @property
     def alive(self) -> bool:
         return self.runs or bool(self.unit)
 
@@ -144,7 +148,7 @@ class Homes(Fact):
     @property
     def moved(self) -> tuple[str, ...]:
         """Data directories that are not the usual one."""
-        return tuple(h.data for h in self.rows if h.data != DATA[h.program])
+        return tuple(h.data for h in self.rows if h.moved)
 
     def planned(self) -> tuple[str, ...]:
         """What does not run, and would be started."""

@@ -6,11 +6,12 @@ import posixpath
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from nodeward.facts.daemons import APISERVER, SUPERVISORS, Daemon, Daemons
+from nodeward.facts.daemons import APISERVER, PROGRAMS, SUPERVISORS, Daemon, Daemons
 from nodeward.facts.errors import ParseError
 from nodeward.facts.kubeconfig import Kubeconfigs
 from nodeward.facts.kubelet import Kubelet
 from nodeward.facts.kubeyaml import parse_document
+from nodeward.facts.manifests import Manifests
 from nodeward.facts.node import Node, Role
 from nodeward.facts.pki import LOOSE, Kind, Pem, Pki, Use
 from nodeward.facts.pki_places import (
@@ -57,6 +58,7 @@ def read_pki(
     kubelet: Kubelet | Absent | Unreadable,
     stopped: StoppedKubelet | Absent | Unreadable,
     homes: Homes | Absent | Unreadable,
+    manifests: Manifests | Absent | Unreadable,
     kubeconfigs: Kubeconfigs | Absent | Unreadable,
     webhooks: Webhooks | Absent | Unreadable,
     strays: Strays | Absent | Unreadable,
@@ -94,6 +96,7 @@ def read_pki(
             *_not_read(kubelet, "the kubelet's settings"),
             *_not_read(kubeconfigs, "kubeconfigs"),
             *(f"the data directory: {why}" for why in at.unseen),
+            *_untold_daemons(manifests, known),
         ),
         control_plane=node.control_plane,
         etcd=Role.ETCD in node.roles,
@@ -103,12 +106,25 @@ def read_pki(
         supervisor_started=_supervisor_started(processes),
         homes=at,
         stopped=tuple(_stopped(known, at)),
+        running=(*(d.program for d in known.rows if d.pid), *known.supervisors) if known else (),
     )
 
 
 def _not_read(reading: object, what: str) -> tuple[str, ...]:
     """What a place would have named is then missing here, and that must be known."""
     return (f"{what}: {reading.error}",) if isinstance(reading, Unreadable) else ()
+
+
+def _untold_daemons(
+    manifests: Manifests | Absent | Unreadable, daemons: Daemons | None
+) -> Iterator[str]:
+    """Manifests that cannot be read, of daemons that nothing else tells of: what they name is then
+    not known. Other broken files in that folder are none of this."""
+    known = {d.program for d in daemons.rows} if daemons else set()
+    for one in manifests.bad if isinstance(manifests, Manifests) else ():
+        name = posixpath.basename(one.path)
+        if any(program in name for program in PROGRAMS if program not in known):
+            yield f"{one.path}: {one.error}"
 
 
 def _stopped(daemons: Daemons | None, homes: Homes) -> Iterator[str]:

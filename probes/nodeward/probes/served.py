@@ -70,4 +70,4 @@ def _read(port: Port, answer: TlsAnswer) -> Presented:
         certificates = tuple(parse_certificate(raw) for raw in answer.chain)
     except DerError as exc:
         return Presented(port, str(answer.outcome), broken=exc.what)
-    return Presented(port, str(answer.outcome), certificates)
+    return Presented(port, str(answer.outcome), certificates, alert=answer.alert)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import tarfile
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -69,6 +71,39 @@ def test_doctor_reaches_the_collector_through_the_pinned_authority(
     assert "CERTIFICATE_VERIFY_FAILED" not in found[0].seen
     assert found[1].health is Health.BAD
     assert found[1].advice.startswith("collector.ca does not hold")
+
+
+ANSWERS: dict[str, tuple[int, bytes, Health, str]] = {
+    "a collector": (200, b"ok\n", Health.GOOD, "ready"),
+    "one that is not ready": (
+        503, b'{"error": {"code": "database", "message": "the database does not answer"}}',
+        Health.BAD, "the database does not answer"),
+    "a page to log in at": (200, b"<html>log in</html>", Health.BAD, "not from a collector"),
+    "a balancer": (502, b"", Health.BAD, "not from a collector"),
+    "a way elsewhere": (302, b"", Health.BAD, "not from a collector"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ANSWERS)
+def test_doctor_knows_a_collector_from_what_answers_in_its_place(tmp_path: Path, case: str) -> None:
+    status, content, health, seen = ANSWERS[case]
+
+    class Answering(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *words: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        (sign,) = signs(config(tmp_path, collector={"urls": [url]}), "collector")
+        server.shutdown()
+    assert (sign.health, seen in sign.seen) == (health, True)
 
 
 def test_doctor_says_what_to_do_about_a_collector_that_is_away(tmp_path: Path) -> None:

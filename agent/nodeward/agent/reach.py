@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import tempfile
 import time
@@ -19,6 +20,7 @@ from nodeward.facts.der import DerError
 from nodeward.facts.pem import CERTIFICATES, split
 from nodeward.facts.x509 import Certificate, parse_certificate
 
+MOST_ANSWER = 1 << 16
 SKEW_S = 60.0
 SOON_S = 30 * 86400.0
 """An authority that ends within this time should be in rotation."""
@@ -66,6 +68,7 @@ def collectors(config: Config) -> Iterator[Sign]:
 
 def _reach(config: Config, url: str) -> Iterator[Sign]:
     import requests
+    import urllib3
 
     with requests.Session() as session, tempfile.NamedTemporaryFile() as bundle:
         session.trust_env = False
@@ -78,19 +81,29 @@ def _reach(config: Config, url: str) -> Iterator[Sign]:
             session.verify = bundle.name
         try:
             answer = session.get(
-                url.rstrip("/") + "/livez",
+                url.rstrip("/") + "/readyz",
                 timeout=config.collector.timeout_s,
                 allow_redirects=False,
+                stream=True,
             )
-        except (requests.RequestException, OSError) as exc:
+            content = answer.raw.read(MOST_ANSWER, decode_content=True)
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as exc:
             yield Sign("collector", Health.BAD, f"{url}: {_cause(exc)}", _cure(exc, config))
             return
-    good = answer.status_code < 400
-    yield Sign(
-        "collector", Health.GOOD if good else Health.BAD, f"{url}: {answer.status_code}",
-        "" if good else "is this really the collector?",
-    )  # fmt: skip
+    yield _ready(url, answer.status_code, content)
     yield from _skew(answer.headers.get("Date"))
+
+
+def _ready(url: str, status: int, content: bytes) -> Sign:
+    """A collector says "ok", or in our form of an error why it is not ready."""
+    if status == 200 and content.strip() == b"ok":
+        return Sign("collector", Health.GOOD, f"{url}: ready")
+    try:
+        why = str(json.loads(content)["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        seen = f"{url}: {status}, and not from a collector"
+        return Sign("collector", Health.BAD, seen, "is this really its address?")
+    return Sign("collector", Health.BAD, f"{url}: {status}, {why}", "see the collector's log")
 
 
 def _skew(date: str | None) -> Iterator[Sign]:

@@ -31,7 +31,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fleet import beat, enrol, full, prepared
 from load import PORT, Server, cpu_s, measure, pin, rss_mib
 from postgres import postgres
-from questions import against_copy, populate, questions, sizes
+from questions import against_copy, cold, populate, questions, sizes
 from sqlalchemy import text
 
 from nodeward.collector import pki
@@ -340,6 +340,7 @@ def one_part(part: str, options: argparse.Namespace) -> None:
             print(f"questions, {options.nodes:,} nodes in 200 clusters", flush=True)
             names = populate(settings, options.nodes, options.changes)
             sizes(settings, options.nodes, options.changes)
+            cold(settings)
             questions(settings, names, options.nodes)
         elif part == "copy":
             if options.postgresql:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import sqlite3
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from fleet import STATUSES, finding, posture, report
 from sqlalchemy import Connection, Engine, text
 
 from nodeward.collector import wire
+from nodeward.collector.archive import archive_closed
 from nodeward.collector.clock import now_ms
 from nodeward.collector.db import tables as t
 from nodeward.collector.db.engine import open_engine
@@ -222,6 +224,19 @@ def sizes(settings: Settings, nodes: int, changes: int) -> None:
     hot = taken["change"] / changes
     mark = "met" if hot <= 64 else f"missed by {hot / 64:.2f}x"
     print(f"  a change takes {hot:.1f} bytes (goal 64: {mark})", flush=True)
+
+
+def cold(settings: Settings) -> None:
+    """Bytes of a change in the archive: all that there are, as closed days."""
+    engine = open_engine(settings.database_url)
+    with tempfile.TemporaryDirectory(prefix="nodeward-bench-") as folder, engine.connect() as asked:
+        archive_closed(engine, Path(folder), now_ms() + 2 * 86_400_000)
+        size = sum(file.stat().st_size for file in Path(folder).rglob("*.parquet"))
+        count = asked.execute(text("SELECT count(*) FROM change")).scalar_one()
+    engine.dispose()
+    each = size / count
+    mark = "met" if each <= 5 else f"missed by {each / 5:.2f}x"
+    print(f"  a change in Parquet takes {each:.2f} bytes (goal 5: {mark})", flush=True)
 
 
 def _taken(settings: Settings) -> Counter[str]:

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from nodeward.collector.clock import now_ms
 from nodeward.collector.store import dictionary
-from nodeward.collector.store.dictionary import Dictionary, made_of, pack
+from nodeward.collector.store.dictionary import MOST, Dictionary, made_of, pack
 from nodeward.collector.store.fold import LATEST_MS
 
 SQLITE_ONLY = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
@@ -57,7 +57,8 @@ def test_what_was_packed_comes_back(raw: bytes, sayings: list[list[bytes]]) -> N
 
 def test_a_dictionary_holds_each_text_once_and_no_more_than_it_may() -> None:
     assert made_of([[b"a", b"b"], [b"b", b"c"]]) == Dictionary.of(b"cab")
-    assert len(made_of([[bytes([n]) * 60_000] for n in range(9)]).content) == 60_000
+    three_fit = MOST // 4 + 1
+    assert len(made_of([[bytes([n]) * three_fit] for n in range(9)]).content) == 3 * three_fit
 
 
 @SQLITE_ONLY

@@ -175,12 +175,12 @@ def _nodes_with(
     """Ids of nodes that have one of these sets, from that id on.
 
     Few are gathered by the index on sets and sorted; of many the first are found sooner by walking
-    the nodes in order, so the index is hidden from the planner. Names come in a second step:
-    joining first would join all.
+    the nodes in order. The counters tell which, the planner cannot know: the other index is hidden
+    from it. Names come in a second step: joining first would join all.
     """
     p = t.posture.c
-    of_set = p.set if few else p.set + 0
-    query = select(p.node).where(p.node >= node_id, of_set.in_(sets))
+    of_set, in_order = (p.set, p.node + 0) if few else (p.set + 0, p.node)
+    query = select(p.node).where(in_order >= node_id, of_set.in_(sets))
     clusters = clusters_of(db, want)
     if clusters is not None:
         query = query.where(p.cluster.in_(sorted(clusters)) if clusters else false())
@@ -188,7 +188,7 @@ def _nodes_with(
         query = query.join(t.node, t.node.c.id == p.node).where(*seen_as(db, want))
     if want.node is not None:
         query = query.where(t.node.c.name == want.node)
-    return db.connection.execute(query.order_by(p.node).limit(batch)).all()
+    return db.connection.execute(query.order_by(in_order).limit(batch)).all()
 
 
 def _rows_of(db: Db, want: Filter, nodes: Sequence[int]) -> Sequence[Record]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization as s
 
 from certificate_maker import NOW, Key, key, key_pem, spki, traditional_pem, write
 from nodeward.agent.runner import Looker
@@ -15,11 +17,13 @@ from nodeward.agent.scan import scan, select
 from nodeward.facts.kubeconfig import Kubeconfigs
 from nodeward.facts.manifests import Manifests
 from nodeward.facts.pki import Pki
+from nodeward.facts.strays import Strays
+from nodeward.facts.tokens import StoredTokens
 from nodeward.host import Recorder, Replay, TreeHost
 from nodeward.host.record import dump
 from nodeward.model import Fact, Seen
 from nodeward.model.report import report_to_json
-from pki_node import PkiNode, encoded, kubeconfig
+from pki_node import PkiNode, encoded, kubeconfig, public_pem
 
 BEARER = "canary-bearer-0123456789-abcdefghij"
 BOOTSTRAP = "canary.abcdef0123456789"
@@ -38,9 +42,15 @@ spec:
 """
 
 
+@cache
+def with_password(of: Key) -> str:
+    """Made once a run: the salt differs each time."""
+    return key_pem(of, PASSWORD)
+
+
 def forms(of: Key) -> Iterator[str]:
     """A private key as text: each line of its armour, in base64 once more, and its number."""
-    for text in (key_pem(of), traditional_pem(of)):
+    for text in (key_pem(of), traditional_pem(of), with_password(of)):
         body = [line for line in text.splitlines() if not line.startswith("-")]
         # A private key's file holds the public key too, which is no secret.
         yield from (line for line in body if len(line) == 64 and _secret(line, of))
@@ -75,18 +85,48 @@ def node(tmp_path: Path) -> PkiNode:
     }
     for path, user in users.items():
         write(node.root / path, kubeconfig(user, {}))
+    lying_about(node)
     return node
 
 
+def lying_about(node: PkiNode) -> None:
+    """The keys of known certificates and of nobody's, in each form in which keys lie about."""
+    for number, own in enumerate((key("RSA-2048", 51), key("P-256", 30), key("P-256", 70))):
+        raw = own.private_bytes(s.Encoding.DER, s.PrivateFormat.PKCS8, s.NoEncryption())
+        locked = with_password(own)
+        texts: dict[str, str | bytes] = {
+            "a.key": key_pem(own),
+            "der.key": raw,
+            "locked.key": locked,
+            "secret.yaml": f"kind: Secret\ndata:\n  tls.key: {encoded(traditional_pem(own))}\n",
+            "state.json": json.dumps({"key": traditional_pem(own), "cert": public_pem(own)}),
+            "false.crt": key_pem(own).replace("PRIVATE KEY", "CERTIFICATE"),
+            "false-locked.pem": locked.replace("ENCRYPTED PRIVATE KEY", "CERTIFICATE"),
+            "cut.pem": traditional_pem(own)[:-40],
+            "in-base64.conf": encoded(encoded(key_pem(own))),
+            "config": kubeconfig(
+                {"client-certificate": "x.crt", "client-key-data": encoded(locked)}, {}
+            ),
+            "half.kubeconfig": kubeconfig({"client-key-data": encoded(key_pem(own))}, {})[:-40],
+        }
+        for name, text in texts.items():
+            for folder in (f"opt/{number}", f"root/{number}", f"home/bob/.kube/{number}"):
+                write(node.root / folder / name, text)
+            write(node.root / f"tmp/{number}-{name}", text)
+    write(node.root / "etc/cni/net.d/x-kubeconfig", kubeconfig({"tokenFile": "tok"}, {}), 0o644)
+    write(node.root / "etc/cni/net.d/tok", BEARER, 0o644)
+
+
 def canaries() -> list[str]:
-    keys = [key("RSA-2048", 50), key("RSA-2048", 51), key("P-256", 1), key("P-256", 30)]
+    keys = [key("RSA-2048", 50), key("RSA-2048", 51)]
+    keys += [key("P-256", number) for number in (1, 20, 22, 30, 70)]
     found = [form for one in keys for form in forms(one)]
     return [*found, BEARER, BOOTSTRAP, PASSWORD, ENVIRONMENT, ARGUMENT]
 
 
 def test_facts_hold_none(node: PkiNode) -> None:
     looker = Looker(TreeHost(node.root))
-    wanted: tuple[type[Fact], ...] = (Pki, Kubeconfigs, Manifests)
+    wanted: tuple[type[Fact], ...] = (Pki, Kubeconfigs, Manifests, Strays, StoredTokens)
     readings = [looker.look(fact) for fact in wanted]
     assert all(isinstance(r, Seen) for r in readings)
     text = "".join(map(repr, readings))

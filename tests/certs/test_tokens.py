@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -157,3 +158,20 @@ def test_no_signature_and_nothing_made_of_it_is_kept(node: PkiNode) -> None:
     assert "system:serviceaccount:default:builder" in text
     whole = [hashlib.sha256(t.encode()).hexdigest() for t in (BOUND, jwt(**LEGACY))]
     assert not [c for c in (SIGNATURE, "canary-signature", *whole) if c in text]
+
+
+@pytest.mark.parametrize("check", ["cert.static-tokens", "cert.cni-kubeconfig"])
+def test_by_a_clock_before_2000_no_end_is_judged(node: PkiNode, check: str) -> None:
+    cni = check == "cert.cni-kubeconfig"
+    place = "etc/cni/net.d/calico-kubeconfig" if cni else "root/.kube/config"
+    early = datetime(1970, 1, 2, tzinfo=UTC)
+
+    def told(**claims: object) -> Finding:
+        write(node.root / place, kubeconfig({"token": jwt(sub="x", **claims)}, {}))
+        return node.findings(at=early, glob=check)[check]
+
+    ends = told(exp=ISSUED + 3600)
+    assert ends.status == "unknown"
+    assert "the clock says 1970-01-02" in ends.because
+    assert "never ends" in told().because
+    assert "lives 3650 days" in told(iat=ISSUED, exp=ISSUED + 3650 * 86400).because

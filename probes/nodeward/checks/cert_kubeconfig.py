@@ -15,7 +15,7 @@ from nodeward.checks.cert_common import (
     looseness,
     verdict,
 )
-from nodeward.checks.cert_expiry import DAY, day, span
+from nodeward.checks.cert_expiry import DAY, YEAR_2000, day, span
 from nodeward.checks.cert_samples import (
     DARK,
     NOTHING,
@@ -386,7 +386,8 @@ def bootstrap_token(found: Kubeconfigs, facts: Pki, now: Now) -> Verdict:
                 continue
             waits = True
             if joined:
-                age = span(now.at - one.guard.mtime) if one.guard else "an unknown time"
+                written = one.guard.mtime if one.guard and now.at >= YEAR_2000 else None
+                age = "an unknown time" if written is None else span(now.at - written)
                 text = f"{token} is still there, written {age} ago"
                 offences.append(Offence(Severity.MEDIUM, Evidence("token", text, one.path)))
     if waits and not joined:
@@ -573,7 +574,7 @@ def cni_kubeconfig(found: Kubeconfigs, now: Now) -> Verdict:
             if token := user.token or user.file_token:
                 fault = token_fault(token, now.at)
                 if fault == "":
-                    dark.append(f"the end of {token} in {one.path}: it says nothing of it")
+                    dark.append(no_end(token, one.path, now.at))
                 elif fault:
                     evidence = Evidence("token", f"{token} {fault}", one.path)
                     offences.append(Offence(Severity.MEDIUM, evidence))
@@ -597,18 +598,25 @@ LONGEST_TOKEN_S = 400 * DAY  # the API server's own extension of bound tokens is
 
 
 def token_fault(token: Token, now: float) -> str | None:
-    """What is wrong with how long a token lives: None for nothing, "" when it does not say."""
+    """What is wrong with how long a token lives: None for nothing, "" when that cannot be told:
+    it does not say, or the clock stands before 2000."""
     if token.endless:
         return "never ends"
-    if token.expires_at is None:
+    if token.lifetime_s is not None and token.lifetime_s > LONGEST_TOKEN_S:
+        return f"lives {token.lifetime_s / DAY:.0f} days"
+    if token.expires_at is None or now < YEAR_2000:
         return ""
     if token.expires_at < now:
         return f"expired on {day(token.expires_at)}"
     if token.lifetime_s is None and token.expires_at - now > LONGEST_TOKEN_S:
         return f"ends only on {day(token.expires_at)}"
-    if token.lifetime_s is not None and token.lifetime_s > LONGEST_TOKEN_S:
-        return f"lives {token.lifetime_s / DAY:.0f} days"
     return None
+
+
+def no_end(token: Token, where: str, now: float) -> str:
+    """What to say of a token whose end could not be told."""
+    why = "it does not say" if token.expires_at is None else f"the clock says {day(now)}"
+    return f"the end of {token} in {where}: {why}"
 
 
 def unread_tokens(one: Kubeconfig) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TypeGuard
 
 from nodeward.checks.cert_common import AUTHENTICATION, BOOTSTRAP, SECURING, Offence, verdict
 from nodeward.checks.cert_expiry import YEAR_2000, ExpiryLimits, Judged, day, judge_one
-from nodeward.checks.cert_kubeconfig import token_fault, unread_tokens, unreadable
+from nodeward.checks.cert_kubeconfig import no_end, token_fault, unread_tokens, unreadable
 from nodeward.checks.cert_samples import DARK, NOTHING, NOW, TODAY, certificate, guard, pki
 from nodeward.facts.access import octal, readers
 from nodeward.facts.clock import Now
@@ -138,7 +138,7 @@ def static_tokens(daemons: Daemons, found: Kubeconfigs, stored: StoredTokens, no
     for path, whose, token in _tokens(found, stored, dark):
         fault = token_fault(token, now.at)
         if fault == "":
-            dark.append(f"the end of {token}{whose} in {path}: it does not say")
+            dark.append(no_end(token, f"{path}{whose}", now.at))
         elif fault and not fault.startswith("expired"):
             evidence = Evidence("token", f"{token}{whose} {fault}", path)
             offences.append(Offence(Severity.HIGH, evidence))

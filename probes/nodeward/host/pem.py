@@ -105,7 +105,7 @@ def decoded(text: bytes) -> bytes:
 def holds_key(raw: bytes) -> bool:
     """Whether a private key stands in it, in any of these forms; OpenSSH's own are none here."""
     if raw[:1] == b"\x30":
-        return raw[_header(raw) :][:1] == b"\x02"  # its version; a certificate has none there
+        return _private(raw)
     if b"PRIVATE KEY-----" not in raw and MARK_ENCODED not in raw:
         return False
     return any(_PRIVATE.search(text) for text in plain_texts(raw))
@@ -140,10 +140,20 @@ def _shown(match: re.Match[bytes], label: str) -> str:
         body = "?!"
     except ValueError:
         raw, body = b"", "?"
-    first = raw[_header(raw) :][:1]  # a private key of any form starts with its version
-    if raw[:1] == b"\x30" and first != b"\x02":
+    if raw[:1] == b"\x30" and not _private(raw):
         body = base64.encodebytes(raw).decode("ascii")
     return f"-----BEGIN {label}-----\n{body}{end}"
+
+
+def _private(raw: bytes) -> bool:
+    """A private key of any form starts with its version; one with a password is an algorithm and
+    an OCTET STRING, where a public key has a BIT STRING and a certificate another SEQUENCE."""
+    inner = raw[_header(raw) :]
+    if inner[:1] != b"\x30":
+        return inner[:1] == b"\x02"
+    start, length = _header(inner), inner[1] if len(inner) > 1 else 0
+    size = int.from_bytes(inner[2:start], "big") if length & 0x80 else length
+    return inner[start : start + 1] == b"\x06" and inner[start + size :][:1] == b"\x04"
 
 
 def _der(raw: bytes, describe: bool) -> PemContents:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,23 @@ def test_what_go_takes_no_certificate_from_is_told(node: PkiNode) -> None:
         assert found["expiry.apiserver"].status == "pass"  # when it ends can still be told
         assert found["chain"].severity == "high"
         assert words in found["chain"].because
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        lambda raw: raw,
+        lambda raw: armour("TRUSTED CERTIFICATE", raw),
+        lambda raw: JUNK + pem(raw),
+    ],
+)
+def test_a_bundle_of_authorities_that_go_takes_none_from(
+    node: PkiNode, text: Callable[[bytes], str | bytes]
+) -> None:
+    write(node.pki / "ca.crt", text(node.cluster.raw), 0o644)
+    chain = node.findings()["cert.chain"]
+    assert (chain.status, chain.severity) == ("fail", "high")
+    assert "/etc/kubernetes/pki/ca.crt" in chain.because
 
 
 @pytest.mark.parametrize("name", ["apiserver", "front-proxy-client", "etcd/server"])

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from certificate_maker import DAY, NOW, Key, key, key_pem, pem, traditional_pem, write
+from certificate_maker import DAY, NOW, Authority, Key, key, key_pem, pem, traditional_pem, write
 from nodeward.facts.named_keys import NamedKey, read_key
+from nodeward.facts.pki_roles import authority_named
 from nodeward.model import Finding
 from pki_node import PkiNode, client, encoded, kubeconfig, public_pem
 
@@ -117,6 +118,55 @@ def test_an_authority_that_only_lies_there_counts_by_its_name(worker: PkiNode) -
     write(worker.root / "root/x.crt", pem(worker.front.raw), 0o644)
     write(worker.root / "root/x.key", traditional_pem(worker.front.key))
     assert "CN=front-proxy-ca" in judged(worker).because
+
+
+@pytest.mark.parametrize(
+    ("key_name", "certificate"),
+    [("ca.key", "ca.crt"), ("ca-key.pem", "ca.pem"), ("both.pem", "both.pem")],
+)
+def test_an_authority_of_a_copied_folder_is_known_by_its_name(
+    worker: PkiNode, key_name: str, certificate: str
+) -> None:
+    """Nothing on a worker knows etcd's authority."""
+    folder = worker.root / "home/bob/pki/etcd"
+    write(folder / certificate, pem(worker.etcd.raw))
+    text = traditional_pem(worker.etcd.key)
+    if certificate == key_name:
+        text += pem(worker.etcd.raw)
+    write(folder / key_name, text)
+    found = judged(worker)
+    assert (found.status, found.severity) == ("fail", "critical")
+    assert f"/home/bob/pki/etcd/{key_name}" in found.because
+
+
+def test_a_company_authority_is_no_clusters(worker: PkiNode) -> None:
+    other = Authority("ACME root", 240)
+    write(worker.root / "opt/acme/ca.crt", pem(other.raw))
+    write(worker.root / "opt/acme/ca.key", traditional_pem(other.key))
+    assert judged(worker).status == "pass"
+
+
+@pytest.mark.parametrize(
+    ("name", "whose"),
+    [
+        ("kubernetes", "cluster-ca"),
+        ("k3s-client-ca@1700000000", "cluster-ca"),
+        ("rke2-request-header-ca@1700000000", "front-proxy-ca"),
+        ("etcd-peer-ca@1700000000", "etcd-peer-ca"),
+        ("client-ca", ""),
+        ("ACME root", ""),
+        ("", ""),
+    ],
+)
+def test_authorities_by_their_names(name: str, whose: str) -> None:
+    assert authority_named(name) == whose
+
+
+def test_what_was_not_searched_is_told_beside_a_pass(worker: PkiNode) -> None:
+    write(worker.root / "mnt/backup/ca.key", traditional_pem(worker.cluster.key))
+    found = judged(worker)
+    assert found.status == "pass"
+    assert [e.value for e in found.evidence if e.what == "not searched"] == ["/mnt"]
 
 
 def test_a_key_inside_a_kubeconfig_counts(worker: PkiNode) -> None:

@@ -265,3 +265,18 @@ def test_an_administrators_token_is_his_credential_too(node: PkiNode) -> None:
     write(path, kubeconfig({"token": "x" * 40}, {}), 0o644)
     found = judged(node, "cert.admin-kubeconfig-spread")
     assert (found.status, found.severity) == ("fail", "high")
+
+
+def test_an_administrators_kubeconfig_is_as_open_as_the_key_that_it_names(node: PkiNode) -> None:
+    own = key("P-256", 71)
+    spec = client("boss", "kubeadm:cluster-admins")
+    write(node.root / "opt/b.crt", pem(node.cluster.issue(spec, own)))
+    path = write(node.root / "opt/b.key", traditional_pem(own), 0o644)
+    user = {"client-certificate": "/opt/b.crt", "client-key": "/opt/b.key"}
+    write(node.root / "root/.kube/config", kubeconfig(user, {}))
+    node.open_folders()
+    found = judged(node, "cert.admin-kubeconfig-spread")
+    assert (found.status, found.severity) == ("fail", "high")
+    assert "/opt/b.key" in found.because
+    path.chmod(0o600)
+    assert judged(node, "cert.admin-kubeconfig-spread").status == "pass"

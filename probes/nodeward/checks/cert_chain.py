@@ -147,7 +147,7 @@ def cert_chain(
         for severity, text in found:
             evidence = Evidence(held.use.component, text, held.pem.where)
             if severity is None:
-                dark.append(f"{held.pem.where}: {text}")
+                dark.append(f"{text}, {held.pem.where}")
             else:
                 offences.append(Offence(severity, evidence))
         if not found:
@@ -159,8 +159,11 @@ def cert_chain(
 
 
 def _refused(facts: Pki) -> Iterator[Offence]:
-    for held in facts.held():
-        if held.use.in_use and held.use.component in USAGES and held.pem.refused:
+    """Files that no component would load. Of a bundle of authorities nothing is sent along."""
+    own = [h for h in facts.held() if h.use.component in USAGES and h.pem.refused]
+    trust = [h for h in facts.held(kind=Kind.TRUST) if h.pem.refused.startswith("programs")]
+    for held in (*own, *trust):
+        if held.use.in_use:
             evidence = Evidence(held.use.component, held.pem.refused, held.pem.where)
             yield Offence(Severity.HIGH, evidence)
 
@@ -185,7 +188,7 @@ def _bundle(held: Held, leaf: Certificate, facts: Pki) -> Iterator[tuple[Severit
     """What is wrong with the file as a whole."""
     pair, rest = pairing(held, facts), held.pem.certificates[1:]
     if pair.fits is None:
-        yield None, f"whether {leaf.subject} has its key: {pair.why}"
+        yield None, f"{pair.why}: whether it is that of {leaf.subject}"
     elif not pair.fits:
         yield Severity.HIGH, f"{leaf.subject}: {pair.why}: whoever loads the pair refuses it"
     if leaf.is_ca and any(c.raw_issuer == leaf.raw_subject and not c.is_ca for c in rest):

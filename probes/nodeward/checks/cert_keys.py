@@ -25,7 +25,8 @@ from nodeward.facts.clock import Now
 from nodeward.facts.daemons import APISERVER, Daemons, sample
 from nodeward.facts.pki import LOOSE, Guard, Held, Kind, Pem, Pki, PrivateKey, Use
 from nodeward.facts.pki_places import PROGRAM_OF
-from nodeward.facts.pki_roles import OF_ETCD, SIGNERS
+from nodeward.facts.pki_roles import OF_ETCD, SIGNERS, authority_named
+from nodeward.facts.strays import Strays
 from nodeward.lazy import dataclass
 from nodeward.model import (
     Absent,
@@ -159,6 +160,9 @@ def _at_home(at: Guard) -> bool:
     return any(f.uid == at.uid or f.mode & stat.S_ISVTX for f in at.folders)
 
 
+_SEARCHED = Strays((), ("/root", "/home"), 300, 12)
+
+
 def _authority_key(component: str = "cluster-ca", *, control_plane: bool) -> Pki:
     return together(
         place(component, "/etc/kubernetes/pki/ca.key", kind=Kind.KEY, keys=(_KEY,)),
@@ -183,36 +187,48 @@ def _authority_key(component: str = "cluster-ca", *, control_plane: bool) -> Pki
     examples=lambda: (
         Example(
             Status.PASS,
-            together(
-                place("kubelet-client", "/srv/k.pem", certificate(), keys=(_KEY,)),
-                control_plane=False,
+            (
+                together(
+                    place("kubelet-client", "/srv/k.pem", certificate(), keys=(_KEY,)),
+                    control_plane=False,
+                ),
+                _SEARCHED,
             ),
             "a worker with its own key only",
         ),
-        Example(Status.FAIL, _authority_key(control_plane=False), "a worker with ca.key"),
+        Example(
+            Status.FAIL, (_authority_key(control_plane=False), _SEARCHED), "a worker with ca.key"
+        ),
         Example(
             Status.FAIL,
-            replace(_authority_key(control_plane=False), etcd=True),
+            (replace(_authority_key(control_plane=False), etcd=True), _SEARCHED),
             "a host of etcd alone, with the cluster's ca.key",
         ),
         Example(
             Status.PASS,
-            replace(_authority_key("etcd-ca", control_plane=False), etcd=True),
+            (replace(_authority_key("etcd-ca", control_plane=False), etcd=True), _SEARCHED),
             "a host of etcd alone, with etcd's own",
         ),
         Example(
             Status.NOT_APPLICABLE,
-            _authority_key(control_plane=True),
+            (_authority_key(control_plane=True), _SEARCHED),
             "a control plane needs its keys",
         ),
         Example(
-            Status.UNKNOWN, replace(UNSEEN, control_plane=False), "a directory may not be searched"
+            Status.UNKNOWN,
+            (replace(UNSEEN, control_plane=False), _SEARCHED),
+            "a directory may not be searched",
         ),
-        Example(Status.UNKNOWN, DARK, "processes hidden"),
+        Example(
+            Status.UNKNOWN,
+            (replace(NOTHING, control_plane=False, unsearched=("/opt: EACCES",)), _SEARCHED),
+            "a folder where keys may lie could not be searched",
+        ),
+        Example(Status.UNKNOWN, (DARK, DARK), "processes hidden"),
     ),
     mappings={"sac": ["S12c"]},
 )
-def ca_key_on_node(facts: Pki) -> Verdict:
+def ca_key_on_node(facts: Pki, strays: Strays | Absent | Unreadable) -> Verdict:
     if facts.control_plane:
         return Verdict.not_applicable("this node is a control plane, which needs these keys")
     signers = dict(_signers(facts))
@@ -231,7 +247,10 @@ def ca_key_on_node(facts: Pki) -> Verdict:
         severity = Severity.HIGH if by else Severity.CRITICAL
         offences.append(Offence(severity, Evidence(use.component, text, pem.where)))
     notes = [Evidence("has a password: not told whose it is", path) for path in facts.locked]
-    good = f"no key of an authority is on this {host}"
+    good = f"no key of an authority was found on this {host}"
+    if isinstance(strays, Strays):
+        good += f", nor among {strays.extent} folders"
+        notes += [Evidence("not searched", one) for one in strays.outside]
     return verdict(offences, good, *notes, dark=dark, unseen=facts)
 
 
@@ -243,21 +262,11 @@ def _signers(facts: Pki) -> Iterator[tuple[str, tuple[str, str]]]:
             yield public.spki_sha256, ("service-account", "the service account signer")
     for held in (*facts.held(), *facts.held(kind=Kind.TRUST)):
         for one in held.pem.certificates:
-            named = held.use.component in SIGNERS or one.common_name in _CLUSTERS
+            named = held.use.component in SIGNERS or authority_named(one.common_name)
             if one.is_ca and named:
                 yield one.key.spki_sha256, (held.use.component, one.subject)
     for held, one in anchors(facts):
         yield one.key.spki_sha256, (held.use.component, one.subject)
-
-
-_CLUSTERS = (
-    "kubernetes",
-    "kubernetes-ca",
-    "etcd-ca",
-    "front-proxy-ca",
-    "kubernetes-front-proxy-ca",
-)
-"""Names that kubeadm and the project's documentation give to authorities."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -287,14 +287,22 @@ def admin_spread(found: Kubeconfigs, facts: Pki) -> Verdict:
     offences, count = [], 0
     for one, user in dict.fromkeys((one, user) for one, user, _ in _admins(found, facts)):
         count += 1
-        who = readers(one.guard, owners=facts.owners) if one.guard else ()
-        if who and one.guard:
-            text = f"{user.name} is readable by {', '.join(who)} (mode {octal(one.guard)})"
-            offences.append(Offence(Severity.HIGH, Evidence("kubeconfig", text, one.path)))
+        path, at = _key_of(one, user, facts)
+        who = readers(at, owners=facts.owners) if at else ()
+        if who and at:
+            text = f"{user.name} is readable by {', '.join(who)} (mode {octal(at)})"
+            offences.append(Offence(Severity.HIGH, Evidence("kubeconfig", text, path)))
     dark = unreadable(found)
     if not count and not dark:
         return Verdict.not_applicable("no administrator's kubeconfig is on this host")
     return verdict(offences, f"root alone can read {count} administrators' kubeconfigs", dark=dark)
+
+
+def _key_of(one: Kubeconfig, user: User, facts: Pki) -> tuple[str, Guard | None]:
+    """What lets its reader in: the kubeconfig itself, or the file of the key that it names."""
+    if user.key_file and not user.has_key and not user.token and not user.basic:
+        return user.key_file, facts.at(user.key_file).guard
+    return one.path, one.guard
 
 
 def _admins(found: Kubeconfigs, facts: Pki) -> Iterator[tuple[Kubeconfig, User, str]]:

@@ -65,6 +65,32 @@ AUTHORITIES = frozenset(
     }
 )
 OF_ETCD = frozenset({"etcd-ca", "etcd-peer-ca"})
+_NAMED: Mapping[str, str] = {
+    "kubernetes": "cluster-ca",
+    "kubernetes-ca": "cluster-ca",
+    "etcd-ca": "etcd-ca",
+    "front-proxy-ca": "front-proxy-ca",
+    "kubernetes-front-proxy-ca": "front-proxy-ca",
+    **{
+        f"{program}-{name}": component
+        for program in ("k3s", "rke2")
+        for name, component in {
+            "client-ca": "cluster-ca",
+            "server-ca": "cluster-root-ca",
+            "request-header-ca": "front-proxy-ca",
+        }.items()
+    },
+    "etcd-server-ca": "etcd-ca",
+    "etcd-peer-ca": "etcd-peer-ca",
+}
+
+
+def authority_named(common_name: str) -> str:
+    """Which authority calls itself so: kubeadm's names and the documentation's, and those of k3s
+    and RKE2, which put a time behind ("k3s-client-ca@1700000000"); "" for others."""
+    return _NAMED.get(common_name.partition("@")[0], "")
+
+
 SIGNERS = AUTHORITIES | {"service-account"}
 """Whoever holds the private key of one of these makes credentials for the whole cluster."""
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import posixpath
 from dataclasses import dataclass, field
 
-from nodeward.facts.pki import LOOSE, Kind, Pem, Use
+from nodeward.facts.pki import LOOSE, Kind, Pem, Use, parse_public
+from nodeward.facts.pki_places import CERTIFICATE_ENDINGS, KEY_ENDINGS
+from nodeward.facts.pki_roles import authority_named
 from nodeward.facts.strays import Strays
 from nodeward.host import HostError
 from nodeward.host.pem import ENCRYPTED, LoosePem, PemContents
@@ -56,14 +58,33 @@ class StrayKeys:
         except HostError as exc:
             self.unsearched.append(f"{path}: {exc.why}")
             return
+        beside = self.beside(path) if any(k.spki_sha256 not in known for k in held.keys) else {}
         for key in held.keys:
             if key.spki_sha256 in known:
                 component, where = known[key.spki_sha256]
                 self.add(path, held, component, f"its public half, in {where}")
+            elif key.spki_sha256 in beside:
+                component, where = beside[key.spki_sha256]
+                self.add(path, held, component, f"the name of the authority in {where}")
             elif posixpath.basename(path) in SIGNERS:
                 self.add(path, held, "service-account", "its name")
             elif key.error == ENCRYPTED:
                 self.locked.append(path)
+
+    def beside(self, path: str) -> dict[str, tuple[str, str]]:
+        """The authorities of a cluster, by their names, in the file of a key or in the one that is
+        called like it: whole folders are copied."""
+        stem = next((path.removesuffix(e) for e in KEY_ENDINGS if path.endswith(e)), None)
+        found = {}
+        for place in (path, *(f"{stem}{ending}" for ending in CERTIFICATE_ENDINGS if stem)):
+            try:
+                held = self.files.host.ask(LoosePem(place))
+            except HostError:
+                continue
+            for one in parse_public(held.public.encode("ascii", "replace")).certificates:
+                if one.is_ca and (component := authority_named(one.common_name)):
+                    found[one.key.spki_sha256] = component, place
+        return found
 
     def add(self, path: str, held: PemContents, component: str, named_by: str) -> None:
         guard = self.files.guarded(path)

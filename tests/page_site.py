@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 import uvicorn
-from playwright.sync_api import Browser, ConsoleMessage, Page
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
 from nodeward.collector import pki
 from nodeward.collector.center import Center
@@ -90,11 +90,17 @@ class Eyes:
         self.page.goto(f"{self.site.url}/login")
         self.page.get_by_label("Token").fill(token)
         self.page.get_by_role("button", name="Log in").click()
-        self.page.wait_for_load_state("networkidle")
+        self.page.wait_for_url(lambda url: "/login" not in url)
+        self.settle()
 
     def go(self, path: str) -> None:
-        answer = self.page.goto(self.site.url + path, wait_until="networkidle")
+        answer = self.page.goto(self.site.url + path)
         assert answer is not None
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait for all that the page's script draws."""
+        expect(self.page.locator("[data-trend]:empty")).to_have_count(0)
 
     def shot(self, name: str, *, full: bool = False) -> None:
         ARTEFACTS.mkdir(parents=True, exist_ok=True)

@@ -10,8 +10,9 @@ import pytest
 import requests
 from hypothesis import given
 from hypothesis import strategies as st
+from playwright.sync_api import expect
 
-from fleet_seed import ANONYMOUS, DEPENDENCY, POD, PORT, Finding, by_example
+from fleet_seed import ANONYMOUS, DEPENDENCY, POD, PORT, PROXY, Finding, by_example
 from nodeward.checks import catalog
 from nodeward.collector.clock import DAY_MS, HOUR_MS
 from nodeward.collector.page.certificates import timeline
@@ -240,6 +241,11 @@ def test_the_node_shows_all_of_it(operator: Eyes) -> None:
         "Kernel modules: from a request to where it ends",
     ):
         assert operator.page.get_by_role("heading", name=heading).is_visible()
+    ports = operator.page.locator("section", has=operator.page.locator("#listeners"))
+    said = ports.locator("p.dim")
+    for check in (PORT, PROXY, "kubelet.port.readonly"):
+        expect(said.get_by_role("link", name=check)).to_have_attribute("href", f"#{check}")
+    expect(said).to_contain_text("What listens besides, no check looked at")
     operator.page.locator("#listeners").evaluate(
         "heading => heading.parentElement.scrollIntoView()"
     )

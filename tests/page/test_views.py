@@ -36,15 +36,14 @@ VIEWS = {
 }
 
 
-def serious(eyes: Eyes) -> list[str]:
-    """What axe-core finds that keeps somebody out."""
+def wrong(eyes: Eyes) -> list[str]:
+    """All that axe-core finds."""
     # The page's policy lets no foreign script in; the debugger's own door is not bound by it.
     eyes.page.evaluate(AXE.read_text())
     found = eyes.page.evaluate("axe.run().then((r) => r.violations)")
     return [
         f"{v['id']}: {v['nodes'][0]['html'][:200]} {v['nodes'][0].get('failureSummary', '')[:300]}"
         for v in found
-        if v["impact"] in ("serious", "critical")
     ]
 
 
@@ -53,18 +52,18 @@ def test_a_view_opens_without_complaint(operator: Eyes, name: str) -> None:
     operator.go(VIEWS[name])
     assert operator.page.locator("h1").is_visible()
     operator.shot(name)
-    assert serious(operator) == []
+    assert wrong(operator) == []
 
 
 def test_the_door_and_the_first_day_open_without_complaint(chromium: Browser, empty: Site) -> None:
     for seen in eyes(chromium, empty, color_scheme="dark"):
         seen.go("/login")
-        assert serious(seen) == []
+        assert wrong(seen) == []
         seen.log_in(empty.token("alice", Role.OPERATOR))
-        assert serious(seen) == []
+        assert wrong(seen) == []
         seen.page.get_by_role("button", name="Make a join token").click()
         seen.page.get_by_role("heading", name="Enrol nodes").wait_for()
-        assert serious(seen) == []
+        assert wrong(seen) == []
 
 
 @pytest.mark.parametrize("name", VIEWS)
@@ -72,7 +71,7 @@ def test_a_dark_screen_has_contrast_too(dark: Eyes, name: str) -> None:
     dark.go(VIEWS[name])
     for details in dark.page.locator("details").all()[:6]:
         details.evaluate("d => { d.open = true; }")
-    assert serious(dark) == []
+    assert wrong(dark) == []
 
 
 @pytest.mark.parametrize("name", VIEWS)
@@ -81,7 +80,7 @@ def test_a_narrow_dark_screen_shows_it_too(dark_phone: Eyes, name: str) -> None:
     dark_phone.shot(f"{name}-phone")
     wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert dark_phone.page.evaluate(wide) == 0
-    assert serious(dark_phone) == []
+    assert wrong(dark_phone) == []
 
 
 def test_the_keyboard_reaches_content_and_every_view(operator: Eyes) -> None:
@@ -121,6 +120,7 @@ def test_hostile_text_leaves_honest_names_on_one_line(operator: Eyes, path: str,
     assert "<script>" in operator.page.locator("table").inner_text()
     link = operator.page.locator("table").get_by_role("link", name=name)
     assert link.evaluate("e => e.getClientRects().length") == 1
+    assert link.evaluate("e => e.closest('tr').clientHeight") < 50, "the row is of two lines"
 
 
 def test_a_pass_is_not_counted_with_what_does_not_apply(operator: Eyes) -> None:

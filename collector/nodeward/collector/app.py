@@ -82,9 +82,10 @@ def _problem(_request: Request, exc: Exception) -> Response:
     return problem_answer(exc)
 
 
-def _store_away(_request: Request, exc: Exception) -> Response:
+def _store_away(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, AWAY)
-    return problem_answer(store_away(exc))
+    telling: Telling = request.app.state.telling
+    return telling(request, store_away(exc))
 
 
 def _http(request: Request, exc: Exception) -> Response:
@@ -106,9 +107,10 @@ def _allowed(request: Request) -> list[str]:
     return sorted(methods)
 
 
-def _defect(_request: Request, exc: Exception) -> Response:
+def _defect(request: Request, exc: Exception) -> Response:
     log.error("a defect: %s", type(exc).__name__)
-    return problem_answer(Problem(500, "defect", "a defect in the collector; its log says more"))
+    telling: Telling = request.app.state.telling
+    return telling(request, Problem(500, "defect", "a defect in the collector; its log says more"))
 
 
 class Common:

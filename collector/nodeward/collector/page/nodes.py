@@ -41,11 +41,13 @@ def node(visit: Visit, db: Db) -> Shown:
     found = ask.node(db, cluster, name)
     findings = found["findings"]
     changes = ask.changes(db, Filter(cluster=cluster, node=name, limit=10))
+    ports = listeners(findings)
     more = {
         "families": _families(findings),
         "certificates": timeline(findings, db.now),
         "matrix": matrix(findings),
-        "listeners": listeners(findings),
+        "listeners": ports,
+        "ports_from": sorted({f["check"] for line in ports for f in line["verdicts"]}),
         "chains": chains(findings),
         "changes": changes.items,
     }

@@ -9,8 +9,8 @@ function colour(name) {
 }
 
 async function draw(place) {
-  const answer = await fetch(place.dataset.trend, { credentials: "same-origin" });
-  if (!answer.ok) return;
+  const answer = await fetch(place.dataset.trend, { credentials: "same-origin" }).catch(() => undefined);
+  if (!answer?.ok) return; // or the page was left meanwhile
   const days = (await answer.json()).trend;
   const data = [days.map((d) => Date.parse(d.day) / 1000), ...LINES.map((n) => days.map((d) => d[n]))];
   const axis = { stroke: colour("ink"), grid: { stroke: colour("line"), width: 1 } };

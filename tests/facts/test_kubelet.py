@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodeward.facts.kubelet import Unknown, example
+from nodeward.facts.kubelet import Setting, Unknown, example
 from nodeward.facts.kubelet_merge import Layer, Rules, rules_for
 
 HEAD = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n"
@@ -32,31 +32,100 @@ def text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+FILE_DEFAULT: dict[str, object] = {
+    "readOnlyPort": 0,
+    "authentication.anonymous.enabled": False,
+    "authorization.mode": "Webhook",
+    "protectKernelDefaults": False,
+}
+FLAG_DEFAULT = FILE_DEFAULT | {
+    "readOnlyPort": 10255,
+    "authentication.anonymous.enabled": True,
+    "authorization.mode": "AlwaysAllow",
+}
+DROPINS = ("10.conf", "15.conf", "20.conf")
+OTHER = "15.conf"
+VERSIONS = ("v1.28.4", "v1.30.1", "v1.31.2", "v1.32.0", "v1.36.2")
+
+
 @st.composite
-def sources(draw: st.DrawFn) -> tuple[str, dict[str, object]]:
-    """A field, and what some of the sources say of it."""
+def sources(draw: st.DrawFn) -> tuple[str, dict[str, object], list[str]]:
+    """A field, what some of the sources say of it, and the arguments in any order. Of a flag that
+    is given twice "flag" is the last; without "file" in it the kubelet may have no --config.
+    15.conf speaks of another field."""
     path = draw(st.sampled_from(sorted(FIELDS)))
-    names = draw(st.sets(st.sampled_from(["file", "10.conf", "20.conf", "flag"]), min_size=1))
-    return path, {name: draw(VALUES[path]) for name in sorted(names)}
-
-
-@given(sources(), st.sampled_from(["v1.30.1", "v1.31.2", "v1.32.0", "v1.36.2", None]))
-def test_the_strongest_source_wins(
-    given_: tuple[str, dict[str, object]], version: str | None
-) -> None:
-    path, said = given_
-    flag, line = FIELDS[path]
-    arguments = "--config=/c --config-dir=/d"
+    names = draw(st.sets(st.sampled_from(["file", *DROPINS, "flag"])))
+    said: dict[str, object] = {
+        name: None if name == OTHER else draw(VALUES[path]) for name in sorted(names)
+    }
+    words = ["--config-dir=/d", "--v=2"]
+    if "file" in said or draw(st.booleans()):
+        words.append("--config=/c")
     if "flag" in said:
-        arguments += " " + flag.format(text(said["flag"]))
-    config = line.format(text(said["file"])) if "file" in said else "{}"
-    names = sorted(name for name in said if name.endswith(".conf"))
-    dropins = {name: HEAD + line.format(text(said[name])) for name in names}
-    setting = example(arguments, config, dropins, version=version).get(path)
-    strongest = next(n for n in ("flag", "20.conf", "10.conf", "file") if n in said)
-    assert setting.value == said[strongest]
-    where = {"flag": f"--{flag[2:].partition('=')[0]}", "file": "config.yaml"}
-    assert where.get(strongest, strongest) in setting.source
+        words.append(FIELDS[path][0].format(text(said["flag"])))
+    words = draw(st.permutations(words))
+    if "flag" in said and draw(st.booleans()):
+        words.insert(0, FIELDS[path][0].format(text(draw(VALUES[path]))))
+    return path, said, words
+
+
+def strongest(
+    path: str, said: dict[str, object], *, has_config: bool, rules: Rules
+) -> tuple[object, str]:
+    """What must be in force, and the name of who says so, told source by source."""
+    if "flag" in said:
+        return said["flag"], FIELDS[path][0].partition("=")[0]
+    default = FILE_DEFAULT[path]
+    value, who = (default, "default") if has_config else (FLAG_DEFAULT[path], "default")
+    if "file" in said:
+        value, who = said["file"], "config.yaml"
+    for name in sorted(n for n in said if n.endswith(".conf")):
+        found = default if name == OTHER else said[name]  # which 1.28 fills in
+        if found if rules is Rules.MERGO else name != OTHER:
+            value, who = found, name
+    return value, who
+
+
+@given(sources(), st.sampled_from(VERSIONS))
+def test_the_strongest_source_wins(
+    given_: tuple[str, dict[str, object], list[str]], version: str
+) -> None:
+    path, said, words = given_
+    setting, rules = _in_force(path, said, words, version)
+    wanted, who = strongest(path, said, has_config="--config=/c" in words, rules=rules[0])
+    assert setting.value == wanted
+    assert who in setting.source
+
+
+@given(sources())
+def test_of_an_unknown_version_it_is_what_every_generation_gives(
+    given_: tuple[str, dict[str, object], list[str]],
+) -> None:
+    path, said, words = given_
+    setting, rules = _in_force(path, said, words, None)
+    has_config = "--config=/c" in words
+    every = [strongest(path, said, has_config=has_config, rules=r)[0] for r in rules]
+    if len(set(every)) == 1:
+        assert setting.value == every[0]
+    else:
+        assert isinstance(setting.value, Unknown)
+        assert set(setting.value.among) == set(every)
+
+
+def _in_force(
+    path: str, said: dict[str, object], words: list[str], version: str | None
+) -> tuple[Setting, tuple[Rules, ...]]:
+    line = FIELDS[path][1]
+    config = None
+    if "--config=/c" in words:
+        config = line.format(text(said["file"])) if "file" in said else "{}"
+    dropins = {
+        name: HEAD + ("maxPods: 7" if name == OTHER else line.format(text(said[name])))
+        for name in sorted(said)
+        if name in DROPINS
+    }
+    found = example(" ".join(words), config, dropins, version=version, gate=True)
+    return found.get(path), rules_for(found.minor, True)
 
 
 @pytest.mark.parametrize(

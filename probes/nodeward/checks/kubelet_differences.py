@@ -11,7 +11,8 @@ from nodeward.facts.kubelet import Kubelet, Setting, Unknown, is_zero
 from nodeward.facts.kubelet_answers import PODS, READ_ONLY, SECURE, UNHANDLED, KubeletAnswers
 from nodeward.facts.kubelet_defaults import DEFAULTS
 from nodeward.facts.kubelet_fields import FIELDS, Field, Holds
-from nodeward.facts.kubelet_merge import Layer
+from nodeward.facts.kubelet_merge import Layer, dig
+from nodeward.facts.kubelet_strength import STRONGER
 from nodeward.model import Evidence
 
 FILLED = frozenset(
@@ -40,6 +41,21 @@ def differences(kubelet: Kubelet, answers: Answers) -> Iterator[Evidence]:
             yield _both(path, now, setting, source)
 
 
+def in_force(answers: Answers) -> Mapping[str, Any]:
+    """The values that the kubelet itself shows, by path: all that count for security where its
+    configuration was read, else what its ports tell."""
+    if not isinstance(answers, KubeletAnswers):
+        return {}
+    if answers.configz is None:
+        return {path: now for path, now, _ in _by_ports(answers)}
+    return {path: _shown(dig(answers.configz, path), FIELDS[path]) for path in STRONGER}
+
+
+def _shown(now: Any, field: Field) -> Any:  # noqa: ANN401  JSON of the host
+    """It leaves zero values out."""
+    return ZERO.get(field.holds, now) if now is None else now
+
+
 def _both(path: str, now: object, setting: Setting, source: str) -> Evidence:
     value = f"{text(now)} in force, {text(setting.value)} by {setting.source}"
     return Evidence(path, value, source)
@@ -58,8 +74,7 @@ def _by_configz(kubelet: Kubelet, configz: Mapping[str, Any]) -> Iterator[Eviden
         if path not in DEFAULTS and (unset or is_zero(setting.value)):
             continue  # filled with a default that we do not hold (kubeadm writes many 0s)
         if not (unset and path in FILLED) and not _same(now, setting.value, field):
-            shown = ZERO.get(field.holds, now) if now is None else now
-            yield _both(path, shown, setting, "GET /configz")
+            yield _both(path, _shown(now, field), setting, "GET /configz")
 
 
 def _by_ports(answers: KubeletAnswers) -> Iterator[tuple[str, object, str]]:
@@ -75,12 +90,6 @@ def _by_ports(answers: KubeletAnswers) -> Iterator[tuple[str, object, str]]:
     shows = port.reply(PODS) if port is not None and port.owned else None
     if port is not None and shows is not None and shows.status == 200:
         yield "readOnlyPort", port.number, f"GET {PODS} on port {port.number}"
-
-
-def dig(value: Any, path: str) -> Any:  # noqa: ANN401  JSON of the host
-    for key in path.split("."):
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
 
 
 def _same(now: Any, ours: Any, field: Field) -> bool:  # noqa: ANN401

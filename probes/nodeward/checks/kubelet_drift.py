@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 from nodeward.checks.kubelet_authn import NO_KUBELET, NOBODY, OFFLINE, C
-from nodeward.checks.kubelet_differences import differences
+from nodeward.checks.kubelet_differences import differences, in_force
 from nodeward.checks.kubelet_samples import answers, reply
 from nodeward.checks.kubelet_support import (
     CONFIG,
@@ -17,11 +18,13 @@ from nodeward.checks.kubelet_support import (
     each_asked,
     maps,
     restart,
+    said,
     text,
 )
-from nodeward.facts.kubelet import Kubelet, changed_after, example
+from nodeward.facts.kubelet import Change, Kubelet, Setting, changed_after, example
 from nodeward.facts.kubelet_answers import KubeletAnswers
 from nodeward.facts.kubelet_defaults import plain_defaults
+from nodeward.facts.kubelet_flags import FIELDS as FLAGS
 from nodeward.facts.kubelet_strength import STRONGER
 from nodeward.model import (
     Evidence,
@@ -106,7 +109,7 @@ def drift(kubelet: Kubelet, answers: Answers) -> Verdict:
 def _drift(kubelet: Kubelet, answers: Answers) -> Verdict:
     if kubelet.pid is None:
         return Verdict.not_applicable("no kubelet runs here: there is nothing to differ from")
-    seen = [*_newer(kubelet), *differences(kubelet, answers)]
+    seen = [*_newer(kubelet, answers), *differences(kubelet, answers)]
     asked = list(_asked(answers))
     if seen:
         remedy = Remedy("Restart the kubelet once these say what they should.", (restart(kubelet),))
@@ -117,7 +120,7 @@ def _drift(kubelet: Kubelet, answers: Answers) -> Verdict:
     if kubelet.dark:
         return Verdict.unknown(kubelet.dark, *asked)
     known = isinstance(answers, KubeletAnswers) and answers.configz is not None
-    if not known and (hints := [*_placed(kubelet), *_removed(kubelet)]):
+    if not known and (hints := [*_placed(kubelet), *_removed(kubelet), *_unclear(kubelet)]):
         because = f"{hints[0].source} {hints[0].what}; {hints[0].value}"
         return Verdict.failed(because, *most([*hints, *asked]), severity=Severity.LOW)
     same = "; what the kubelet says of itself agrees" if known else ""
@@ -138,20 +141,58 @@ def _counted(kubelet: Kubelet) -> str:
     return f"no file that was read ({names}) is newer than the process"
 
 
-def _newer(kubelet: Kubelet) -> Iterator[Evidence]:
-    for path, changed_at in kubelet.dated():
+def _newer(kubelet: Kubelet, answers: Answers) -> Iterator[Evidence]:
+    now = in_force(answers)
+    sources = [one for one in kubelet.launch.sources if _given_by(kubelet, one[0])]
+    for path, changed_at in (*kubelet.dated(), *sources):
         if changed_after(changed_at, kubelet.started_at):
-            value = f"in force from its restart{_named(kubelet, path)}"
+            value = f"in force from its restart: {_named(kubelet, path, now)}"
             yield Evidence("changed after the kubelet started", value, path)
     for one in kubelet.launch.differs:
-        yield Evidence("the unit would now start it otherwise", one, kubelet.launch.unit)
+        yield Evidence("would be given otherwise now", _change(kubelet, one), one.where)
 
 
-def _named(kubelet: Kubelet, place: str) -> str:
-    """The values that count for security and that this file would then give."""
+NOT_KNOWN = "what was read at the start is not known"
+
+
+def _named(kubelet: Kubelet, place: str, now: Mapping[str, Any]) -> str:
+    """The values that count for security and that this file would then give, each with that in
+    force, as far as the kubelet shows it."""
+    found = _given_by(kubelet, place)
+    known = [
+        f"{path} {text(setting.value)}, now {text(now[path])}"
+        for path, setting in found.items()
+        if path in now and now[path] != setting.value
+    ]
+    dim = [f"{path} {text(s.value)}" for path, s in found.items() if path not in now]
+    told = [*known, *([f"{', '.join(dim)} ({NOT_KNOWN})"] if dim else [])]
+    if found and not told:
+        return "what it gives is in force already"
+    return "; ".join(told) or f"it gives nothing that counts for security; {NOT_KNOWN}"
+
+
+def _given_by(kubelet: Kubelet, place: str) -> Mapping[str, Setting]:
+    """What counts for security and stands in this changed file: as a field, or as an argument. Of
+    the files of a unit that starts the kubelet's supervisor any may give its words."""
+    unit = kubelet.launch.unit
+    words = f", from {unit if f'/{unit}' in place else place}:"
     found = ((path, kubelet.get(path)) for path in STRONGER)
-    named = [f"{path} {text(s.value)}" for path, s in found if s.later and s.place == place]
-    return f": {', '.join(named)}" if named else ""
+    return {p: s for p, s in found if s.later and (s.place == place or words in s.source)}
+
+
+def _change(kubelet: Kubelet, change: Change) -> str:
+    """Both values, of which one may be that no flag is given."""
+    if change.was and change.will:
+        return f"{change.was} in force, {change.will} from the next restart"
+    if change.was:
+        return f"{change.was} is gone from the next restart"
+    name = change.will.partition("=")[0].lstrip("-").replace("_", "-")
+    if name not in FLAGS:
+        return f"{change.will} is new"
+    field = FLAGS[name][0]
+    return (
+        f"{change.will} is new from the next restart; in force: {said(field, kubelet.get(field))}"
+    )
 
 
 def _placed(kubelet: Kubelet) -> Iterator[Evidence]:
@@ -160,6 +201,14 @@ def _placed(kubelet: Kubelet) -> Iterator[Evidence]:
             what = "was put in place, or had its owner or mode changed, after the kubelet started"
             told = "whether it still says what was read cannot be told"
             yield Evidence(what, f"{told}; its own time of change is older", file.path)
+
+
+def _unclear(kubelet: Kubelet) -> Iterator[Evidence]:
+    """Files of whoever starts it, in which no value of the kubelet is seen to stand."""
+    for path, changed_at in kubelet.launch.sources:
+        if changed_after(changed_at, kubelet.started_at) and not _given_by(kubelet, path):
+            told = f"whether {kubelet.launch.unit} would now start it otherwise cannot be told"
+            yield Evidence("was changed after the kubelet started", told, path)
 
 
 def _removed(kubelet: Kubelet) -> Iterator[Evidence]:

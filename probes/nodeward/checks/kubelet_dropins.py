@@ -8,7 +8,6 @@ from dataclasses import replace
 from itertools import pairwise
 
 from nodeward.checks.kubelet_authn import NOBODY, C
-from nodeward.checks.kubelet_differences import dig
 from nodeward.checks.kubelet_support import (
     CONFIG_FILE,
     LENIENT,
@@ -18,7 +17,7 @@ from nodeward.checks.kubelet_support import (
     text,
 )
 from nodeward.facts.kubelet import ConfigFile, Effective, Kubelet, example
-from nodeward.facts.kubelet_merge import Layer, Rules
+from nodeward.facts.kubelet_merge import Layer, Rules, dig
 from nodeward.facts.kubelet_strength import STRONGER, weaker
 from nodeward.model import (
     Evidence,

@@ -33,7 +33,19 @@ from nodeward.model import Fact
 
 __all__ = ["ConfigFile", "Effective", "Kubelet", "Launch", "Setting", "Unknown", "assemble"]
 
+LATER = " (changed after the kubelet started: from its next restart)"
 START_SLACK_S = 2.0  # the boot time that starts are counted from is a whole second
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a source of arguments or settings would give from the next restart, and what is in force
+    instead, each as "--flag=value" or "field: value"; "" where there is none. `where` is the file
+    or unit."""
+
+    where: str
+    was: str
+    will: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +56,9 @@ class Launch:
     KUBELET_CONFIG_DROPIN_DIR_ALPHA is in its environment (None: not readable). `words` maps an
     argument's place to the file that it was taken from, where that could be told. `root` is the
     prefix under which its files are seen: "" or "/proc/812/root". `differs` are arguments that its
-    unit would now give it, or no longer ("--read-only-port=0 is new").
+    unit would now give it, or no longer. `sources` are files of whoever starts it, of which its
+    arguments are made, with when they were changed; `late` are the places of arguments that stand
+    in one that was changed since it started: what they were then is not known.
     """
 
     argv: tuple[str, ...]
@@ -58,7 +72,9 @@ class Launch:
     root: str = ""
     words: Mapping[int, str] = field(default_factory=dict)
     unit: str = "kubelet"
-    differs: tuple[str, ...] = ()
+    differs: tuple[Change, ...] = ()
+    sources: tuple[tuple[str, float], ...] = ()
+    late: frozenset[int] = frozenset()
     doubts: Mapping[str, str] = field(default_factory=dict)
     """Fields that whoever starts it may have set by flags we cannot see, and why."""
     dark: str = ""
@@ -172,7 +188,8 @@ class Kubelet(Fact):
         """Where an argument stands, for people."""
         where = self.launch.words.get(place)
         text = f"argument {place} of {self.launch.origin}"
-        return f"{text}, from {where}" if where else text
+        note = LATER if place in self.launch.late else ""
+        return f"{text}, from {where}{note}" if where else text
 
     def get(self, path: str) -> Setting:
         """The value in force of a KubeletConfiguration field, by its dotted path.
@@ -319,7 +336,8 @@ def assemble(
     rules: tuple[Rules | None, ...] = rules_for(bare.minor, launch.gate) if dropins else (None,)
     trees = [(_merged(bare, base, dropins, r), r) for r in rules]
     effective = tuple(
-        Effective(apply_flags(tree, arguments, bare.argument), r, tree) for tree, r in trees
+        Effective(apply_flags(tree, arguments, bare.argument, launch.late), r, tree)
+        for tree, r in trees
     )
     return replace(bare, effective=effective, skipped=skipped, folders=folders)
 
@@ -368,7 +386,7 @@ def changed_after(changed_at: float | None, started_at: float | None) -> bool:
 
 def _plant(one: ConfigFile, launch: Launch) -> Tree:
     later = changed_after(one.changed_at, launch.started_at)
-    note = " (changed after the kubelet started: from its next restart)" if later else ""
+    note = LATER if later else ""
     layer = Layer.DROPIN if one.dropin else Layer.FILE
 
     def make(path: tuple[str, ...], value: Any) -> Setting:  # noqa: ANN401

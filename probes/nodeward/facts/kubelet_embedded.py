@@ -71,17 +71,19 @@ def k3s_kubelet_args(start: Start, option: str = "kubelet-arg") -> tuple[Word, .
             values = given if isinstance(given, list) else [given]
             words = [Word(f"--{str(v).lstrip('-')}", f"{file.path}: {key}") for v in values]
             found = [*found, *words] if key.endswith("+") else words
-    return (*found, *_of_command(list(start.words), option))
+    return (*found, *_of_command(start, option))
 
 
-def _of_command(words: list[str], option: str) -> Iterable[Word]:
+def _of_command(start: Start, option: str) -> Iterable[Word]:
+    words = start.words
     for place, word in enumerate(words):
         name, equals, value = word.partition("=")
         if name not in (f"--{option}", f"-{option}"):
             continue
         text = value if equals else words[place + 1] if place + 1 < len(words) else ""
         if text:
-            yield Word(f"--{text.lstrip('-')}", f"--{option} of k3s (argument {place + 1})")
+            source = f"{start.unit}: --{option} (argument {place + 1})"
+            yield Word(f"--{text.lstrip('-')}", source)
 
 
 def without_copied(given: tuple[Word, ...]) -> tuple[tuple[Word, ...], Mapping[str, str]]:

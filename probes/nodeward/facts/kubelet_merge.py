@@ -16,7 +16,7 @@ A configuration is a tree: dicts whose leaves are Settings, so that every value 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import replace
 from enum import StrEnum
 from typing import Any, TypeAlias
@@ -227,8 +227,21 @@ def find(tree: Tree, dotted: str) -> Setting | Tree | None:
     return node
 
 
-def apply_flags(tree: Tree, arguments: Arguments, name: Callable[[int], str]) -> Tree:
-    """Every flag that sets a field, on top. `name` makes the source of an argument's place."""
+def dig(value: Any, dotted: str) -> Any:  # noqa: ANN401  JSON of the host
+    """What plain JSON holds at a path; None where nothing."""
+    for key in dotted.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def apply_flags(
+    tree: Tree,
+    arguments: Arguments,
+    name: Callable[[int], str],
+    late: Container[int] = (),
+) -> Tree:
+    """Every flag that sets a field, on top. `name` makes the source of an argument's place; `late`
+    are the places of those that may have been given otherwise at the start."""
     for flag in dict.fromkeys(f.name for f in arguments.flags if f.name in FIELDS):
         path, kind = FIELDS[flag]
         given = arguments.every(flag)
@@ -240,8 +253,10 @@ def apply_flags(tree: Tree, arguments: Arguments, name: Callable[[int], str]) ->
         source = f"--{flag} ({name(last.place)})"
         texts = [g.value for g in given]
 
-        def make(value: Any, source: str = source, flag: str = flag) -> Setting:  # noqa: ANN401
-            return Setting(value, source, Layer.FLAG, flag)
+        sample = Setting(None, source, Layer.FLAG, flag, any(g.place in late for g in given))
+
+        def make(value: Any, sample: Setting = sample) -> Setting:  # noqa: ANN401
+            return replace(sample, value=value)
 
         if kind is Kind.GATES:
             # Gates of the file whose name no flag gives are added back.

@@ -25,6 +25,7 @@ from nodeward.lazy import pattern
 from nodeward.model import Absent, Unreadable
 from nodeward.probes.kubelet_embedded import EMBEDDED, embedded_services, there
 from nodeward.probes.kubelet_process import find, link, network_of
+from nodeward.probes.kubelet_sources import of_supervisor, of_unit
 from nodeward.probes.kubelet_version import version_of
 from nodeward.probes.registry import probe
 from nodeward.probes.unit_files import Service, read_service
@@ -51,8 +52,6 @@ SUPERVISORS = (
     "k3s-agent.service",
 )
 """Units of programs that start a kubelet with arguments that they make (k3s: by a wrapper)."""
-
-SHOWN = frozenset(KINDS) - {"manifest-url-header", "manifest-url"}
 
 
 @probe
@@ -109,7 +108,7 @@ def of_process(host: Host, process: Process) -> Launch:
     )
     if process.program in EMBEDDED:
         return EMBEDDED[process.program](host, launch)
-    return _with_sources(host, launch)
+    return of_supervisor(host, _with_sources(host, launch))
 
 
 _UNIT = pattern(rb"/([^/\n]+\.service)(?:/|\n|\Z)")
@@ -140,26 +139,7 @@ def _with_sources(host: Host, launch: Launch) -> Launch:
         return launch  # a supervisor's unit: RKE2, k0s
     known = {w.text: w.source for w in service.words}
     words = {i: known[w] for i, w in enumerate(launch.argv) if i and w in known}
-    return replace(launch, words=words, differs=_differs(launch, service))
-
-
-def _differs(launch: Launch, service: Service) -> tuple[str, ...]:
-    """Where the unit would give other arguments than the process was given."""
-    if service.unread or not service.words:
-        return ()
-    given, would = launch.argv[1:], [w.text for w in service.words[1:]]
-    new = [f"{_safe(w)} is new" for w in would if w not in given]
-    return (*new, *(f"{_safe(w)} is gone" for w in given if w not in would))
-
-
-def _safe(word: str) -> str:
-    """An argument fit to be shown: headers may hold a credential."""
-    if not word.startswith("-"):
-        return "the value of a flag"
-    name, equals, _ = word.partition("=")
-    if name.lstrip("-").replace("_", "-") in SHOWN:
-        return word
-    return f"{name}=..." if equals else name
+    return replace(launch, words=words, differs=of_unit(launch, service))
 
 
 def _gate(host: Host, pid: int) -> bool | None:

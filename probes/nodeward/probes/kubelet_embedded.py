@@ -24,11 +24,9 @@ from nodeward.facts.kubelet_embedded import (
 from nodeward.facts.supervisors import K3S
 from nodeward.facts.units import Word
 from nodeward.host import Host, HostError, MissingError
+from nodeward.probes.kubelet_sources import of_copies, same_content, with_dates
 from nodeward.probes.supervisors import services, start_of
 from nodeward.probes.unit_files import Service, read_service
-
-MOST_LEVELS = 16
-MOST_COPIED = 1000
 
 
 def there(host: Host, path: str) -> bool:
@@ -44,7 +42,8 @@ def _microk8s(host: Host, launch: Launch) -> Launch:
     words = microk8s_words(host.read(MICROK8S_ARGS))
     version = launch.version or _snap_version(host)
     unit = "snap.microk8s.daemon-kubelite"
-    return _embedded(replace(launch, version=version, unit=unit), "kubelite", words)
+    launch = _embedded(replace(launch, version=version, unit=unit), "kubelite", words)
+    return with_dates(host, launch, [MICROK8S_ARGS])
 
 
 def _snap_version(host: Host) -> str | None:
@@ -73,9 +72,13 @@ def _k3s(host: Host, launch: Launch) -> Launch:
         given, copied = without_copied(given)
         if not runs and not dark:
             dark = _uncopied(host, start, copied) if made else FIRST_START
+        elif runs:
+            launch = replace(launch, differs=of_copies(host, start.dropins, copied))
     launch = replace(launch, unit=start.unit, started_at=_k3s_kubelet_start(host, launch, start))
     doubts = k3s_doubts(launch.version, managed=bool(managed))
-    return replace(_embedded(launch, "k3s", (*own, *given)), doubts=doubts, dark=dark)
+    launch = replace(_embedded(launch, "k3s", (*own, *given)), doubts=doubts, dark=dark)
+    service = next(services(host, K3S, start.unit), None)
+    return with_dates(host, launch, [f.path for f in start.files], service)
 
 
 def _uncopied(host: Host, start: K3sStart, copied: Mapping[str, str]) -> str:
@@ -85,23 +88,9 @@ def _uncopied(host: Host, start: K3sStart, copied: Mapping[str, str]) -> str:
         place = f"{start.dropins}/{K3S_COPY[option]}"
         if source.startswith(start.dropins):
             continue
-        try:
-            same = _content(host, source) == _content(host, place)
-        except HostError:
-            same = False
-        if not same:
+        if not same_content(host, source, place):
             return f"k3s copies {source} to {place} at its next start, and they differ"
     return ""
-
-
-def _content(host: Host, path: str, level: int = 0) -> object:
-    """A file's bytes, or what is in a folder, by name."""
-    if host.stat(path).mode & 0o170000 != 0o040000:
-        return host.read(path)
-    names = host.names(path)
-    if level > MOST_LEVELS or len(names) > MOST_COPIED:
-        raise HostError(path, "too much to compare")
-    return {name: _content(host, f"{path}/{name}", level + 1) for name in names}
 
 
 def _k3s_kubelet_start(host: Host, launch: Launch, start: K3sStart) -> float | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from typing import Any
 
 import pytest
@@ -85,6 +87,34 @@ def test_while_reports_pour_in_only_the_oldest_are_folded(
     monkeypatch.undo()
     center._fold()
     assert _rows(collector, waiting) == []
+
+
+def test_who_signed_a_report_is_known_in_time_though_folding_is_far_behind(
+    collector: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No report waits for its verification for longer than LATEST_MS and the look after that."""
+    assert LATEST_MS + 10_000 <= 60_000
+    center = collector.center
+    monkeypatch.setattr("nodeward.collector.center.fold_some", lambda *_: 0)
+    agents = [collector.agent(f"n{i}") for i in range(3)]
+    for agent in agents:
+        agent.open_session()
+        body = gzip.compress(json.dumps(agent.body("full", [_finding("seen")])).encode())
+        signed = agent.sign("/v1/reports", body + b"x"[: agent is agents[1]])
+        name = "Nodeward-Signature"
+        assert agent.send_mac("/v1/reports", body, **{name: signed[name]}).status_code == 200
+    late = text("UPDATE report SET at = at - :by WHERE node <> 3")
+    center.writer.act_now(lambda c: c.execute(late, {"by": LATEST_MS + 1_000}).rowcount)
+    center._fold()
+    assert _rows(collector, "SELECT node, verified FROM report ORDER BY node") == [
+        (1, 1), (2, 2), (3, 0),
+    ]  # fmt: skip
+    known = {a["node"]: a["status"] for a in collector.items("/v1/agents")}
+    assert known == {"n0": "active", "n1": "quarantined", "n2": "active"}
+    monkeypatch.undo()
+    collector.fold()
+    waiting = "SELECT node FROM report WHERE body IS NOT NULL"
+    assert _rows(collector, waiting) == [(2,)]  # kept as proof
 
 
 def test_reports_pour_when_many_come_in_a_second(collector: Any) -> None:

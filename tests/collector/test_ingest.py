@@ -52,12 +52,21 @@ def test_the_same_report_again_gives_the_same_answer_and_no_row(collector: Any, 
     assert _rows(collector, "SELECT count(*) FROM report")[0][0] == 1
 
 
-@SQLITE_ONLY
-def test_compressing_it_anew_does_not_make_it_another_report(collector: Any, f: Make) -> None:
+@pytest.mark.parametrize("folded", [False, True])
+def test_compressing_it_anew_does_not_make_it_another_report(
+    collector: Any, f: Make, folded: bool
+) -> None:
     agent = collector.agent("n1")
-    raw = json.dumps(agent.body("full", [f("a.x", "fail")])).encode()
-    assert agent.send("/v1/reports", gzip.compress(raw, 1)).status_code == 200
+    body = agent.body("full", [f("a.x", "fail")])
+    raw = json.dumps(body).encode()
+    with collector.center._folding:  # the background work waits
+        assert agent.send("/v1/reports", gzip.compress(raw, 1)).status_code == 200
+        if not folded:
+            assert agent.send("/v1/reports", gzip.compress(raw, 9)).status_code == 200
+    collector.fold()
     assert agent.send("/v1/reports", gzip.compress(raw, 9)).status_code == 200
+    other = json.dumps(body | {"root": "/other"}).encode()  # the same posture in other words
+    assert agent.send("/v1/reports", gzip.compress(other)).json()["error"]["code"] == "conflict"
 
 
 def test_a_delta_changes_what_it_names_and_leaves_the_rest(collector: Any, f: Make) -> None:

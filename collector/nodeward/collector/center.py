@@ -30,7 +30,7 @@ from nodeward.collector.store.access import Asker, forget_sessions
 from nodeward.collector.store.alerts import evaluate, forget_told
 from nodeward.collector.store.ask import Db
 from nodeward.collector.store.audit import forget_events
-from nodeward.collector.store.fold import LATEST_MS, fold_some
+from nodeward.collector.store.fold import LATEST_MS, fold_some, verify_some
 from nodeward.collector.store.ingest import forget_receipts
 from nodeward.collector.store.keys import POLL_S, Keys
 from nodeward.collector.store.lifecycle import long_silent, retire
@@ -191,8 +191,13 @@ class Center:
             while not self._stopping.is_set():
                 now = now_ms()
                 before = now - LATEST_MS if self._pouring() else None
+                self._verify(now, now - LATEST_MS)
                 if not fold_some(self.engine, self.writer, now, before):
                     break
+
+    def _verify(self, now: int, before: int) -> None:
+        while verify_some(self.engine, self.writer, now, before) and not self._stopping.is_set():
+            pass
 
     def _pouring(self) -> bool:
         """Whether reports come in fast, since this was last asked."""

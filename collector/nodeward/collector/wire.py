@@ -190,15 +190,13 @@ def gunzip(sent: bytes) -> bytes:
     return out
 
 
-def identity(sent: bytes, report: ReportIn) -> bytes:
-    """What makes it this report and no other, however it is compressed; of a gunzipped body.
+def identity(sent: bytes) -> bytes:
+    """What makes it this report and no other, however it is compressed: the SHA-256 of its JSON.
 
-    The checksum and length with which gzip ends, and what the report says that it comes to. Two
-    bodies can be made to agree in that only by who holds the key, and only with the same posture:
-    a digest of all the JSON would tell them apart too, and takes a fifth of the time of a report.
+    It costs a fifth of what taking a report in does, and is asked for only where a report comes
+    again, and when one is folded.
     """
-    parts = (sent[-8:].hex(), report.kind, report.digest, report.base or "", report.taken_at)
-    return hashlib.sha256("\n".join(parts).encode()).digest()
+    return hashlib.sha256(gunzip(sent)).digest()
 
 
 def unbase64(text: str, field: str, size: int | None = None) -> bytes:

@@ -81,7 +81,6 @@ def _incoming(center: Center, call: Call, caller: Caller) -> Incoming:
         report=msgspec.structs.replace(report, findings=[]),
         statuses=statuses,
         sent=call.body,
-        sha=wire.identity(call.body, report),
         signature=caller.signature,
         signed_at=caller.signed_at,
         verified=caller.verified,

@@ -57,7 +57,7 @@ class Bulk(Protocol):
         """CHANGE."""
 
     def folded(self, rows: Sequence[Row]) -> None:
-        """The bodies of these reports (node, boot, seq) are no longer needed: they were good."""
+        """Bodies are no longer needed of these (sha, node, boot, seq): they were good."""
 
     def evidence(self, rows: Sequence[Row]) -> None:
         """Blob and node, in place of what was there."""
@@ -93,7 +93,7 @@ _HELD: Final = f"SELECT {_quoted(HELD)} FROM posture WHERE node "
 class _Sqlite:
     _POSTURES: Final = f"UPDATE posture SET {_setting(POSTURE)} WHERE node = ?"
     _BEATS: Final = f"UPDATE posture SET {_setting(BEAT)} WHERE node = ?"
-    _FOLDED: Final = "UPDATE report SET body = NULL, verified = 1 WHERE " + " AND ".join(
+    _FOLDED: Final = "UPDATE report SET body = NULL, verified = 1, sha = ? WHERE " + " AND ".join(
         f"{name} = ?" for name in ("node", "boot", "seq")
     )
     _EVIDENCE: Final = (
@@ -149,7 +149,7 @@ class _Sqlite:
 
 _TYPES: Final = {
     "set": "int", "platform": "int", "score": "bigint", "boot": "text", "seq": "bigint",
-    "digest": "bytea", "blob": "bytea", "first_at": "bigint", "report_at": "bigint",
+    "digest": "bytea", "sha": "bytea", "blob": "bytea", "first_at": "bigint", "report_at": "bigint",
     "seen_at": "bigint", "skew_ms": "bigint", "spool": "int", "node": "int", "rule": "int",
     "cluster": "int", "value": "smallint", "nodes": "int",
 }  # fmt: skip
@@ -213,7 +213,8 @@ def _report_bytes(row: Row) -> bytes:
 
 class _Postgresql:
     _FOLDED: Final = (
-        f"UPDATE report SET body = NULL, verified = 1 FROM {_unnested(('node', 'boot', 'seq'))}"
+        "UPDATE report SET body = NULL, verified = 1, sha = new.sha"
+        f" FROM {_unnested(('sha', 'node', 'boot', 'seq'))}"
         " WHERE report.node = new.node AND report.boot = new.boot AND report.seq = new.seq"
     )
     _EVIDENCE: Final = (

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Final, TypeAlias
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, bindparam, select, update
 
 from nodeward.collector.db import tables as t
 from nodeward.collector.db.engine import Record
@@ -20,15 +20,54 @@ from nodeward.collector.store.evidence import Said, folded, pack_said, saying, u
 from nodeward.collector.store.expiry import Ends, ends_of, keep_ends
 from nodeward.collector.store.shared import Held, held_keys, keep_keys, told_anew
 from nodeward.collector.store.writer import Writer
+from nodeward.collector.wire import identity
 
 log = logging.getLogger(__name__)
 
 BATCH: Final = 100
 MOST: Final = 1_000
 LATEST_MS: Final = 20_000
-"""While reports pour in, folding waits, but no report waits for longer than about this."""
+"""While reports pour in, folding waits, but not for longer than about this, nor does the look at
+who signed them."""
 PATH: Final = "/v1/reports"
+_WAITING: Final = (
+    select(
+        *(t.report.c[name] for name in ("node", "boot", "seq", "at", "agent", "signed_at",
+                                        "signature", "verified", "body")),
+        t.agent.c.public_key,
+    )
+    .join(t.agent, t.agent.c.id == t.report.c.agent)
+    .where(t.report.c.body.is_not(None))
+)  # fmt: skip
 EndsByNode: TypeAlias = dict[int, Ends]
+
+
+def verify_some(engine: Engine, writer: Writer, now: int, before: int) -> int:
+    """Look at the signatures of reports that came before that time and still wait; how many.
+
+    Folding takes ten times as long. While there is more to fold than can be, who signed what is
+    known in time all the same.
+    """
+    with engine.connect() as connection:
+        r = t.report.c
+        query = _WAITING.where(r.verified == 0, r.at < before).order_by(r.at, r.node, r.seq)
+        rows = connection.execute(query.limit(MOST)).all()
+    if not rows:
+        return 0
+    good_rows, bad_rows = _told_apart(rows)
+
+    def act(connection: Connection) -> None:
+        r = t.report.c
+        this = update(t.report).where(
+            r.node == bindparam("of"), r.boot == bindparam("in_boot"), r.seq == bindparam("at_seq")
+        )
+        keys = [{"of": x.node, "in_boot": x.boot, "at_seq": x.seq} for x in good_rows]
+        if keys:
+            connection.execute(this.values(verified=1), keys)
+        distrust(connection, writer.names, bad_rows, now)
+
+    writer.act_now(act)
+    return len(rows)
 
 
 def fold_some(engine: Engine, writer: Writer, now: int, before: int | None = None) -> int:
@@ -46,22 +85,20 @@ def fold_some(engine: Engine, writer: Writer, now: int, before: int | None = Non
         query = select(t.evidence.c.node, t.evidence.c.blob).where(t.evidence.c.node.in_(nodes))
         said = {r.node: unpack_said(connection, r.blob) for r in connection.execute(query)}
         dictionary = newest(connection, now)
-    good_rows: list[Record] = []
-    bad_rows: list[Record] = []
-    for row in rows:
-        (good_rows if row.verified == 1 or _is_signed(row) else bad_rows).append(row)
+    good_rows, bad_rows = _told_apart(rows)
     ends, keys, lost = _laid_over(good_rows, said)
     good_rows = [row for row in good_rows if row.node not in lost]
     fresh = {row.node for row in good_rows}
     new = (
         _made_of(said[node] for node in fresh) if dictionary is None and len(fresh) >= FEW else None
     )
+    done = [(identity(row.body), row.node, row.boot, row.seq) for row in good_rows]
     packed = [(pack_said(said[node], dictionary or new), node) for node in sorted(fresh)]
 
     def act(connection: Connection) -> None:
         if new is not None:
             keep(connection, new, now)
-        _store(connection, good_rows, packed)
+        _store(connection, done, packed)
         distrust(connection, writer.names, bad_rows, now)
         for row in rows:
             if row.node in lost:
@@ -87,14 +124,17 @@ def _oldest(connection: Connection, before: int | None) -> Sequence[Record]:
     nodes = sorted({row.node for row in connection.execute(oldest)})
     if not nodes:
         return []
-    columns = (r.node, r.boot, r.seq, r.at, r.agent, r.signed_at, r.signature, r.verified, r.body)
-    query = (
-        select(*columns, t.agent.c.public_key)
-        .join(t.agent, t.agent.c.id == r.agent)
-        .where(r.node.in_(nodes), *there)
-        .order_by(r.at, r.node, r.seq)
-    )
+    query = _WAITING.where(r.node.in_(nodes), r.verified != 2).order_by(r.at, r.node, r.seq)
     return connection.execute(query.limit(MOST)).all()
+
+
+def _told_apart(rows: Sequence[Record]) -> tuple[list[Record], list[Record]]:
+    """Those that their keys signed, and the others."""
+    good_rows: list[Record] = []
+    bad_rows: list[Record] = []
+    for row in rows:
+        (good_rows if row.verified == 1 or _is_signed(row) else bad_rows).append(row)
+    return good_rows, bad_rows
 
 
 def _is_signed(row: Record) -> bool:
@@ -129,20 +169,17 @@ def _laid_over(
     return ends, keys, lost
 
 
-def _store(connection: Connection, good_rows: Sequence[Record], packed: Sequence[Row]) -> None:
-    if good_rows:
-        if _claim(connection, good_rows) != len(good_rows):
-            raise LookupError("another replica folded these")
-        bulk(connection).evidence(packed)
-
-
-def _claim(connection: Connection, rows: Sequence[Record]) -> int:
-    """Take the bodies away; how many were still there."""
+def _store(connection: Connection, done: Sequence[Row], packed: Sequence[Row]) -> None:
+    """`done`: identity, node, boot and seq of what `packed` holds now."""
+    if not done:
+        return
+    keys = {row[1:] for row in done}
     r = t.report.c
-    nodes = sorted({row.node for row in rows})
-    keys = {(row.node, row.boot, row.seq) for row in rows}
-    query = select(r.node, r.boot, r.seq).where(r.node.in_(nodes), r.body.is_not(None))
+    query = select(r.node, r.boot, r.seq).where(
+        r.node.in_(sorted({node for node, *_ in keys})), r.body.is_not(None)
+    )
     there = {(x.node, x.boot, x.seq) for x in connection.execute(query.with_for_update())}
-    if keys <= there:
-        bulk(connection).folded(sorted(keys))
-    return len(keys & there)
+    if not keys <= there:
+        raise LookupError("another replica folded these")
+    bulk(connection).folded(done)
+    bulk(connection).evidence(packed)

@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, select, update
@@ -23,7 +23,7 @@ from nodeward.collector.problem import Problem
 from nodeward.collector.store.bulk import Row, bulk
 from nodeward.collector.store.counters import Moves
 from nodeward.collector.store.names import Names, Platform
-from nodeward.collector.wire import ReportIn, Statuses, digest_bytes
+from nodeward.collector.wire import ReportIn, Statuses, digest_bytes, identity
 
 Outcome = Literal["stored", "same", "send-full", "old", "conflict"]
 KINDS = {"full": 0, "delta": 1}
@@ -33,8 +33,7 @@ class Incoming(msgspec.Struct, frozen=True, gc=False):
     """A report that is authentic (or will be verified before it is folded) and well-formed.
 
     `node` comes from the credential. What its findings come to is in `statuses`; their text is read
-    from `sent` when it is folded. `sha` is wire.identity's, so that compressing it anew does
-    not make it another report; `signature` covers the bytes as sent.
+    from `sent` when it is folded. `signature` covers the bytes as sent.
     """
 
     node: int
@@ -42,7 +41,6 @@ class Incoming(msgspec.Struct, frozen=True, gc=False):
     report: ReportIn
     statuses: Statuses
     sent: bytes
-    sha: bytes
     signature: bytes
     signed_at: int
     verified: bool
@@ -118,8 +116,8 @@ def ingest(connection: Connection, names: Names, jobs: Sequence[Incoming]) -> li
         work.outcomes.append(outcome)
         if outcome == "stored":
             _take(nodes[job.node], job, names, work)
-            known[job.node, job.report.boot, job.report.seq] = job.sha
-            known.setdefault((job.node, job.report.boot, -1), b"")
+            known.receipts[job.node, job.report.boot, job.report.seq] = _Receipt(b"", job.sent)
+            known.boots.add((job.node, job.report.boot))
         elif outcome in ("conflict", "old"):
             work.events.append(_event(job, outcome))
         if outcome == "conflict":
@@ -150,41 +148,59 @@ def _lock(connection: Connection, names: Names, ids: set[int]) -> dict[int, _Nod
     return out
 
 
-_Known = dict[tuple[int, str, int], bytes]
+class _Receipt(NamedTuple):
+    """A report that was stored: its identity, or its body while that is there."""
+
+    sha: bytes
+    body: bytes | None
+
+    def is_of(self, sent: bytes) -> bool:
+        """Whether this is the same report, however it is compressed."""
+        if self.body == sent:
+            return True
+        return identity(sent) == (self.sha if self.body is None else identity(self.body))
+
+
+class _Known(NamedTuple):
+    """What was stored under (node, boot, seq), and the (node, boot) that were heard of."""
+
+    receipts: dict[tuple[int, str, int], _Receipt]
+    boots: set[tuple[int, str]]
 
 
 def _known(connection: Connection, jobs: Sequence[Incoming], nodes: Mapping[int, _Node]) -> _Known:
-    """Receipts that may answer a repeated report: (node, boot, seq) -> sha; seq -1: a boot seen."""
+    """Receipts that may answer a repeated report."""
     suspects = [
         job
         for job in jobs
         if job.report.boot != nodes[job.node].boot or job.report.seq <= nodes[job.node].seq
     ]
-    out: _Known = {}
+    out = _Known({}, set())
     if not suspects:
         return out
     ids = sorted({job.node for job in suspects})
     boots = select(t.boot.c.node, t.boot.c.boot).where(t.boot.c.node.in_(ids))
     for row in connection.execute(boots):
-        out[row.node, row.boot, -1] = b""
+        out.boots.add((row.node, row.boot))
     r = t.report.c
     seqs = sorted({job.report.seq for job in suspects})
-    receipts = select(r.node, r.boot, r.seq, r.sha).where(r.node.in_(ids), r.seq.in_(seqs))
-    for receipt in connection.execute(receipts):
-        out[receipt.node, receipt.boot, receipt.seq] = bytes(receipt.sha)
+    columns = (r.node, r.boot, r.seq, r.sha, r.body)
+    receipts = select(*columns).where(r.node.in_(ids), r.seq.in_(seqs))
+    for node, boot, seq, sha, body in connection.execute(receipts):
+        out.receipts[node, boot, seq] = _Receipt(bytes(sha), body)
     return out
 
 
-def _judge(node: _Node, job: Incoming, known: Mapping[tuple[int, str, int], bytes]) -> Outcome:
+def _judge(node: _Node, job: Incoming, known: _Known) -> Outcome:
     """Whether this report comes next (the order of the rules matters)."""
     report = job.report
-    receipt = known.get((node.node, report.boot, report.seq))
+    receipt = known.receipts.get((node.node, report.boot, report.seq))
     if receipt is not None:
-        return "same" if receipt == job.sha else "conflict"
+        return "same" if receipt.is_of(job.sent) else "conflict"
     if report.boot == node.boot:
         if report.seq <= node.seq:
             return "old"
-    elif (node.node, report.boot, -1) in known:
+    elif (node.node, report.boot) in known.boots:
         return "conflict"  # a boot that had ended speaks again: two agents hold this key
     if report.kind == "delta" and (
         report.base is None or node.digest is None or digest_bytes(report.base) != node.digest
@@ -214,7 +230,7 @@ def _take(node: _Node, job: Incoming, names: Names, work: _Work) -> None:
             job.agent,
             job.at,
             KINDS[report.kind],
-            job.sha,
+            b"",
             job.signed_at,
             job.signature,
             int(job.verified),

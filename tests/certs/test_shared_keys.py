@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from certificate_maker import key, pem, traditional_pem, write
+from nodeward.checks import catalog
+from nodeward.checks.cert_samples import EC, certificate, place, together
 from nodeward.facts.named_keys import NamedKey, Sort, read_key
-from nodeward.model import Finding
+from nodeward.facts.pki import Kind, Pem, Pki, PrivateKey, Use
+from nodeward.model import CheckId, Finding, Seen, decide, finding
 from pki_node import LEAFS, PkiNode
 
 
@@ -43,6 +49,41 @@ def test_what_fails_or_cannot_be_read_hides_no_other_key(tmp_path: Path) -> None
     found = judged(node)
     assert found.status == "unknown"
     assert len(hashes(found)) == len(whole) - 1
+
+
+def crowded(offences: int, *, named: int) -> Pki:
+    """Many keys that serve two components each, and many more that other nodes may hold."""
+
+    def one(component: str, name: str, number: int, **more: Any) -> tuple[Use, Pem]:
+        own = replace(EC, spki_sha256=f"{number:064x}")
+        made = certificate(name=name, key=own)
+        return place(component, f"/srv/{component}-{name}.crt", made, **more)
+
+    places = [
+        one(component, f"n{number}", number)
+        for number in range(offences)
+        for component in ("apiserver", "etcd-server")
+    ]
+    places += [one("cluster-ca", f"ca{n}", 1000 + n, kind=Kind.TRUST) for n in range(named)]
+    keys = (PrivateKey("EC", 256, f"{5000:064x}"),)
+    places.append(one("kubelet-client", "node", 4000))
+    places.append(place("admin", "/srv/admin.key", kind=Kind.KEY, keys=keys))
+    return together(*places)
+
+
+@pytest.mark.parametrize(("offences", "named"), [(0, 80), (30, 30), (70, 80), (49, 0)])
+def test_the_limit_hides_neither_the_worst_fault_nor_the_keys_that_matter(
+    offences: int, named: int
+) -> None:
+    rule = catalog()[CheckId("cert.shared-key")]
+    found = finding(rule, decide(rule, {Pki: Seen(crowded(offences, named=named))}))
+    assert len(found.evidence) <= 50
+    faults = [e for e in found.evidence if e.value.startswith("one key")]
+    assert len(faults) >= min(offences, 24)
+    keys = [e for e in found.evidence if e.value.startswith("key ")]
+    assert {keys[0].what, *(e.what for e in keys[:2])} == {"kubelet-client", "admin"}
+    total = [e.value for e in found.evidence if e.what == "in all"]
+    assert bool(total) == (offences + max(offences, 0) + named + 2 > 50)
 
 
 def keys_of(found: Finding) -> dict[str, NamedKey]:

@@ -265,7 +265,8 @@ def _signers(facts: Pki) -> Iterator[tuple[str, tuple[str, str]]]:
             named = held.use.component in SIGNERS or authority_named(one.common_name)
             if one.is_ca and named:
                 yield one.key.spki_sha256, (held.use.component, one.subject)
-    for held, one in anchors(facts):
+    # One that etcd shares with the cluster is the cluster's.
+    for held, one in sorted(anchors(facts), key=lambda a: a[0].use.component not in OF_ETCD):
         yield one.key.spki_sha256, (held.use.component, one.subject)
 
 

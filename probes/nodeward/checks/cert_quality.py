@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
 from nodeward.checks.cert_common import KUBEADM_CERTS, PKI, SECURING, Offence, unread, verdict
-from nodeward.checks.cert_expiry import DAY, YEAR_2000, day, span
+from nodeward.checks.cert_expiry import DAY, YEAR_2000, day, moment, span
 from nodeward.checks.cert_samples import (
     DARK,
     EC,
@@ -82,13 +82,20 @@ def between(facts: Pki) -> Iterator[tuple[Held, Certificate]]:
 
 
 def anchors(facts: Pki) -> Iterator[tuple[Held, Certificate]]:
-    """The authorities that components in use trust, each once."""
-    seen = set()
+    """The authorities that components in use trust, once for each place: what stands beside one
+    differs."""
     for held in facts.held(kind=Kind.TRUST):
-        for one in held.pem.certificates:
-            if held.use.in_use and one.sha256 not in seen:
-                seen.add(one.sha256)
-                yield held, one
+        if held.use.in_use:
+            yield from ((held, one) for one in held.pem.certificates)
+
+
+def once(found: Iterable[tuple[Held, Certificate]]) -> Iterator[tuple[Held, Certificate]]:
+    """Each certificate at the first of its places, for what its place does not matter to."""
+    seen = set()
+    for held, one in found:
+        if one.sha256 not in seen:
+            seen.add(one.sha256)
+            yield held, one
 
 
 _LEAF_PATH = "/etc/kubernetes/pki/apiserver.crt"
@@ -149,7 +156,7 @@ _LEAF_PATH = "/etc/kubernetes/pki/apiserver.crt"
 )
 def lifetime_policy(facts: Pki, limits: LifetimeLimits) -> Verdict:
     offences, seen = [], set()
-    for held, one in leafs(facts):
+    for held, one in once(leafs(facts)):
         seen.add(one.sha256)
         if one.is_ca:
             continue
@@ -160,7 +167,7 @@ def lifetime_policy(facts: Pki, limits: LifetimeLimits) -> Verdict:
             limit = limits.leaf_fail_days if failed else limits.leaf_warn_days
             text = f"{one.subject} lives {days:.0f} days, want at most {limit:.0f}"
             offences.append(Offence(severity, Evidence(held.use.component, text, held.pem.where)))
-    for held, one in (*between(facts), *anchors(facts)):
+    for held, one in once((*between(facts), *anchors(facts))):
         seen.add(one.sha256)
         days = one.lifetime_s / DAY
         if days > limits.ca_warn_days:
@@ -233,8 +240,12 @@ def _authority(age: float, left: float, *others: tuple[float, float]) -> Pki:
 def ca_expiry(facts: Pki, now: Now, limits: AuthorityLimits) -> Verdict:
     if now.at < YEAR_2000:
         return Verdict.unknown(f"the clock says {day(now.at)}: no expiry can be judged by it")
-    offences, notes = [], []
+    offences, notes, ends, places = [], [], {}, set()
     for held, one in anchors(facts):
+        if (one.sha256, held.pem.where) in places:
+            continue  # one file for two components
+        places.add((one.sha256, held.pem.where))
+        ends[one.sha256] = one.not_after
         evidence = Evidence(held.use.component, _left(one, now.at), held.pem.where)
         notes.append(evidence)
         if severity := _lateness(one, now.at, limits, held.pem.certificates):
@@ -242,17 +253,16 @@ def ca_expiry(facts: Pki, now: Now, limits: AuthorityLimits) -> Verdict:
     dark = unread(facts, *{u.component for u in facts.uses if u.kind is Kind.TRUST})
     if not notes and not dark and not facts.unseen:
         return Verdict.not_applicable("no certificate authority is on this host")
-    first = min((one.not_after for _, one in anchors(facts)), default=0)
-    good = f"{len(notes)} authorities, the first ends on {day(first)}"
+    good = f"{len(ends)} authorities, the first ends on {moment(min(ends.values(), default=0))}"
     return verdict(offences, good, *notes, dark=dark, unseen=facts)
 
 
 def _left(one: Certificate, now: float) -> str:
     if now > one.not_after:
-        return f"{one.subject} expired on {day(one.not_after)}"
+        return f"{one.subject} expired on {moment(one.not_after)}"
     if now < one.not_before:
-        return f"{one.subject} is not valid before {day(one.not_before)}"
-    return f"{one.subject} ends on {day(one.not_after)}, in {span(one.not_after - now)}"
+        return f"{one.subject} is not valid before {moment(one.not_before)}"
+    return f"{one.subject} ends on {moment(one.not_after)}, in {span(one.not_after - now)}"
 
 
 def _lateness(
@@ -372,7 +382,7 @@ _WEAK = replace(RSA_2048, bits=1024)
 )
 def weak_crypto(facts: Pki) -> Verdict:
     offences, kinds, dark = [], set(), []
-    for held, one in (*leafs(facts), *between(facts), *anchors(facts)):
+    for held, one in once((*leafs(facts), *between(facts), *anchors(facts))):
         kinds.add(str(one.key))
         if one.key.bits is None:  # a curve or kind that is not known here may be a weak one
             dark.append(f"how strong the key ({one.key}) of {one.subject} is, {held.pem.where}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from nodeward.checks.cert_common import PKI, Offence, unread, verdict
@@ -14,7 +14,8 @@ from nodeward.facts.named_keys import NamedKey
 from nodeward.facts.pki import LOOSE, Kind, Pki
 from nodeward.facts.pki_places import PROGRAM_OF
 from nodeward.facts.pki_roles import SIGNERS
-from nodeward.model import Evidence, Example, Remedy, Severity, Status, Verdict, check, most
+from nodeward.model import Evidence, Example, Remedy, Severity, Status, Verdict, check
+from nodeward.model.verdict import MOST_EVIDENCE
 
 
 def _two(first: str, second: str) -> Pki:
@@ -67,11 +68,20 @@ def shared_key(facts: Pki) -> Verdict:
         return Verdict.not_applicable("no certificate is in use here")
     notes = [key.evidence() for key in named_keys(facts, users)]
     good = f"{len(users)} keys, each under one name"
-    said = verdict(offences, good, *notes, dark=unread(facts), unseen=facts)
-    if said.status is Status.PASS:
-        return said
+    said = verdict(offences, good, dark=unread(facts), unseen=facts)
     # Every key that was seen is named all the same: another node may hold it too.
-    return replace(said, evidence=most([*said.evidence, *notes]))
+    room = max(MOST_EVIDENCE - len(notes), MOST_EVIDENCE // 2)
+    told = _cut(said.evidence, room)
+    return replace(said, evidence=(*told, *_cut(notes, MOST_EVIDENCE - len(told))))
+
+
+def _cut(evidence: Sequence[Evidence], room: int) -> tuple[Evidence, ...]:
+    """The first of a list that has the worst first, and how many there are."""
+    if len(evidence) <= room:
+        return tuple(evidence)
+    last = evidence[-1]
+    count = last if last.what == "in all" else Evidence("in all", str(len(evidence)))
+    return (*evidence[: room - 1], count)
 
 
 _Users = dict[str, list[tuple[str, str, str]]]
@@ -94,7 +104,7 @@ def named_keys(facts: Pki, users: _Users) -> list[NamedKey]:
     ]
     seen += [one for key, one in private.items() if key not in users]
     best: dict[str, NamedKey] = {}
-    for one in sorted(seen, key=lambda k: (k.sort, not k.private)):
+    for one in sorted(seen, key=lambda k: k.rank):
         best.setdefault(one.sha256, one)
     return list(best.values())
 

@@ -28,6 +28,20 @@ class Sort(IntEnum):
     TRUST = 5  # the public half of somebody else: many trust it
 
 
+_FIRST = (
+    (Sort.NODE, True),
+    (Sort.NODE, False),
+    (Sort.SIGNER, True),
+    (Sort.COMPONENT, True),
+    (Sort.SIGNER, False),
+    (Sort.COMPONENT, False),
+    (Sort.PLANE, True),
+    (Sort.PLANE, False),
+    (Sort.TRUST, True),
+    (Sort.TRUST, False),
+)
+"""A node's own identity, which no other node may have; private halves, by what they open; and what
+is public anyhow."""
 _NODE = ("kubelet-client", "kubelet-server")
 _SIGNER = SIGNERS | {
     "kubelet-client-ca",
@@ -60,6 +74,11 @@ class NamedKey:
         by_design = self.place.startswith(_COPIED_BY_DESIGN)
         by_design = by_design or self.component in ("apiserver-etcd-client", "dqlite")
         return Sort.PLANE if by_design else Sort.COMPONENT
+
+    @property
+    def rank(self) -> int:
+        """Its place among those that are named where there is no room for all."""
+        return _FIRST.index((self.sort, self.private))
 
     def evidence(self) -> Evidence:
         private = ", private half here" if self.private else ""

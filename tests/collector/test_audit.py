@@ -85,6 +85,7 @@ def _commands(group: click.Group, *before: str) -> set[str]:
 
 READS_ONLY = {
     "init", "serve", "config check", "token list", "access list", "alert list", "openreports",
+    "departed",
 }  # fmt: skip
 """These change no right and nothing that somebody decided."""
 

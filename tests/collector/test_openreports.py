@@ -1,4 +1,4 @@
-"""`nodeward collector openreports` against a stand-in for the API server.
+"""`nodeward collector openreports` and `departed` against a stand-in for the API server.
 
 It keeps what is applied as the real one would: by name, refused without the token.
 """
@@ -19,6 +19,7 @@ from click.testing import CliRunner, Result
 
 from nodeward.cli.main import cli
 from nodeward.collector import pki
+from nodeward.collector.db import tables as t
 
 pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 REPORTS = "/apis/openreports.io/v1alpha1/clusterreports"
@@ -100,14 +101,14 @@ def api(tmp_path: Path) -> Iterator[ApiServer]:
 
 @pytest.fixture
 def run(collector: Any, api: ApiServer) -> Any:
-    def runs(*more: str) -> Result:
+    def runs(*more: str, what: str = "openreports") -> Result:
         environment = {
             "NODEWARD_COLLECTOR": collector.url,
             "NODEWARD_CA": collector.ca,
             "NODEWARD_TOKEN": collector.admin,
         }
         words = [
-            "collector", "openreports", "east", "--api", api.url,
+            "collector", what, "east", "--api", api.url,
             "--api-ca", str(api.folder / "ca.crt"), "--api-token-file", str(api.folder / "token"),
             "--every", "1", "--rounds", "1", *more,
         ]  # fmt: skip
@@ -162,3 +163,49 @@ def test_a_cluster_that_refuses_is_exit_code_four(collector: Any, api: ApiServer
     (api.folder / "token").unlink()
     assert run().return_value == 4
     assert api.reports == {}
+
+
+# -- departed
+
+
+def _nodes(collector: Any) -> list[str]:
+    return [node["node"] for node in collector.items("/v1/nodes", cluster="east")]
+
+
+def test_a_node_that_its_cluster_deleted_is_retired_and_one_that_never_was_there_is_not(
+    collector: Any, api: ApiServer, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.nodes |= {"n2": "uid-2"}
+    for name in ("n1", "n2", "etcd-1"):
+        collector.agent(name).full(_f("fail"))
+    collector.agent("n1", "west").full(_f("fail"))
+    rounds = iter((lambda: api.nodes.pop("n2"), lambda: None))
+    monkeypatch.setattr("nodeward.cli.controller.time.sleep", lambda _: next(rounds)())
+    assert run("--rounds", "3", what="departed").output == "n2 is gone\n"
+    assert _nodes(collector) == ["etcd-1", "n1"]
+    assert len(collector.items("/v1/nodes", cluster="west")) == 1
+    assert [a["object"] for a in collector.items("/v1/audit")] == ["east/n2"]
+
+
+def test_whom_the_clusters_own_token_vouched_for_need_not_be_seen_first(
+    collector: Any, api: ApiServer, run: Any
+) -> None:
+    for name in ("n1", "n2"):
+        collector.agent(name).full(_f("fail"))
+    vouched = t.agent.update().where(t.agent.c.node == 2).values(method="k8s-psat")
+    collector.center.writer.act_now(lambda c: c.execute(vouched))
+    assert run(what="departed").output == "n2 is gone\n"
+    assert _nodes(collector) == ["n1"]
+
+
+def test_a_cluster_that_has_none_of_the_nodes_is_another_one(
+    collector: Any, api: ApiServer, run: Any
+) -> None:
+    for name in ("m1", "m2"):
+        collector.agent(name).full(_f("fail"))
+    vouched = t.agent.update().values(method="k8s-psat")
+    collector.center.writer.act_now(lambda c: c.execute(vouched))
+    result = run(what="departed")
+    assert result.return_value == 4
+    assert "is it another one?" in result.output
+    assert _nodes(collector) == ["m1", "m2"]

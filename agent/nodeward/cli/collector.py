@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nodeward.cli import exits, openreports
+from nodeward.cli import departed, exits, openreports
 from nodeward.cli.collector_rights import access, alert, token
 from nodeward.cli.store import act, done, labels_of, settings_of, span, usage, who, write
 
@@ -25,6 +25,7 @@ def command(context: click.Context, config: str | None) -> None:
 
 
 command.add_command(openreports.command)
+command.add_command(departed.command)
 
 
 @command.command("init")

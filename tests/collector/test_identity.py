@@ -204,6 +204,18 @@ def test_a_session_is_of_one_key_only(collector: Any) -> None:
     assert two.send_mac("/v1/heartbeat", b"{}").json()["error"]["code"] == "bad-mac"
 
 
+@SQLITE_ONLY
+@pytest.mark.parametrize("off_s", [-400, 400])
+def test_no_session_is_opened_by_a_request_of_another_time(collector: Any, off_s: int) -> None:
+    """A node whose clock is wrong still heartbeats and reports: it signs each request."""
+    agent = collector.agent("n1")
+    sign = agent.sign
+    agent.sign = lambda path, body: sign(path, body, int(time.time()) + off_s)
+    assert agent.open_session().json()["error"]["code"] == "clock"
+    assert agent.full(_f()).status_code == 200
+    assert agent.beat().status_code == 200
+
+
 # -- rotation, revocation
 
 
@@ -361,6 +373,24 @@ def test_a_new_life_is_asked_for_its_posture_by_every_replica(start: Callable[[]
     for url in (here.url, there.url):
         again.url = url
         _until(lambda: again.beat().status_code == 409, 10)
+
+
+def test_of_a_node_that_is_gone_for_long_its_posture_is_kept_without_words(
+    collector: Any,
+) -> None:
+    for name in ("n1", "n2"):
+        collector.agent(name).full(_f())
+    collector.fold()
+    collector.post("/v1/nodes/east/n1/retire")
+    long_ago = text("UPDATE node SET retired_at = 1 WHERE retired_at IS NOT NULL")
+    collector.center.writer.act_now(lambda c: c.execute(long_ago).rowcount)
+    collector.center._tidy()
+    with collector.center.engine.connect() as connection:
+        for table in ("evidence", "report"):
+            rows = connection.execute(text(f"SELECT node FROM {table}"))
+            assert [row[0] for row in rows] == [2], table
+    finding = collector.get("/v1/nodes/east/n1").json()["findings"][0]
+    assert (finding["status"], finding["because"]) == ("fail", "")
 
 
 def test_a_node_that_was_taken_for_gone_comes_back_with_its_key(collector: Any) -> None:

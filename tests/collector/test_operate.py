@@ -6,6 +6,7 @@ import contextlib
 import re
 import shutil
 import socket
+import sqlite3
 import ssl
 import subprocess
 import time
@@ -50,10 +51,15 @@ def test_init_makes_what_is_missing_and_leaves_what_is_there(
 
 
 def test_a_label_and_a_waiver_are_made_beside_a_running_collector(
-    run: Callable[..., Result],
+    run: Callable[..., Result], tmp_path: Path
 ) -> None:
     run("init")
-    assert run("label", "east", "env=prod").exception is None
+    assert run("label", "east", "env=prod", "team=a").exception is None
+    assert run("label", "east", "env-").exception is None
+    assert run("label", "east", "env").exception
+    with sqlite3.connect(tmp_path / "collector.db") as store:
+        assert store.execute("SELECT key, value FROM cluster_label").fetchall() == [("team", "a")]
+    store.close()
     made = run("waive", "a.*", "--reason", "r", "--owner", "o", "--until", "30d")
     assert re.fullmatch(r"[0-9a-f]{12}\n", made.output)
     assert run("waive", "a.*", "--reason", "r", "--owner", "o", "--until", "9w9").exception

@@ -165,11 +165,12 @@ def waive(
 
 @command.command("label")
 @click.argument("cluster")
-@click.argument("labels", nargs=-1, required=True, metavar="KEY=VALUE...")
+@click.argument("labels", nargs=-1, required=True, metavar="KEY=VALUE|KEY-...")
 @click.pass_context
 def label_cluster(context: click.Context, cluster: str, labels: tuple[str, ...]) -> int:
-    """Label a cluster: filters and the scope of tokens go by labels."""
-    wanted = labels_of(labels)
+    """Label a cluster: filters and the scope of tokens go by labels. KEY- takes one away."""
+    dropped = [text[:-1] for text in labels if text.endswith("-") and "=" not in text]
+    wanted = labels_of(tuple(text for text in labels if text[:-1] not in dropped))
     settings_of(context)
     from nodeward.collector.clock import now_ms
     from nodeward.collector.db import tables as t
@@ -184,8 +185,13 @@ def label_cluster(context: click.Context, cluster: str, labels: tuple[str, ...])
             index_elements=["cluster", "key"], set_={"value": statement.excluded.value}
         )
         rows = [{"cluster": number, "key": k, "value": v} for k, v in wanted.items()]
-        connection.execute(statement, rows)
-        note(connection, who(), "cluster.label", cluster, now_ms(), wanted)
+        if rows:
+            connection.execute(statement, rows)
+        label = t.cluster_label.c
+        gone = t.cluster_label.delete().where(label.cluster == number, label.key.in_(dropped))
+        connection.execute(gone)
+        given = wanted | dict.fromkeys(dropped)
+        note(connection, who(), "cluster.label", cluster, now_ms(), given)
 
     write(context, labelled)
     return exits.OK

@@ -33,7 +33,7 @@ from nodeward.collector.store.audit import forget_events
 from nodeward.collector.store.fold import LATEST_MS, fold_some, verify_some
 from nodeward.collector.store.ingest import forget_receipts
 from nodeward.collector.store.keys import POLL_S, Keys
-from nodeward.collector.store.lifecycle import long_silent, retire
+from nodeward.collector.store.lifecycle import forget_gone, long_silent, retire
 from nodeward.collector.store.pulse import Pulse, flush, forget_looks
 from nodeward.collector.store.sessions import Sessions, shared_secret
 from nodeward.collector.store.telling import deliver
@@ -150,6 +150,7 @@ class Center:
             lambda c: make_days(c, now),
             lambda c: note_trend(c, now),
             lambda c: forget_receipts(c, now - kept.keep_receipts_ms),
+            lambda c: forget_gone(c, now - kept.keep_receipts_ms),
             lambda c: forget_sessions(c, now),
             lambda c: forget_told(c, now - KEEP_TOLD_MS),
             lambda c: forget_events(c, now - kept.keep_events_ms),

@@ -16,7 +16,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from nodeward.collector import wire
 from nodeward.collector.api import reporting
 from nodeward.collector.api.answer import read_body
-from nodeward.collector.api.caller import Answer, Call, Caller, caller_of, unpacked
+from nodeward.collector.api.caller import (
+    Answer,
+    Call,
+    Caller,
+    caller_of,
+    unauthorized,
+    unpacked,
+)
 from nodeward.collector.api.reporting import encode
 from nodeward.collector.attest import attest
 from nodeward.collector.authority import authorities
@@ -24,6 +31,7 @@ from nodeward.collector.center import Center
 from nodeward.collector.clock import now_ms, rfc3339
 from nodeward.collector.problem import AWAY, Problem, bad, store_away
 from nodeward.collector.signature import agent_id, enroll_text, good, rotate_text
+from nodeward.collector.store.asked import SKEWED_MS
 from nodeward.collector.store.enrol import Binding, enrol_attested, enrol_by_token, rotate_key
 from nodeward.collector.store.sessions import Session
 
@@ -95,6 +103,9 @@ def _bound(center: Center, bound: Binding | Problem) -> Answer:
 
 async def session(center: Center, call: Call) -> Answer:
     caller = await caller_of(center, call, by_session=False)
+    if abs(caller.skew_ms) > SKEWED_MS:
+        # Else a request that was once seen by somebody would open sessions for them for ever.
+        raise unauthorized("clock", "this node's clock is minutes off: sign each request instead")
     opened, own = await asyncio.to_thread(_opened, center, caller)
     answer = {"session": opened.id, "key": opened.key, "expires_at": rfc3339(opened.expires_at)}
     return 200, encode(answer | ({"authorities": own} if own else {}))

@@ -126,6 +126,14 @@ def come_back(connection: Connection, node: int) -> None:
         connection.execute(table.delete().where(table.c.node == node))
 
 
+def forget_gone(connection: Connection, before: int) -> None:
+    """What nodes said in words that are gone since before that time, and the receipts for it. Their
+    postures and changes stay: they are small, and the past is asked for."""
+    gone = select(t.node.c.id).where(t.node.c.retired_at < before)
+    for table in (t.evidence, t.report, t.boot):
+        connection.execute(table.delete().where(table.c.node.in_(gone)))
+
+
 def long_silent(connection: Connection, before: int) -> list[int]:
     """Nodes not heard of since then."""
     p = t.posture.c

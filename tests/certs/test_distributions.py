@@ -10,9 +10,13 @@ import pytest
 
 from certificate_maker import DAY, NOW, Authority, Spec, key, key_pem, pem, write
 from kubeadm_tree import add_process
+from nodeward.agent.runner import Looker
 from nodeward.agent.scan import scan, select
+from nodeward.facts.daemons import Daemons
+from nodeward.facts.listeners import Listener
+from nodeward.facts.served import ports as asked
 from nodeward.host import TreeHost
-from nodeward.model import Finding
+from nodeward.model import Finding, Seen
 
 
 def findings(root: Path, *globs: str, at: datetime = NOW) -> dict[str, Finding]:
@@ -173,6 +177,77 @@ def test_a_worker_of_microk8s_joins_again(root: Path) -> None:
     assert found.remedy
     assert "microk8s join ADDRESS:25000/TOKEN --worker" in found.remedy.steps
     assert not any("refresh-certs" in step for step in found.remedy.steps)
+
+
+AUTHORITIES = [
+    ("/etc/kubernetes/pki/ca.crt", "var/lib/kubelet/kubeadm-flags.env", "manual-rotation-of-ca"),
+    (f"{SERVER}/server-ca.crt", "etc/rancher/k3s/k3s.yaml", "k3s certificate rotate-ca --path"),
+    (
+        "/var/lib/rancher/rke2/server/tls/client-ca.crt",
+        "etc/rancher/rke2/rke2.yaml",
+        "rke2 certificate rotate-ca --path",
+    ),
+    ("/var/lib/k0s/pki/ca.crt", "etc/k0s/k0s.yaml", "into /var/lib/k0s/pki"),
+    (f"{SNAP}/certs/ca.crt", f"{SNAP[1:]}/args/kubelet", "microk8s refresh-certs --cert ca.crt"),
+    ("/etc/kubernetes/certs/ca.crt", "opt/azure/containers/x", "az aks rotate-certs"),
+    ("/etc/srv/kubernetes/pki/ca.crt", "home/kubernetes/bin/x", "--start-credential-rotation"),
+]
+
+
+@pytest.mark.parametrize(("path", "mark", "command"), AUTHORITIES)
+def test_an_authority_is_replaced_as_its_distribution_does(
+    tmp_path: Path, path: str, mark: str, command: str
+) -> None:
+    write(tmp_path / "etc/kubernetes/manifests/kube-apiserver.yaml", "")
+    write(tmp_path / mark, "")
+    put(tmp_path, path, left=10, ca=True, key_usage=0x0600)
+    found = findings(tmp_path, "cert.ca-expiry")["cert.ca-expiry"]
+    assert found.status == "fail", found.because
+    assert found.remedy
+    assert any(command in step for step in found.remedy.steps)
+
+
+def test_what_is_weak_is_made_anew_by_the_distributions_own_command(root: Path) -> None:
+    k3s(root)
+    put(root, f"{SERVER}/client-scheduler.crt", left=300, digest="SHA1")
+    found = findings(root, "cert.weak-crypto")["cert.weak-crypto"]
+    assert found.status == "fail"
+    assert found.remedy
+    assert "k3s certificate rotate" in found.remedy.steps
+
+
+@pytest.mark.parametrize(("given", "ports"), [("", (6443, 6444)), ("7443", (7443, 7444))])
+def test_k3s_serves_where_its_configuration_says(
+    root: Path, given: str, ports: tuple[int, int]
+) -> None:
+    k3s(root)
+    write(root / "etc/systemd/system/k3s.service", "[Service]\nExecStart=/bin/k3s server\n")
+    write(root / "etc/rancher/k3s/config.yaml", f"https-listen-port: {given}\n" if given else "")
+    looker = Looker(TreeHost(root), {})
+    reading = looker.look(Daemons)
+    assert isinstance(reading, Seen)
+    assert isinstance(reading.fact, Daemons)
+    rows = tuple(Listener("::", port, port, 0, 9, "k3s") for port in ports)
+    assert [p.component for p in asked(rows, reading.fact)] == ["supervisor-server", "apiserver"]
+
+
+def test_the_clouds_controller_and_konnectivity_are_daemons_too(root: Path) -> None:
+    from pki_node import client, encoded, kubeconfig
+
+    spec = client("ccm", not_before=NOW - 300 * DAY, not_after=NOW + 5 * DAY)
+    text = kubeconfig(
+        {"client-certificate-data": encoded(pem(CA.issue(spec, key("P-256", 8))))}, {}
+    )
+    write(root / "srv/ccm.conf", text)
+    add_process(root, 9, ["kubelet"], exe="/usr/bin/kubelet")
+    argv = ["cloud-controller-manager", "--kubeconfig=/srv/ccm.conf"]
+    add_process(root, 10, argv, exe="/bin/cloud-controller-manager")
+    put(root, "/srv/konnectivity.crt", left=-1)
+    argv = ["konnectivity-server", "--cluster-cert=/srv/konnectivity.crt"]
+    add_process(root, 11, argv, exe="/bin/konnectivity-server")
+    found = findings(root, "cert.expiry.other")["cert.expiry.other"]
+    assert (found.status, found.severity) == ("fail", "critical")
+    assert [e.source for e in found.evidence] == ["/srv/konnectivity.crt", "/srv/ccm.conf (user u)"]
 
 
 UNKNOWN_TO_KUBEADM = [

@@ -22,6 +22,7 @@ from nodeward.checks.cert_samples import (
 from nodeward.facts.bundles import intermediates
 from nodeward.facts.clock import Now
 from nodeward.facts.pki import Held, Kind, Pki
+from nodeward.facts.renewal_steps import authority, reissue
 from nodeward.facts.x509 import Certificate, PublicKey
 from nodeward.lazy import dataclass
 from nodeward.model import (
@@ -166,7 +167,8 @@ def lifetime_policy(facts: Pki, limits: LifetimeLimits) -> Verdict:
             severity = Severity.MEDIUM if failed else Severity.LOW
             limit = limits.leaf_fail_days if failed else limits.leaf_warn_days
             text = f"{one.subject} lives {days:.0f} days, want at most {limit:.0f}"
-            offences.append(Offence(severity, Evidence(held.use.component, text, held.pem.where)))
+            evidence = Evidence(held.use.component, text, held.pem.where)
+            offences.append(Offence(severity, evidence, reissue(held, facts)))
     for held, one in once((*between(facts), *anchors(facts))):
         seen.add(one.sha256)
         days = one.lifetime_s / DAY
@@ -249,7 +251,7 @@ def ca_expiry(facts: Pki, now: Now, limits: AuthorityLimits) -> Verdict:
         evidence = Evidence(held.use.component, _left(one, now.at), held.pem.where)
         notes.append(evidence)
         if severity := _lateness(one, now.at, limits, held.pem.certificates):
-            offences.append(Offence(severity, evidence))
+            offences.append(Offence(severity, evidence, authority(facts)))
     dark = unread(facts, *{u.component for u in facts.uses if u.kind is Kind.TRUST})
     if not notes and not dark and not facts.unseen:
         return Verdict.not_applicable("no certificate authority is on this host")
@@ -391,7 +393,8 @@ def weak_crypto(facts: Pki) -> Verdict:
             found = Severity.HIGH, text
         if found:
             evidence = Evidence(held.use.component, f"{one.subject} {found[1]}", held.pem.where)
-            offences.append(Offence(found[0], evidence))
+            mend = authority(facts) if one.is_ca else reissue(held, facts)
+            offences.append(Offence(found[0], evidence, mend))
     for held in facts.held(kind=Kind.PUBLIC_KEY):
         for key in held.pem.public_keys:
             kinds.add(str(key))

@@ -14,7 +14,8 @@ from nodeward.model import Fact
 
 APISERVER, ETCD, KUBELET, PROXY = "kube-apiserver", "etcd", "kubelet", "kube-proxy"
 MANAGER, SCHEDULER = "kube-controller-manager", "kube-scheduler"
-PROGRAMS = (APISERVER, MANAGER, SCHEDULER, ETCD, KUBELET, PROXY)
+CLOUD, KONNECTIVITY = "cloud-controller-manager", "konnectivity-server"
+PROGRAMS = (APISERVER, MANAGER, SCHEDULER, ETCD, KUBELET, PROXY, CLOUD, KONNECTIVITY)
 
 SUPERVISORS = ("k3s", "rke2", "k0s", "kubelite")
 
@@ -183,7 +184,9 @@ def sample(program: str, arguments: str, origin: str = "pid 812") -> Daemon:
 
 __all__ = [
     "APISERVER",
+    "CLOUD",
     "ETCD",
+    "KONNECTIVITY",
     "KUBELET",
     "MANAGER",
     "PROGRAMS",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nodeward.facts.pki import Guard, Pem
+from nodeward.facts.pki import BY_LOCATION, Guard, Pem
 from nodeward.facts.tokens import Token
 from nodeward.lazy import dataclass
 from nodeward.model import Fact
@@ -60,7 +60,7 @@ class Kubeconfig:
 
     path: str
     component: str = ""
-    named_by: str = "by location"
+    named_by: str = BY_LOCATION
     in_use: bool = True
     clusters: tuple[Cluster, ...] = ()
     users: tuple[User, ...] = ()

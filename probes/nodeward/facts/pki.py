@@ -19,6 +19,9 @@ LOOSE = "loose"
 """The component of a certificate or key that lies about: nothing tells whose it is."""
 
 
+BY_LOCATION = "by location"  # nothing names a file: it lies at a usual place
+
+
 class Kind(StrEnum):
     """What a component takes from a file."""
 
@@ -102,14 +105,14 @@ class Pem:
 @dataclass(frozen=True, slots=True)
 class Use:
     """That a component uses a place. `named_by` says how we know: an argument with its process, a
-    kubeconfig, "by location". `in_use` is False for a file that lies there and nothing names;
+    kubeconfig, BY_LOCATION. `in_use` is False for a file that lies there and nothing names;
     `superseded` for one that its own component has replaced (an older file of a rotation)."""
 
     component: str
     kind: Kind
     path: str
     part: str = ""
-    named_by: str = "by location"
+    named_by: str = BY_LOCATION
     in_use: bool = True
     superseded: bool = False
 

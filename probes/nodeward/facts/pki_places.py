@@ -12,7 +12,9 @@ from collections.abc import Iterator, Mapping
 
 from nodeward.facts.daemons import (
     APISERVER,
+    CLOUD,
     ETCD,
+    KONNECTIVITY,
     KUBELET,
     MANAGER,
     PROXY,
@@ -43,6 +45,8 @@ PROGRAM_OF: Mapping[str, str] = {
     "kubelet-client": KUBELET,
     "kubelet-server": KUBELET,
     "kube-proxy": PROXY,
+    "controller-manager-server": MANAGER,
+    "scheduler-server": SCHEDULER,
 }
 
 
@@ -117,6 +121,16 @@ FLAGS: Mapping[str, Mapping[str, tuple[str, Kind]]] = {
         "tls-private-key-file": ("kubelet-server", KEY),
         "client-ca-file": ("kubelet-client-ca", TRUST),
     },
+    CLOUD: {
+        "tls-cert-file": ("cloud-controller-server", CERTIFICATE),
+        "tls-private-key-file": ("cloud-controller-server", KEY),
+    },
+    KONNECTIVITY: {
+        "server-cert": ("konnectivity-server", CERTIFICATE),
+        "server-key": ("konnectivity-server", KEY),
+        "cluster-cert": ("konnectivity-server", CERTIFICATE),
+        "cluster-key": ("konnectivity-server", KEY),
+    },
 }
 
 KUBECONFIG_FLAGS: Mapping[str, Mapping[str, str]] = {
@@ -135,6 +149,12 @@ KUBECONFIG_FLAGS: Mapping[str, Mapping[str, str]] = {
         "authentication-kubeconfig": "scheduler",
         "authorization-kubeconfig": "scheduler",
     },
+    CLOUD: {
+        "kubeconfig": "cloud-controller",
+        "authentication-kubeconfig": "cloud-controller",
+        "authorization-kubeconfig": "cloud-controller",
+    },
+    KONNECTIVITY: {"kubeconfig": "konnectivity"},
     KUBELET: {"kubeconfig": "kubelet-client", "bootstrap-kubeconfig": "kubelet-bootstrap"},
     PROXY: {"kubeconfig": "kube-proxy"},
 }

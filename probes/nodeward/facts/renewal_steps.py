@@ -11,10 +11,10 @@ from __future__ import annotations
 import posixpath
 
 from nodeward.facts.node import Distribution
-from nodeward.facts.pki import Held, Pki, Use
+from nodeward.facts.pki import BY_LOCATION, Held, Pki, Use
 from nodeward.facts.pki_places import PROGRAM_OF
-from nodeward.facts.renewal import KUBEADM, Renewer, authority_key, of_kubeadm
-from nodeward.facts.supervisors import K0S, K3S, UNITS
+from nodeward.facts.renewal import KUBEADM, Renewer, authority_key, of_kubeadm, renewer
+from nodeward.facts.supervisors import DATA, K0S, K3S, UNITS
 from nodeward.model import Remedy
 
 _STATIC_PODS = {
@@ -29,6 +29,17 @@ _STATIC_PODS = {
     "scheduler": "kube-scheduler",
     "scheduler-server": "kube-scheduler",
 }
+
+
+_AKS = Remedy(
+    "Have AKS make all certificates of the cluster anew.",
+    steps=(
+        "az aks rotate-certs -g RESOURCE-GROUP -n CLUSTER",
+        "az aks get-credentials -g RESOURCE-GROUP -n CLUSTER --overwrite-existing",
+    ),
+    breaks="Every node is made anew and the cluster is away for up to 30 minutes; kubeconfigs must"
+    " be fetched again.",
+)
 
 
 def remedy(held: Held, by: Renewer, pki: Pki, *, ended: bool = False) -> Remedy:
@@ -65,15 +76,7 @@ def remedy(held: Held, by: Renewer, pki: Pki, *, ended: bool = False) -> Remedy:
                 breaks="The operator rolls its static pods out anew, one control plane at a time.",
             )
         case Renewer.AKS:
-            return Remedy(
-                "Have AKS make all certificates of the cluster anew.",
-                steps=(
-                    "az aks rotate-certs -g RESOURCE-GROUP -n CLUSTER",
-                    "az aks get-credentials -g RESOURCE-GROUP -n CLUSTER --overwrite-existing",
-                ),
-                breaks="Every node is made anew and the cluster is away for up to 30 minutes;"
-                " kubeconfigs must be fetched again.",
-            )
+            return _AKS
         case Renewer.GKE:
             return Remedy(
                 "Replace the node: a node of GKE gets its certificates when it is made.",
@@ -85,6 +88,13 @@ def remedy(held: Held, by: Renewer, pki: Pki, *, ended: bool = False) -> Remedy:
             )
         case Renewer.HAND:
             return _by_hand(held, pki)
+
+
+def reissue(held: Held, pki: Pki) -> Remedy | None:
+    """How one that is not as it should be is made anew. kubeadm's renewal keeps everything but the
+    dates: there the check's own remedy tells how its settings change first (None)."""
+    by = renewer(held, pki)
+    return None if by is Renewer.KUBEADM else remedy(held, by, pki)
 
 
 def restart(component: str, pki: Pki) -> Remedy:
@@ -114,12 +124,77 @@ def _moved_aside(pod: str) -> tuple[str, ...]:
     return f"mv {manifest} {aside}", "sleep 20", f"mv {aside} {manifest}"
 
 
+_ROTATION = "https://kubernetes.io/docs/tasks/tls/manual-rotation-of-ca-certificates/"
+_REJOIN = "Every other node joins again, pods restart, kubeconfigs elsewhere must be copied again."
+
+
+def authority(pki: Pki) -> Remedy:
+    """How the authorities of this node's cluster are replaced."""
+    text = (
+        "Rotate the authority: distribute the new one beside the old, issue anew from it, then"
+        " remove the old."
+    )
+    breaks = "Every client and server of the cluster restarts at least once."
+    steps: tuple[str, ...]
+    match pki.distribution:
+        case Distribution.K3S | Distribution.RKE2:
+            name = str(pki.distribution)
+            steps = (
+                f"# on a server: new authorities, signed by the old ones, in"
+                f" /opt/{name}/server/tls, as https://docs.k3s.io/cli/certificate tells, then",
+                f"{name} certificate rotate-ca --path /opt/{name}/server",
+                f"# on each server, then on each agent: systemctl restart {_unit(pki, name)}",
+            )
+        case Distribution.MICROK8S:
+            steps, breaks = ("microk8s refresh-certs --cert ca.crt",), _REJOIN
+        case Distribution.K0S:
+            home = next((h.data for h in pki.homes.rows if h.program == K0S), DATA[K0S])
+            steps = (
+                "# on every controller:",
+                "k0s stop",
+                f"# put the new ca.crt and ca.key into {home}/pki: k0s issues all anew at its"
+                " start",
+                "k0s start",
+            )
+            breaks = _REJOIN
+        case Distribution.TALOS:
+            steps = (
+                "talosctl -n CONTROL-PLANE rotate-ca --talos=false --kubernetes=true"
+                " --dry-run=true",
+                "talosctl -n CONTROL-PLANE rotate-ca --talos=false --kubernetes=true"
+                " --dry-run=false",
+            )
+        case Distribution.AKS:
+            return _AKS
+        case Distribution.GKE:
+            steps = (
+                "gcloud container clusters update CLUSTER --location LOCATION"
+                " --start-credential-rotation",
+                "gcloud container clusters update CLUSTER --location LOCATION"
+                " --complete-credential-rotation",
+            )
+        case Distribution.EKS:
+            text = (
+                "EKS rotates its authority by itself: replace the nodes, which learn it when made."
+            )
+            steps = (
+                "aws eks describe-cluster --name CLUSTER --query cluster.certificateAuthority",
+            )
+        case Distribution.OPENSHIFT:
+            text = "OpenShift's operators rotate their authorities: see why one is degraded."
+            steps = ("oc get clusteroperators", "oc get csr")
+        case _:
+            steps = (f"# follow {_ROTATION}",)
+    return Remedy(text, steps, breaks)
+
+
 def kubelet(use: Use, pki: Pki) -> Remedy:
     """One that the kubelet rotates, as long as the old one is still good (its client's; the serving
     one it asks for with that)."""
     serving = use.component == "kubelet-server"
     signer = "kubelet-serving" if serving else "kube-apiserver-client-kubelet"
     unit, kubectl = _kubelet_unit(pki), _kubectl(pki)
+    adm = "adm " if kubectl == "oc" else ""
     approver = " Serving requests are approved by nobody unless an approver is installed."
     return Remedy(
         f"See why the kubelet's signing request is not answered (signer kubernetes.io/{signer}),"
@@ -127,7 +202,7 @@ def kubelet(use: Use, pki: Pki) -> Remedy:
         steps=(
             f"journalctl -u {unit} --since -1d | grep -i certificate",
             f"{kubectl} get csr --sort-by=.metadata.creationTimestamp",
-            f"{kubectl} certificate approve NAME-OF-THE-REQUEST",
+            f"{kubectl} {adm}certificate approve NAME-OF-THE-REQUEST",
             f"systemctl restart {unit}",
         ),
         breaks="A restart of the kubelet leaves containers running. Once its client certificate has"
@@ -160,6 +235,19 @@ def rejoin(pki: Pki) -> Remedy:
                 "systemctl restart kubelet",
             ),
             breaks="Containers keep running. kubelet.conf holds a private key until its last edit.",
+        )
+    if pki.distribution is Distribution.OPENSHIFT:
+        return Remedy(
+            "Have the kubelet join again with its bootstrap kubeconfig, and approve its two"
+            " requests: with the expired certificate it cannot ask for another.",
+            steps=(
+                "mv /var/lib/kubelet/pki/kubelet-client-* /root/",
+                "systemctl restart kubelet",
+                "oc get csr",
+                "# the client's first, then the server's:",
+                "oc adm certificate approve NAME-OF-THE-REQUEST",
+            ),
+            breaks="Containers keep running.",
         )
     unit = _kubelet_unit(pki)
     return Remedy(
@@ -331,7 +419,7 @@ def _by_hand(held: Held, pki: Pki) -> Remedy:
             ),
             breaks="A restart of the kubelet leaves containers running.",
         )
-    if use.component == "kubelet-server" and use.path.endswith("/kubelet.crt") and _own(held):
+    if use.component == "kubelet-server" and _own(held):
         key = use.path.removesuffix("crt") + "key"
         return Remedy(
             "Let the kubelet ask the cluster for its serving certificate (serverTLSBootstrap: true"
@@ -348,9 +436,10 @@ def _by_hand(held: Held, pki: Pki) -> Remedy:
 
 def _own(held: Held) -> bool:
     """Made by the kubelet for itself, with an authority of its own that is gone: see
-    GenerateSelfSignedCertKey in client-go."""
+    GenerateSelfSignedCertKey in client-go. One that its settings name it never makes."""
     leaf = held.leaf
-    return leaf is None or leaf.self_issued or "-ca@" in leaf.issuer
+    made = leaf is None or leaf.self_issued or "-ca@" in leaf.issuer
+    return made and held.use.named_by == BY_LOCATION and held.use.path.endswith("/kubelet.crt")
 
 
 def _external(held: Held) -> Remedy:

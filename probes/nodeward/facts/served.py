@@ -62,6 +62,8 @@ _USUAL: dict[str, dict[int, str]] = {
 }
 """By program. On an agent of k3s the ports of a server lead to another machine's: those count where
 a control plane is."""
+_HOLDERS = (K3S, "kubelite")
+"""Programs with the daemons inside, whose arguments are known apart."""
 _PORT_FLAGS = {
     APISERVER: ("secure-port", "apiserver"),
     MANAGER: ("secure-port", "controller-manager-server"),
@@ -169,11 +171,13 @@ def _known(program: str, daemons: Daemons) -> Iterator[tuple[int, str]]:
     etcd's own default is plain HTTP: where its arguments are known, they alone tell."""
     if program != ETCD or daemons.one(ETCD) is None:
         yield from _USUAL.get(program, {}).items()
-    if program == K3S and daemons.one(APISERVER) is not None:
+    if program == K3S and (server := daemons.one(APISERVER)) is not None:
         yield from _USUAL["k3s server"].items()
-    if program in _PORT_FLAGS:
-        flag, component = _PORT_FLAGS[program]
-        for daemon in daemons.running(program):
+        if (text := server.flag("advertise-port") or "").isdecimal():
+            yield int(text), "supervisor-server"
+    for each in _PORT_FLAGS if program in _HOLDERS else (program,):
+        flag, component = _PORT_FLAGS.get(each, ("", ""))
+        for daemon in daemons.running(each) if flag else ():
             if (text := daemon.flag(flag) or "").isdecimal():
                 yield int(text), component
     if program == ETCD:

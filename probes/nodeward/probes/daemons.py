@@ -27,7 +27,7 @@ from nodeward.facts.kubeyaml import parse_document
 from nodeward.facts.manifests import Manifests
 from nodeward.facts.processes import Process, Processes
 from nodeward.facts.stopped_kubelet import StoppedKubelet, whichever
-from nodeward.facts.supervisors import K3S, Homes, Start
+from nodeward.facts.supervisors import K3S, Homes, Start, option
 from nodeward.host import Host, HostError
 from nodeward.host.environment import EnvironmentPaths
 from nodeward.model import Absent, Unreadable
@@ -36,13 +36,15 @@ from nodeward.probes.registry import probe
 from nodeward.probes.supervisors import start_of_process
 from nodeward.probes.unit_files import read_service
 
+K3S_PORT = 6443
 KUBELITE_UNIT = "snap.microk8s.daemon-kubelite.service"
 ENABLED = "/etc/systemd/system/multi-user.target.wants"
 MICROK8S_FOLDER = "/var/snap/microk8s/current/args"
 # k3s gives its daemons most of their flags itself (pkg/daemons/control/server.go); these decide.
 _K3S_ITSELF = {
     APISERVER: (
-        "--secure-port=6444",
+        "--secure-port={inner}",
+        "--advertise-port={outer}",
         "--client-ca-file={tls}/client-ca.crt",
         "--requestheader-client-ca-file={tls}/request-header-ca.crt",
         "--requestheader-allowed-names=system:auth-proxy",
@@ -150,10 +152,19 @@ def _k3s(host: Host, process: Process | None) -> Iterator[Daemon]:
         start = Start("k3s.service", ())
     if not there(host, f"{start.data}/server/tls"):
         return
+    outer = _listen_port(start)
+    values = {"tls": f"{start.data}/server/tls", "outer": outer, "inner": outer + 1}
     for program, own in _K3S_ITSELF.items():
         given = [w.text for w in k3s_kubelet_args(start, f"{program}-arg")]
-        argv = (program, *(w.format(tls=f"{start.data}/server/tls") for w in own), *given)
+        argv = (program, *(w.format(**values) for w in own), *given)
         yield Daemon(program, arguments_of(program, argv), f"k3s, {start.unit}")
+
+
+def _listen_port(start: Start) -> int:
+    """Where k3s serves to others; its API server is behind that, at the next port."""
+    flag = option(start.words, "--https-listen-port")
+    text = str(flag or start.configured("https-listen-port") or "")
+    return int(text) if text.isdecimal() else K3S_PORT
 
 
 def _of_kubelet(kubelet: Kubelet) -> Daemon:

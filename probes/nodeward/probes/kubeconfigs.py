@@ -11,7 +11,7 @@ from nodeward.facts.errors import ParseError
 from nodeward.facts.kubeconfig import Cluster, Kubeconfig, Kubeconfigs, User
 from nodeward.facts.kubeyaml import parse_document
 from nodeward.facts.node import Node
-from nodeward.facts.pki import Guard
+from nodeward.facts.pki import BY_LOCATION, Guard
 from nodeward.facts.pki_places import (
     COPIES,
     HOMES,
@@ -64,7 +64,7 @@ def _is_another(one: Kubeconfig) -> bool:
     """A file of another kind that has a kubeconfig's name. Where a component keeps its own, what
     cannot be told to be one or not may well be one."""
     errors = (FOREIGN, DAMAGED) if one.component == "copy" else (FOREIGN,)
-    return one.error in errors and one.named_by == "by location"
+    return one.error in errors and one.named_by == BY_LOCATION
 
 
 @dataclass(slots=True)
@@ -76,9 +76,7 @@ class _Search:
     homes: Homes
     found: dict[str, Kubeconfig] = field(default_factory=dict)
 
-    def add(
-        self, path: str, component: str, named_by: str = "by location", *, in_use: bool
-    ) -> None:
+    def add(self, path: str, component: str, named_by: str = BY_LOCATION, *, in_use: bool) -> None:
         self.found.setdefault(path, Kubeconfig(path, component, named_by, in_use))
 
     def of_daemons(self) -> None:

@@ -17,7 +17,7 @@ from nodeward.agent.scan import scan, select
 from nodeward.facts.exposure import BAD, State, expose
 from nodeward.facts.kernel_modules import KernelModules
 from nodeward.facts.module_fix import file_name, fix
-from nodeward.facts.module_requests import DCCP, SCTP
+from nodeward.facts.module_requests import COMPONENTS, DCCP, SCTP
 from nodeward.host import Host, LiveHost, Recorder, Replay, TreeHost
 from nodeward.model import Finding, Seen, Severity, Status
 
@@ -443,19 +443,25 @@ def test_a_list_of_what_is_built_in_that_was_cut_off_hides_nothing(tmp_path: Pat
     assert "built into the kernel" in found.because
 
 
-@pytest.mark.parametrize("at", [8, 12, 40])
-def test_zeros_in_a_trie_are_damage(tmp_path: Path, at: int) -> None:
+@pytest.mark.parametrize("binary", [True, False], ids=["tries", "texts"])
+@pytest.mark.parametrize("name", ["modules.dep", "modules.alias"])
+def test_zeros_in_an_index_are_damage(tmp_path: Path, name: str, *, binary: bool) -> None:
     """modprobe finds nothing in them, and says nothing."""
     folder = tmp_path / "lib/modules/6.1.0"
-    names = ("sctp", "tipc", "rds", "dccp")
-    Modules({f"kernel/net/{n}/{n}.ko": () for n in names}, (("net-pf-2-proto-132", "sctp"),)).write(
-        folder
-    )
-    path = folder / "modules.dep.bin"
-    path.write_bytes(path.read_bytes()[:at].ljust(path.stat().st_size, b"\0"))
-    found = findings(tmp_path)["kernel.module.sctp"]
-    assert found.status is Status.UNKNOWN
-    assert "modules.dep.bin" in found.because
+    paths = {f"kernel/net/{m}.ko": () for c in COMPONENTS for m in c.modules}
+    aliases = [(r.name, c.registers[0]) for c in COMPONENTS for r in c.requests]
+    order = [m for c in COMPONENTS for m in c.modules]
+    aliases.sort(key=lambda row: order.index(row[1]))
+    Modules(paths, tuple(aliases)).write(folder, binary=binary, text=not binary)
+    path = folder / (f"{name}.bin" if binary else name)
+    whole = path.read_bytes()
+    for at in range(8, len(whole), len(whole) // 25):
+        for end in (at + 512, len(whole)):
+            path.write_bytes((whole[:at] + bytes(end - at) + whole[end:])[: len(whole)])
+            found = findings(tmp_path, "kernel.module.sctp")["kernel.module.sctp"]
+            assert found.status in (Status.UNKNOWN, Status.FAIL), (at, end, found.because)
+            if found.status is Status.UNKNOWN:
+                assert name in found.because
 
 
 @pytest.mark.parametrize(

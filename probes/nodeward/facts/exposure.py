@@ -338,6 +338,9 @@ def _judged(node: KernelModules, variant: Variant, component: Component) -> Expo
         return _open(variant, component, through, held)
     if ways:
         return _open_by(variant, component, ways, held)
+    lost = _led_nowhere(variant, runs)
+    if lost is not None:
+        return lost
     if dim:
         request, run = dim[0]
         return _traced(
@@ -366,6 +369,22 @@ def _judged(node: KernelModules, variant: Variant, component: Component) -> Expo
             Evidence("requests tried", str(len(runs)), f"{variant.tree.folder}/modules.alias"),
         )
     return _blocked(variant, component, held)
+
+
+def _led_nowhere(variant: Variant, runs: Sequence[tuple[Request, Run]]) -> Exposure | None:
+    """An alias of the index to a module that the index has not: no run of depmod writes that."""
+    engine, folder = variant.engine, variant.tree.folder
+    for request, run in runs:
+        for found in run.found:
+            mine = found.alias is not None and found.place.startswith(f"{folder}/")
+            if mine and not found.builtin and engine.path(found.name) is None:
+                return _shown(
+                    State.UNKNOWN,
+                    f"the index is damaged: modules.alias leads {request.name} to {found.name!r},"
+                    " which modules.dep has not",
+                    Evidence("modules.alias", f"{request.name} -> {found.name}", found.place),
+                )
+    return None
 
 
 class Way(NamedTuple):

@@ -58,11 +58,14 @@ class Trie:
     def __init__(self, data: bytes, name: str) -> None:
         self._data = data
         self._name = name
+        self._blank = name.startswith("modules.builtin")  # what is built in is a key alone
         if len(data) < 12 or _U32.unpack_from(data)[0] != MAGIC:
             raise ParseError(name, 0, "no index of depmod")
         if _U32.unpack_from(data, 4)[0] >> 16 != MAJOR:
             raise ParseError(name, 0, "an unknown version of the format")
         self._root = self._long(8)
+        if not self._root & OFFSET:  # an empty index has a root too
+            raise self._hollow(8)
 
     @property
     def empty(self) -> bool:
@@ -111,7 +114,15 @@ class Trie:
         code = ord(char)
         if not node.first <= code <= node.last:
             return None
-        return self._node(self._long(node.children + 4 * (code - node.first)))
+        found = self._long(node.children + 4 * (code - node.first))
+        if not found and not self._ends(node):
+            raise self._hollow(node.children)
+        return self._node(found)
+
+    def _ends(self, node: _Node) -> bool:
+        """Whether the first and the last child are there: a table begins and ends with one."""
+        last = node.children + 4 * (node.last - node.first)
+        return bool(self._long(node.children) and self._long(last))
 
     def _values(self, node: _Node) -> list[tuple[int, str]]:
         if not node.values:
@@ -121,10 +132,13 @@ class Trie:
             raise ParseError(self._name, 0, f"{count} values at byte {at}")
         if not count:
             raise self._hollow(at)
+        line = self._name == "modules.dep.bin"
         found = []
         for _ in range(count):
             priority = self._long(at)
             text, at = self._text(at + 4)
+            if (line and ".ko" not in text.partition(":")[0]) or not (text or self._blank):
+                raise self._hollow(at)
             found.append((priority, text))
         return found
 
@@ -199,6 +213,8 @@ class Trie:
             found = struct.unpack_from(f">{count}I", self._data, node.children)
         except struct.error:
             raise ParseError(self._name, 0, f"cut off after byte {node.children}") from None
+        if not (found[0] and found[-1]):
+            raise self._hollow(node.children)
         return ((code, ref) for code, ref in enumerate(found, node.first) if ref & OFFSET)
 
     def plain(self) -> Iterator[tuple[str, str]]:
@@ -387,6 +403,8 @@ def check_whole(raw: bytes, name: str) -> None:
         if not raw.endswith(b"\0"):
             raise ParseError(name, 0, "cut off at its end")
         return
+    if b"\0" in raw:
+        raise ParseError(name, raw.count(b"\n", 0, raw.find(b"\0")) + 1, "zeros in a text")
     if not raw.endswith(b"\n"):
         raise ParseError(name, raw.count(b"\n") + 1, "cut off in its last line")
     for number, line in enumerate(raw.decode("latin-1").split("\n"), 1):

@@ -1,6 +1,6 @@
 # The usual names for what script/ does.
 
-.PHONY: test long lint deb chart image demo docs fresh smoke clean
+.PHONY: test long long-collector lint deb chart image demo docs fresh smoke clean
 
 test: # what CI runs
 	script/test
@@ -9,6 +9,9 @@ long: # and what takes longer: the long tier, and the package in other places
 	script/test --long
 	script/test-system-python
 	script/prove-package
+
+long-collector: # the part of it about the collector
+	script/test --long tests/collector
 
 lint:
 	script/setup tests

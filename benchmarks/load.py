@@ -108,15 +108,16 @@ class Load:
     async def paced(self, began: float) -> None:
         """So many a second, whatever the answers take; a wait for a connection counts as theirs."""
         count = 0
-        self.done.clear()
         while time.perf_counter() < self.until:
             await asyncio.sleep(0.002)
             while self.free and began + count / self.rate < time.perf_counter():
                 following = next(self.requests, None)
                 if following is None:
-                    return
+                    self.until = 0.0
+                    break
                 self.free.pop().send(following, began + count / self.rate)
                 count += 1
+        self.done.clear()
         if len(self.free) == self.count:
             self.done.set()
 
@@ -244,7 +245,7 @@ def measure(
     each = run.spent / count
     percentile = [1000 * run.latencies[int(count * q)] for q in (0.5, 0.99)]
     line = (
-        f"  {what:<10} {connections:>4} connections  {count / run.took:>8,.0f}/s"
+        f"  {what:<13} {connections:>4} connections  {count / run.took:>8,.0f}/s"
         f"  {1e6 * each:>5.0f} us cpu  p50 {percentile[0]:>6.1f}  p99 {percentile[1]:>6.1f} ms"
     )
     if goal:

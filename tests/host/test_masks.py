@@ -20,6 +20,25 @@ def test_systemd_s_covers_are_told_from_mounts() -> None:
     assert parse_masks(HIDDEN) == ("/proc/kallsyms", "/usr/lib/modules")
 
 
+def test_the_covers_of_a_container_s_manager_are_told_too() -> None:
+    line = "3 1 0:50 /host/inaccessible/dir /usr/lib/modules ro master:6 - tmpfs tmpfs rw\n"
+    assert parse_masks(line) == ("/usr/lib/modules",)
+
+
+def test_an_empty_file_system_that_the_host_does_not_have_hides_what_is_below() -> None:
+    """TemporaryFileSystem=/etc/kubernetes, ProtectHome=tmpfs, PrivateDevices=."""
+    host = "1 0 8:1 / / rw - ext4 /dev/vda rw\n2 1 0:7 / /srv rw - tmpfs tmpfs rw\n"
+    service = host + (
+        "3 1 0:80 / /etc/kubernetes ro - tmpfs tmpfs rw\n"
+        "4 1 0:81 / /home ro shared:1 - tmpfs tmpfs rw\n"
+        "5 1 0:82 / /dev rw - tmpfs tmpfs rw\n"
+        "6 1 0:83 / /run/credentials/nodeward-agent.service ro - tmpfs tmpfs rw\n"
+        "7 1 0:7 /x /opt rw - tmpfs tmpfs rw\n"
+    )
+    assert parse_masks(service, host) == ("/etc/kubernetes", "/home")
+    assert parse_masks(service) == ()
+
+
 @pytest.mark.parametrize("text", ["", "\n", "a b c", "1 2 3 /systemd/inaccessible/dir"])
 def test_a_short_line_is_no_cover(text: str) -> None:
     assert parse_masks(text) == ()

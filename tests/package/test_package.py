@@ -78,6 +78,40 @@ def test_kernel_modules_are_seen_from_inside_the_sandbox(node: Node) -> None:
         )
 
 
+KEPT = """\
+import json, sqlite3
+db = sqlite3.connect("/var/lib/nodeward/spool.db")
+for check, finding in db.execute("SELECT check_id, finding FROM latest"):
+    print(check, json.loads(finding)["status"])
+"""
+
+
+# Some kernels that run tests have no modules at all, so nothing is asked of them here.
+HIDDEN = {
+    "ProtectKernelModules=yes": ("/usr/lib/modules", "agent.sandbox", "fail"),
+    "InaccessiblePaths=/etc/kubernetes": ("/etc/kubernetes", "cert.ca-key-on-node", "unknown"),
+    "TemporaryFileSystem=/var/lib/kubelet": (
+        "/var/lib/kubelet", "kubelet.authn.anonymous", "unknown"),
+}  # fmt: skip
+
+
+def test_what_a_drop_in_hides_is_unknown_and_the_agent_says_why(node: Node) -> None:
+    """The trap: options that rate better, and under which what is judged seems not to be there."""
+    node.sh("/opt/kubelet.sh /opt; /opt/hardened.sh")
+    node.sh("mkdir -p /usr/lib/modules/$(uname -r)/kernel; depmod")
+    node.write(
+        "/etc/systemd/system/nodeward-agent.service.d/tighter.conf",
+        "[Service]\n" + "\n".join(HIDDEN) + "\n",
+    )
+    node.write("/etc/nodeward/agent.d/10-here.yaml", "cluster: test\n")
+    node.sh("systemctl daemon-reload; systemctl start nodeward-agent")
+    status = dict(line.split(" ") for line in node.run("python3", "-c", KEPT).stdout.splitlines())
+    said = node.run("nodeward", "doctor", check=False).stdout
+    for path, check, wanted in HIDDEN.values():
+        assert status[check] == wanted, check
+        assert f"{path} is hidden from the agent" in said
+
+
 ENTER = """\
 import os
 from nodeward.host import rights

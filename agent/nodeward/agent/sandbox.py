@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 from nodeward.facts.agent import Sandbox
 from nodeward.host import Host, LiveHost
 from nodeward.host.masks import masked_paths
 
 NEEDED = {2: "CAP_DAC_READ_SEARCH", 19: "CAP_SYS_PTRACE"}  # include/uapi/linux/capability.h
+NOT_JUDGED = ("/dev/kmsg", "/proc/kallsyms", "/proc/kcore", "/proc/kmsg")
+"""The shipped unit hides these (ProtectKernelLogs=, ProtectKernelTunables=), and no probe asks for
+them."""
+
 OVERRIDE = 1  # CAP_DAC_OVERRIDE reads everything too
 
 
 def examine_sandbox(host: Host) -> Sandbox:
     """Compare what we may with what is needed to judge the host."""
-    return Sandbox(masked_paths(), _foreign(host), _missing())
+    return Sandbox(tuple(_hidden(host.root.rstrip("/"))), _foreign(host), _missing())
+
+
+def _hidden(root: str) -> Iterator[str]:
+    """As paths of the host. In a pod, what the runtime hides of the container's own is no loss."""
+    for path in masked_paths():
+        inside = path.removeprefix(root)
+        if path.startswith(f"{root}/") and inside not in NOT_JUDGED:
+            yield inside
 
 
 def _foreign(host: Host) -> tuple[str, ...]:

@@ -75,5 +75,5 @@ class LiveHost(TreeHost):
 
     def _refuse_if_masked(self, path: str) -> None:
         """What our sandbox hides is unreadable; it would look empty, or as if it were not there."""
-        if self.root == "/" and masked(path):
+        if masked(self.root.rstrip("/") + path):
             raise DeniedError(path, "hidden by the agent's own sandbox")

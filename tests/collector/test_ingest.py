@@ -12,7 +12,9 @@ import pytest
 from sqlalchemy import text
 
 from nodeward.collector import wire
+from nodeward.collector.posture import State, pack
 from nodeward.collector.store.evidence import folded
+from nodeward.model import Severity, Status
 
 Make = Callable[..., dict[str, Any]]
 
@@ -200,6 +202,45 @@ def test_what_was_acknowledged_is_there_after_a_restart(start: Callable[[], Any]
     first.stop()
     second = start()
     assert [r["check"] for r in second.items("/v1/findings")] == ["a.x"]
+
+
+def test_two_agents_of_one_key_are_told_apart_by_their_heartbeats(
+    start: Callable[..., Any], f: Make
+) -> None:
+    """The second has the same posture, so neither would ever report."""
+    here, there = start(), start()
+    agent = here.agent("n1")
+    agent.full(f("a.x", "fail"))
+    first = agent.boot
+    assert agent.beat().status_code == 200
+    for url in (here.url, there.url):
+        agent.url = url
+        assert agent.beat(boot="another").json()["error"]["code"] == "send-full"
+    agent.full(f("a.x", "fail"), boot="another")
+    agent.url = here.url
+    here.center._tidy()
+    assert agent.beat().json()["error"]["code"] == "send-full"
+    assert agent.full(f("a.x", "fail"), boot=first).json()["error"]["code"] == "conflict"
+
+
+def test_what_an_act_that_failed_has_stored_is_not_remembered(collector: Any, f: Make) -> None:
+    """A set of statuses gets its number in an act that is undone; the number is given out again."""
+    center = collector.center
+    agent = collector.agent("n1")
+    agent.full(f("a.x", "pass"), f("a.y", "pass"))
+    names = center.writer.names
+    rules = [names.rules[check] for check in ("a.x", "a.y")]
+    fails = State.of({rule: pack(Status.FAIL, Severity.HIGH) for rule in rules})
+
+    def act(connection: Any) -> None:
+        names.set_ids(connection, [fails])
+        raise LookupError("undone")
+
+    with pytest.raises(LookupError):
+        center.writer.act_now(act)
+    agent.delta(f("a.x", "unknown"))
+    agent.delta(f("a.x", "fail"), f("a.y", "fail"))
+    assert {r["status"] for r in collector.items("/v1/findings")} == {"fail"}
 
 
 def test_a_heartbeat_with_the_posture_we_hold_is_well(collector: Any, f: Make) -> None:

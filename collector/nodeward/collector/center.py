@@ -146,6 +146,7 @@ class Center:
         """Partitions ahead; what is too old; nodes that have been silent for too long. One of these
         that fails does not keep the others from being done."""
         now, kept = now_ms(), self.settings
+        self.pulse.forget_all()
         writes: list[Callable[[Connection], object]] = [
             lambda c: make_days(c, now),
             lambda c: note_trend(c, now),

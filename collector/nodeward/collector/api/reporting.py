@@ -29,7 +29,7 @@ from nodeward.collector.problem import AWAY, Problem, bad, store_away
 from nodeward.collector.store.enrol import tell_both
 from nodeward.collector.store.ingest import Incoming, Outcome, problem
 from nodeward.collector.store.keys import Key
-from nodeward.collector.store.pulse import Beat
+from nodeward.collector.store.pulse import Beat, mark_of
 
 log = logging.getLogger(__name__)
 
@@ -50,13 +50,17 @@ async def reports(center: Center, call: Call) -> Answer:
 async def heartbeat(center: Center, call: Call) -> Answer:
     caller = await caller_of(center, call, by_session=True)
     beat = wire.decode(unpacked(call), wire.HeartbeatIn)
-    digest, node, pulse = wire.digest_bytes(beat.digest), caller.key.node, center.pulse
-    if not pulse.knows(node, digest):
-        if await center.stored.get(node) != digest:
+    mark, node, pulse = _mark(beat), caller.key.node, center.pulse
+    if not pulse.knows(node, mark):
+        if await center.stored.get(node) != mark:
             told = "the collector holds another posture: send a full report"
             raise Problem(409, "send-full", told)
-        pulse.learn(node, digest)
+        pulse.learn(node, mark)
     return _noted(center, caller, beat)
+
+
+def _mark(said: wire.HeartbeatIn | wire.ReportIn) -> bytes:
+    return mark_of(said.boot, wire.digest_bytes(said.digest))
 
 
 def _noted(center: Center, caller: Caller, beat: wire.HeartbeatIn) -> Answer:
@@ -112,7 +116,7 @@ def _settled(center: Center, job: Incoming, outcome: Outcome) -> Answer:
         raise refusal
     report = job.report
     if outcome == "stored":
-        center.pulse.learn(job.node, wire.digest_bytes(report.digest))
+        center.pulse.learn(job.node, _mark(report))
     return 200, encode({"boot": report.boot, "seq": report.seq, "digest": report.digest})
 
 
@@ -148,7 +152,7 @@ class Desk:
         if call.path == "/v1/heartbeat":
             caller = admitted(center, call, key, by_session=True)
             beat = wire.decode(unpacked(call), wire.HeartbeatIn)
-            if not center.pulse.knows(key.node, wire.digest_bytes(beat.digest)):
+            if not center.pulse.knows(key.node, _mark(beat)):
                 return False
             reply(*_noted(center, caller, beat), None)
             return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,35 +30,40 @@ class Pulse:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._digests: dict[int, bytes] = {}
+        self._marks: dict[int, bytes] = {}
         self._beats: dict[int, Beat] = {}
         self._looks: set[int] = set()
         self._told: set[int] = set()
         self._lock = threading.Lock()
 
-    def knows(self, node: int, digest: bytes) -> bool:
-        """Whether memory says that the node has this posture. If not, `stored` tells."""
-        return self._digests.get(node) == digest
+    def knows(self, node: int, mark: bytes) -> bool:
+        """Whether memory says that the node has this mark. If not, `stored` tells."""
+        return self._marks.get(node) == mark
 
     def stored(self, nodes: Sequence[int]) -> Mapping[int, bytes]:
-        """The postures that the database has: another replica may have taken the report.
+        """The marks of what the database has: another replica may have taken the report.
 
         At most some hundred at once.
         """
         p = t.posture.c
-        query = select(p.node, p.digest).where(p.node.in_(nodes), p.digest.is_not(None))
+        query = select(p.node, p.boot, p.digest).where(p.node.in_(nodes), p.digest.is_not(None))
         with self._engine.connect() as connection:
-            return {row.node: bytes(row.digest) for row in connection.execute(query)}
+            rows = connection.execute(query)
+            return {row.node: mark_of(row.boot, bytes(row.digest)) for row in rows}
 
-    def learn(self, node: int, digest: bytes) -> None:
-        if len(self._digests) >= MOST:
-            self._digests.clear()
-        self._digests[node] = digest
+    def learn(self, node: int, mark: bytes) -> None:
+        if len(self._marks) >= MOST:
+            self._marks.clear()
+        self._marks[node] = mark
 
     def forget(self, nodes: Iterable[int]) -> None:
         """The database has to be asked again: their postures may have been set back."""
         for node in nodes:
-            self._digests.pop(node, None)
+            self._marks.pop(node, None)
+
+    def forget_all(self) -> None:
+        """So that two who speak for one node to two replicas do not both go on for ever."""
+        self._marks = {}
 
     def beat(self, node: int, beat: Beat) -> None:
         self._beats[node] = beat
@@ -86,6 +92,15 @@ class Pulse:
         with self._lock:
             beats, self._beats = self._beats, {}
         return beats
+
+
+def mark_of(boot: str, digest: bytes) -> bytes:
+    """A posture by a report of that boot, in 16 bytes: one for each node is in memory.
+
+    Another boot with the same posture is another agent with the same key. Asked for a report, one
+    of the two will speak after its boot has ended.
+    """
+    return hashlib.blake2b(digest + boot.encode(), digest_size=16).digest()
 
 
 def flush(connection: Connection, beats: Mapping[int, Beat]) -> None:

@@ -182,24 +182,24 @@ class Writer:
                 results += zip([done for _, done in reports], outcomes, strict=True)
             for job, done in jobs:
                 if not isinstance(job, Incoming):
-                    results.append((done, _contained(connection, job)))
+                    results.append((done, self._contained(connection, job)))
         self.commits += 1
         self.reports += len(reports)
         return results
 
-
-def _contained(connection: Connection, act: Act[Any]) -> Any:  # noqa: ANN401
-    """What the function returns, or the exception it raised, its writes undone."""
-    nested = connection.begin_nested()
-    try:
-        result = act(connection)
-    except DBAPIError:
-        raise  # the transaction as a whole is in doubt
-    except Exception as exc:  # noqa: BLE001  handed to the one who asked
-        nested.rollback()
-        return exc
-    nested.commit()
-    return result
+    def _contained(self, connection: Connection, act: Act[Any]) -> Any:  # noqa: ANN401
+        """What the function returns, or the exception it raised, its writes undone."""
+        nested = connection.begin_nested()
+        try:
+            result = act(connection)
+        except DBAPIError:
+            raise  # the transaction as a whole is in doubt
+        except Exception as exc:  # noqa: BLE001  handed to the one who asked
+            nested.rollback()
+            self.names.forget()
+            return exc
+        nested.commit()
+        return result
 
 
 def _answer(future: Future[Any], result: Any) -> None:  # noqa: ANN401

@@ -171,6 +171,24 @@ def test_a_kubeconfigs_key_is_that_of_its_certificate(node: PkiNode) -> None:
         assert status == "pass" or "scheduler.conf" in chain.because
 
 
+def test_a_kubeconfigs_certificate_without_a_key_is_refused(node: PkiNode) -> None:
+    raw = node.cluster.issue(client("system:kube-scheduler"), key("P-256", 22))
+    text = kubeconfig({"client-certificate-data": encoded(pem(raw))}, {})
+    write(node.root / "etc/kubernetes/scheduler.conf", text)
+    chain = node.findings(glob="cert.chain")["cert.chain"]
+    assert chain.status == "fail"
+    assert "no key stands with it" in chain.because
+
+
+def test_the_signers_public_half_may_be_given_as_its_private_key(node: PkiNode) -> None:
+    """k3s gives kube-apiserver --service-account-key-file=service.key."""
+    (node.pki / "sa.pub").write_text((node.pki / "sa.key").read_text())
+    assert node.findings()["cert.weak-crypto"].status == "pass"
+    write(node.pki / "sa.pub", key_pem(key("P-224", 60)))
+    found = node.findings()["cert.weak-crypto"]
+    assert (found.status, found.severity) == ("fail", "high")
+
+
 def between(node: PkiNode, number: int = 203, **fields: Any) -> tuple[Authority, bytes]:
     """An authority below the cluster's, and its certificate."""
     authority = Authority(f"between-{number}", number)

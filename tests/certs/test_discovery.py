@@ -1,5 +1,6 @@
 """Certificates are found by what names them, wherever that is."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from nodeward.facts.pki import Kind, Pki
 from nodeward.facts.pki_places import own_pair_of
 from nodeward.host import TreeHost
 from nodeward.model import Fact, Seen
-from pki_node import PkiNode, client
+from pki_node import PkiNode, client, kubeconfig
 
 
 def look(root: Path, wanted: type[Fact]) -> Fact:
@@ -383,3 +384,24 @@ def test_what_kubeadm_does_not_know_it_is_not_asked_to_renew(tmp_path: Path) -> 
     assert found.status == "fail"
     assert found.remedy
     assert not any("kubeadm certs renew" in step for step in found.remedy.steps)
+
+
+@pytest.mark.parametrize("name", ["10-calico.conflist", "00-multus.conf"])
+def test_a_kubeconfig_that_a_network_plugins_configuration_names(tmp_path: Path, name: str) -> None:
+    node = PkiNode(tmp_path / "root").build()
+    place = {"kubeconfig": "/opt/net/credential"}
+    plugins = {"plugins": [{"type": "calico", "kubernetes": place}]}
+    write(node.root / f"etc/cni/net.d/{name}", json.dumps(plugins if "list" in name else place))
+    write(node.root / "opt/net/credential", kubeconfig({"token": "a.b.c"}, {}), 0o644)
+    node.open_folders()
+    found = node.findings(glob="cert.cni-kubeconfig")["cert.cni-kubeconfig"]
+    assert (found.status, found.severity) == ("fail", "medium")
+    assert "/opt/net/credential" in found.because
+
+
+def test_a_network_plugins_configuration_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    node = PkiNode(tmp_path / "root").build()
+    write(node.root / "etc/cni/net.d/10-x.conf", '{"kubeconfig": [')
+    found = node.findings(glob="cert.cni-kubeconfig")["cert.cni-kubeconfig"]
+    assert found.status == "unknown"
+    assert "/etc/cni/net.d/10-x.conf" in found.because

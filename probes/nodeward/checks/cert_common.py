@@ -87,7 +87,8 @@ def unread(facts: Pki, *components: str, kinds: Sequence[Kind] = _CERTIFICATES) 
 def _unread(pem: Pem, use: Use) -> str:
     if pem.absent:
         return f"not there, and named by {use.named_by}"
-    if pem.broken or not (pem.certificates or pem.public_keys):
+    of_private = use.kind is Kind.PUBLIC_KEY and any(k.spki_sha256 for k in pem.keys)
+    if pem.broken or not (pem.certificates or pem.public_keys or of_private):
         return pem.error or "; ".join(pem.broken) or "holds no certificate or public key"
     return ""
 

@@ -123,7 +123,8 @@ def key_perms(facts: Pki, daemons: Daemons | Absent | Unreadable) -> Verdict:
         elif not stat.S_ISREG(pem.guard.mode):
             dark.append(f"{pem.where}: {pem.error or 'no regular file'}")
         elif found := looseness(_own(pem.guard, use, daemons), owners=facts.owners):
-            offences.append(Offence(found[0], Evidence(use.component, found[1], pem.where)))
+            what = {LOOSE: "key", "copy": "kubeconfig"}.get(use.component, use.component)
+            offences.append(Offence(found[0], Evidence(what, found[1], pem.where)))
     if not count and not dark and not facts.unseen:
         return Verdict.not_applicable("no private key is on this host")
     return verdict(offences, f"{count} private keys belong to root alone", dark=dark, unseen=facts)

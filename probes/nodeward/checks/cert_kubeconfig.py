@@ -161,8 +161,8 @@ def superadmin(found: Kubeconfigs, facts: Pki, strays: Strays | Absent | Unreada
             severity, key = _with_its_key(leaf, held.pem, facts)
             text = f"{leaf.subject} is in {_MASTERS}, {key}"
             listed.add(held.pem.path)
-            evidence = Evidence(held.use.component, text, held.pem.where)
-            offences.append(Offence(severity, evidence))
+            what = "certificate" if held.use.component == LOOSE else held.use.component
+            offences.append(Offence(severity, Evidence(what, text, held.pem.where)))
     good = f"none of {len(found.rows)} kubeconfigs is in {_MASTERS}"
     denied = [h.pem for h in facts.held(LOOSE) if h.pem.error in ("EACCES", "EPERM")]
     dark = [*unreadable(found), *(f"{pem.where}: {pem.error}" for pem in denied)]
@@ -586,10 +586,18 @@ def cni_kubeconfig(found: Kubeconfigs, now: Now) -> Verdict:
                 elif fault:
                     evidence = Evidence("token", f"{token} {fault}", one.path)
                     offences.append(Offence(Severity.MEDIUM, evidence))
-    dark += [u for u in found.unseen if "/cni/" in u]
+            offences += _ended(one, user, now.at)
+    dark += [u for u in found.unseen if "/cni" in u]
     if not rows and not dark:
         return Verdict.not_applicable("no network plugin keeps a credential on this host")
     return verdict(offences, f"{len(rows)} credentials of network plugins end soon", dark=dark)
+
+
+def _ended(one: Kubeconfig, user: User, now: float) -> Iterator[Offence]:
+    for leaf in user.certificate.certificates[:1] if user.certificate else ():
+        if now >= YEAR_2000 and now > leaf.not_after:
+            text = f"{leaf.subject} expired on {day(leaf.not_after)}"
+            yield Offence(Severity.MEDIUM, Evidence("certificate", text, one.path))
 
 
 def _reach(one: Kubeconfig, owners: bool) -> Iterator[Offence]:

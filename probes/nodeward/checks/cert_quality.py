@@ -316,6 +316,15 @@ def _broken_signature(one: Certificate) -> str | None:
     return None
 
 
+def _public_halves(held: Held) -> Iterator[PublicKey]:
+    """kube-apiserver --service-account-key-file takes the public half of a private key as well;
+    k3s gives it one."""
+    for key in held.pem.keys:
+        if key.spki_sha256 and key.kind:
+            curve = f"of {key.bits} bits" if key.kind == "EC" else ""
+            yield PublicKey(key.kind, key.bits, key.spki_sha256, curve)
+
+
 _WEAK = replace(RSA_2048, bits=1024)
 
 
@@ -396,7 +405,7 @@ def weak_crypto(facts: Pki) -> Verdict:
             mend = authority(facts) if one.is_ca else reissue(held, facts)
             offences.append(Offence(found[0], evidence, mend))
     for held in facts.held(kind=Kind.PUBLIC_KEY):
-        for key in held.pem.public_keys:
+        for key in (*held.pem.public_keys, *_public_halves(held)):
             kinds.add(str(key))
             if key.bits is None:
                 dark.append(f"how strong the key ({key}) is, {held.pem.where}")

@@ -71,6 +71,8 @@ def pairing(held: Held, facts: Pki) -> Pairing:
     if leaf is None:
         return Pairing(True)
     keys = [(held.pem.where, key) for key in held.pem.keys] or list(_keys_of(held, facts))
+    if held.use.part and not keys:
+        return Pairing(False, "no key stands with it, and none is named")
     known = [(where, key) for where, key in keys if key.spki_sha256]
     if any(key.spki_sha256 == leaf.key.spki_sha256 for _, key in known):
         return Pairing(True)

@@ -24,6 +24,7 @@ from nodeward.facts.strays import Strays
 from nodeward.facts.supervisors import NOWHERE, Homes
 from nodeward.facts.tokens import Token
 from nodeward.host import Host, HostError, MissingError
+from nodeward.host.cni import CniKubeconfigs
 from nodeward.host.kubeconfig import DAMAGED, FOREIGN, ClusterRow, KubeconfigFile, UserRow
 from nodeward.host.pem import PemContents
 from nodeward.host.token import TokenFile, TokenRow
@@ -126,10 +127,18 @@ class _Search:
                 self.add(path, component, in_use=used)
 
     def of_folders(self) -> None:
-        for folder in cni_folders(self.homes):
+        folders = tuple(cni_folders(self.homes))
+        for folder in folders:
             for name in self.files.names(folder):
                 if "kubeconfig" in name:
                     self.add(f"{folder}/{name}", "cni", in_use=True)
+        try:
+            found = self.files.host.ask(CniKubeconfigs(folders))
+        except HostError:
+            return  # a recording from before this was asked
+        self.files.unseen += found.unseen
+        for one in found.rows:
+            self.add(one.path, "cni", one.named_by, in_use=True)
 
     def of_copies(self) -> None:
         """Anyone may write below /tmp: what a look costs is bounded, and what is left out told."""

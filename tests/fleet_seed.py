@@ -27,13 +27,16 @@ from nodeward.collector.center import Center
 from nodeward.collector.clock import rfc3339
 from nodeward.collector.db import tables as t
 from nodeward.collector.db.engine import insert
+from nodeward.collector.store.access import Scope
 from nodeward.collector.store.enrol import enrol_by_token, make_join_token
 from nodeward.collector.store.ingest import Incoming
 from nodeward.collector.store.trend import note_trend
+from nodeward.collector.store.waivers import approve_waiver, make_waiver
 from nodeward.collector.wire import ReportIn, decode, statuses
 from nodeward.facts.clock import Now
+from nodeward.facts.pki import Pki
 from nodeward.host import TreeHost
-from nodeward.model import Check, CheckId, Example, Readings, Status, decide, finding
+from nodeward.model import Check, CheckId, Readings, Seen, Status, decide, finding
 from nodeward.model.report import (
     finding_from_json,
     finding_to_json,
@@ -96,9 +99,13 @@ def client_certificate(now: int, left: float) -> Finding:
     at, path = now // 1000, "/var/lib/kubelet/pki/kubelet-client-current.pem"
     end = int(at + 86_400 * left)
     leaf = replace(certificate(), not_before=end - 365 * 86_400, not_after=end)
-    return judged(
-        rule, Example(Status.PASS, (pki(KUBELET, path, leaf), Now(at))).readings(rule.needs)
-    )
+    example = next(e for e in rule.examples if e.note == "issued a month ago for a year")
+    readings = {
+        **example.readings(rule.needs),
+        Pki: Seen(pki(KUBELET, path, leaf)),
+        Now: Seen(Now(at)),
+    }
+    return judged(rule, readings)
 
 
 def of_worker(base: Mapping[str, Finding]) -> Posture:
@@ -383,6 +390,30 @@ def heard(center: Center, nodes: Sequence[int], at: int) -> None:
     center.writer.act_now(act)
 
 
+WAIVERS = (
+    ("kubelet.protect-kernel-defaults", "lab", "the image's own sysctl.d sets these flags", 5, 60),
+    ("kubelet.tls.ciphers", "prod-us", "an old load balancer, replaced in January", 2, 40),
+    ("kubelet.debug-handlers", "prod-eu", "profiling of the release before this", 25, 20),
+)
+"""Check, cluster, reason, how many days ago it was asked for, and for how many days: one is in
+force, one waits for somebody, one is over."""
+
+
+def waive(center: Center, now: int) -> None:
+    def act(connection: Connection) -> None:
+        for check, cluster, reason, ago, days in WAIVERS:
+            at = now - ago * DAY_MS
+            made = make_waiver(
+                connection, check=check, node="*", labels={"cluster": cluster}, reason=reason,
+                owner="platform", expires_at=at + days * DAY_MS, scope=Scope(None), by="carol",
+                approved=False, now=at,
+            )  # fmt: skip
+            if cluster != "prod-us":
+                approve_waiver(connection, made, Scope(None), "dan", at + 3_600_000)
+
+    center.writer.act_now(act)
+
+
 def make_fleet(center: Center, tmp: Path, now: int, *, nodes: int = 120, days: int = 30) -> None:
     """`nodes` in three clusters, each with `days` of history; the same every time."""
     chance = random.Random(7)
@@ -423,6 +454,7 @@ def make_fleet(center: Center, tmp: Path, now: int, *, nodes: int = 120, days: i
     for check in ("kernel.module.dccp", "meta.pod.reach", "cert.expiry.kubelet-client"):
         new[check] = hostile(new[check])
     send(center, [victim.say(new, machines[victim.number], now - 60_000)])
+    waive(center, now)
     heard(center, [m.node for m in members if heard_of(m)], now - 5_000)
     center.writer.act_now(lambda connection: note_trend(connection, now))
     folded(center)

@@ -14,6 +14,7 @@ import requests
 import uvicorn
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
+import fleet_seed
 from nodeward.collector import pki
 from nodeward.collector.center import Center
 from nodeward.collector.clock import now_ms
@@ -76,6 +77,13 @@ def served(state: Path) -> Iterator[Site]:
     yield Site(center, f"https://127.0.0.1:{port}", str(state / "ca.crt"))
     server.should_exit = True
     thread.join(30)
+
+
+def seeded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """120 nodes, three clusters, 30 days."""
+    for site in served(tmp_path_factory.mktemp("fleet")):
+        fleet_seed.make_fleet(site.center, tmp_path_factory.mktemp("tree"), now_ms())
+        yield site
 
 
 @dataclass

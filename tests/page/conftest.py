@@ -7,20 +7,16 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
-import fleet_seed
-from nodeward.collector.clock import now_ms
 from nodeward.collector.store.access import Role
-from page_site import CHROMIUM, QUIET, Eyes, Site, eyes, served
+from page_site import CHROMIUM, QUIET, Eyes, Site, eyes, seeded, served
 
 expect.set_options(timeout=30_000)  # milliseconds: what is awaited comes, on a busy machine later
 
 
 @pytest.fixture(scope="session")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """120 nodes, three clusters, 30 days."""
-    for site in served(tmp_path_factory.mktemp("fleet")):
-        fleet_seed.make_fleet(site.center, tmp_path_factory.mktemp("tree"), now_ms())
-        yield site
+    """Nobody changes anything in it."""
+    yield from seeded(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
 import msgspec
@@ -282,6 +283,16 @@ def test_the_heat_map_by_kernel_adds_up_to_the_one_by_cluster(fleet: Site) -> No
 
     assert told("node.kernel") == told("cluster") == told("node.roles")
     assert http.get(f"{fleet.url}/heat?by=node.nonsense").status_code == 400
+
+
+def test_a_cluster_without_nodes_is_no_column_of_the_heat_map(empty: Site) -> None:
+    http = empty.visitor(empty.token("early", Role.OPERATOR))
+    found = re.search(r'name="csrf" value="([0-9a-f]{64})"', http.get(empty.url + "/agents").text)
+    assert found
+    form = {"csrf": found[1], "on": "planned", "uses": "1"}
+    assert http.post(empty.url + "/agents/enrol", data=form).status_code == 200
+    told = http.get(empty.url + "/heat?format=json").json()
+    assert (told["columns"], told["groups"]) == ([], 0)
 
 
 def _rows() -> Iterator[tuple[str, Evidence]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,14 @@ from nodeward.collector.page.enrol import reached
 from nodeward.collector.settings import Settings
 from nodeward.collector.store.access import Role
 from nodeward.collector.store.hashing import secret_hash
-from page_site import Eyes, Site, eyes
+from page_site import Eyes, Site, eyes, seeded
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A fleet of their own: what people do here is not to be seen in the other tests' views."""
+    yield from seeded(tmp_path_factory)
+
 
 PAGES = (
     "/", "/nodes", "/checks", "/checks/kernel.module.sctp", "/heat", "/heat?by=env", "/changes",

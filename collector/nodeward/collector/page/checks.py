@@ -125,7 +125,8 @@ def heat(visit: Visit, db: Db) -> Shown:
         cells, sizes = questions.heat_of_nodes(db, kind)
     else:
         cells, sizes = _by_clusters(db, by)
-    columns = [name for name, _ in Counter(sizes).most_common(MOST_GROUPS)]
+    sizes = Counter({name: many for name, many in sizes.items() if many})
+    columns = [name for name, _ in sizes.most_common(MOST_GROUPS)]
     rows: list[dict[str, Any]] = [
         {
             "check": name,

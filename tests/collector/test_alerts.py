@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hmac
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -123,6 +126,27 @@ def test_whom_apprise_reaches_is_told(collector: Any, listener: Listener) -> Non
 def test_an_apprise_url_that_no_service_has_is_refused(collector: Any, listener: Listener) -> None:
     body = {"name": "r", "kind": "change", "target": "apprise", "url": "nonsense://x"}
     assert collector.post("/v1/alerts", body).json()["error"]["field"] == "url"
+
+
+@SQLITE_ONLY
+def test_a_target_with_a_certificate_of_ones_own_authority_is_told(
+    collector: Any, listener: Listener
+) -> None:
+    state = Path(collector.settings.state)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(state / "tls.crt", state / "tls.key")
+    listener.server.socket = context.wrap_socket(listener.server.socket, server_side=True)
+    _rule(collector, listener, url=listener.url.replace("http:", "https:"))
+    agent = collector.agent("n1")
+    agent.full(_f("a.x", "pass"))
+    agent.delta(_f("a.x", "fail"))
+    collector.center._alert()
+    assert listener.told == []
+    trusting = replace(collector.settings, alerts_ca=collector.ca)
+    collector.center.apply(trusting)
+    _due_now(collector)
+    collector.center._alert()
+    assert len(listener.told) == 1
 
 
 def test_what_could_not_be_told_is_tried_again_after_a_restart(

@@ -178,7 +178,8 @@ class Center:
         stale_ms = self.settings.stale_ms
         listening_ms = int((time.monotonic() - self.began) * 1000)
         evaluate(self.engine, self.writer, stale_ms, now_ms(), listening_ms=listening_ms)
-        while deliver(self.engine, self.writer, now_ms) and not self._stopping.is_set():
+        ca = self.settings.alerts_ca
+        while deliver(self.engine, self.writer, now_ms, ca) and not self._stopping.is_set():
             pass
 
     def _flush(self) -> None:

@@ -43,6 +43,9 @@ class Settings:
     keep_events: str = "400d"  # what agents did that they should not
     retire_after: str = ""  # empty: silent nodes stay until somebody retires them
     keep_changes: str = ""  # empty: for ever
+    alerts_ca: str = (
+        ""  # a file: whom alert targets' certificates are signed by; empty: the system's
+    )
     archive: str = ""  # a folder for the changes of closed days; empty: none
     metrics_open: bool = False  # /metrics without a token
     connections: int = 20_000
@@ -171,6 +174,7 @@ def _store(name: str, url: str, kinds: tuple[str, ...]) -> None:
 def missing_files(settings: Settings) -> list[str]:
     """What the settings name and is not there, in words."""
     named = [("archive's folder", str(Path(settings.archive).parent))] if settings.archive else []
+    named += [("alerts_ca", settings.alerts_ca)] if settings.alerts_ca else []
     if settings.tls and (settings.tls_cert or settings.tls_key):
         named += [("tls_cert", str(settings.cert_path)), ("tls_key", str(settings.key_path))]
     for cluster, trust in settings.clusters.items():

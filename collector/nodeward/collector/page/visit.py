@@ -245,7 +245,7 @@ def action(
                 name,
                 on,
                 lambda connection, _asker, now: act(visit, connection, form | where, now),
-                {name: value for name, value in form.items() if name != "on"},
+                {name: value for name, value in form.items() if name not in ("on", "sql")},
             )
         except Problem as problem:
             if again is None or problem.field is None or not form:

@@ -309,6 +309,12 @@ def test_seal_wipes_what_is_the_node_s_own_and_nothing_else(tmp_path: Path) -> N
     assert not (tmp_path / "etc/nodeward/sealed").exists()
 
 
+def test_seal_says_when_there_was_nothing(tmp_path: Path) -> None:
+    (tmp_path / "var/lib/nodeward").mkdir(parents=True)
+    assert seal(tmp_path, "/var/lib/nodeward", "/run/nodeward", hold=False) == []
+    assert not list((tmp_path / "var/lib/nodeward").iterdir())
+
+
 def test_seal_can_hold_the_service_back(tmp_path: Path) -> None:
     seal(tmp_path, "/var/lib/nodeward", "/run/nodeward", hold=True)
     assert (tmp_path / "etc/nodeward/sealed").exists()

@@ -177,6 +177,14 @@ def test_other_settings_make_other_pods_and_the_same_do_not(part: str, kind: str
     assert before == same != other
 
 
+def test_no_service_of_the_namespace_can_set_a_setting() -> None:
+    """A service named nodeward-x would make variables NODEWARD_X_*."""
+    pods = [
+        o["spec"]["template"]["spec"] for o in chart.render() if "template" in o.get("spec", {})
+    ]
+    assert [pod["enableServiceLinks"] for pod in pods] == [False, False]
+
+
 def test_the_readme_names_every_value() -> None:
     def leaves(values: Any, path: str) -> list[str]:
         if not isinstance(values, dict) or not values:

@@ -34,7 +34,8 @@ def seal(root: Path, state_dir: str, run_dir: str, *, hold: bool) -> list[Path]:
         with _alone(state):
             for path in _belongings(state):
                 _remove(path)
-                removed.append(path)
+                if path.name not in (WORKER, RESIDENT):  # we have just made them
+                    removed.append(path)
     for path in run.glob("*") if run is not None else ():
         _remove(path)
         removed.append(path)

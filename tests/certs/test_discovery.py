@@ -191,7 +191,10 @@ DISTRIBUTIONS = {
 )
 def test_the_distributions_places_are_known(tmp_path: Path, path: str, component: str) -> None:
     """In an image nothing runs: what lies there counts as in use."""
-    write(tmp_path / "etc/systemd/system/kubelet.service", "[Service]\nExecStart=/bin/kubelet\n")
+    unit, start = "kubelet", "/bin/kubelet --rotate-server-certificates"
+    if path.startswith("var/lib/k0s"):
+        unit, start = "k0sworker", "/usr/local/bin/k0s worker"
+    write(tmp_path / f"etc/systemd/system/{unit}.service", f"[Service]\nExecStart={start}\n")
     write(tmp_path / path, pem(Authority().issue(Spec())) + key_pem(key("P-256", 1)))
     (held,) = pki_of(tmp_path).held(component)
     assert held.use.in_use

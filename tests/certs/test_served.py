@@ -15,10 +15,10 @@ from pki_node import ETCD, LEAFS, NAME, PkiNode, kubeconfig, server
 
 HOST = Path(__file__).parents[1] / "served_host.py"
 PKI = "/etc/kubernetes/pki"
-SERVING = "/var/lib/kubelet/pki/kubelet-server-current.pem"
+SERVING = "/var/lib/kubelet/pki/kubelet.crt"
 API = ["kube-apiserver", "-accept", "127.0.0.1:6443",
        "-cert", f"{PKI}/apiserver.crt", "-key", f"{PKI}/apiserver.key"]  # fmt: skip
-KUBELET = ["kubelet", "-accept", "127.0.0.1:10250"]
+KUBELET = ["kubelet", "-accept", "127.0.0.1:10250"]  # no settings: it makes its own pair
 WAITING = ["kubelet", "-alert", "80", "10250"]
 ETCD_HERE = {
     **ETCD,
@@ -52,7 +52,11 @@ def look(node: PkiNode, **scenario: Any) -> dict[str, dict[str, Any]]:
 
 @pytest.fixture
 def node(tmp_path: Path) -> PkiNode:
-    return PkiNode(tmp_path / "root").build()
+    node = PkiNode(tmp_path / "root").build()
+    own = key("P-256", 49)
+    text = pem(node.cluster.issue(server(f"system:node:{NAME}"), own)) + traditional_pem(own)
+    write(node.root / SERVING.lstrip("/"), text)
+    return node
 
 
 def test_servers_that_present_what_their_files_hold(node: PkiNode) -> None:

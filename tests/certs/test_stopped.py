@@ -1,8 +1,9 @@
-"""What a daemon that is down will need when it is started is in use."""
+"""What is in use: what a daemon that is down will need, and what its settings have it use."""
 
 from __future__ import annotations
 
 import shutil
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -27,9 +28,9 @@ def node(tmp_path: Path) -> PkiNode:
     return node
 
 
-def expiry(node: PkiNode, component: str) -> Finding:
+def expiry(node: PkiNode, component: str, at: datetime = LATE) -> Finding:
     check = f"cert.expiry.{component}"
-    return node.findings(LATE, check)[check]
+    return node.findings(at, check)[check]
 
 
 def test_a_kubelet_that_is_down_cannot_come_back_with_an_expired_certificate(
@@ -117,3 +118,39 @@ def test_the_kubelet_client_is_no_matter_of_a_host_without_one(node: PkiNode) ->
     shutil.rmtree(node.root / "var/lib/kubelet")
     (node.root / "etc/kubernetes/kubelet.conf").unlink()
     assert expiry(node, "kubelet-client").status == "not-applicable"
+
+
+OFF = "serverTLSBootstrap: true", "serverTLSBootstrap: false"
+
+
+def serving(node: PkiNode, **lives: datetime) -> None:
+    """The pair that the kubelet makes for itself, beside the one that it once asked for."""
+    issued = node.cluster.issue(server(NAME, **lives), key("P-256", 47))
+    write(node.root / "var/lib/kubelet/pki/kubelet.crt", pem(issued))
+
+
+def test_a_kubelet_that_asks_the_cluster_no_more_uses_its_own_pair(node: PkiNode) -> None:
+    serving(node, not_before=NOW - 400 * DAY, not_after=NOW - DAY)
+    assert expiry(node, "kubelet-server", NOW).status == "fail"
+    assert expiry(node, "kubelet-server", NOW).severity == "low"  # it asks: the pair is left over
+    config = node.root / "var/lib/kubelet/config.yaml"
+    config.write_text(config.read_text().replace(*OFF))
+    found = expiry(node, "kubelet-server", NOW)
+    assert found.severity == "critical"
+    assert "/var/lib/kubelet/pki/kubelet.crt" in found.because
+
+
+def test_a_kubelet_with_a_folder_of_its_own_uses_no_other(node: PkiNode) -> None:
+    """What lies at the usual place is of a kubelet before it."""
+    config = node.root / "var/lib/kubelet/config.yaml"
+    config.write_text(config.read_text().replace(*OFF))
+    serving(node, not_before=NOW - 400 * DAY, not_after=NOW - DAY)
+    node.stop(10)
+    node.process(10, "kubelet", {"config": "/var/lib/kubelet/config.yaml",
+                                 "kubeconfig": "/etc/kubernetes/kubelet.conf",
+                                 "cert-dir": "/var/lib/own/"})  # fmt: skip
+    issued = node.cluster.issue(server(NAME), key("P-256", 48))
+    write(node.root / "var/lib/own/kubelet.crt", pem(issued))
+    found = expiry(node, "kubelet-server", NOW)
+    assert (found.status, found.severity) == ("fail", "low")
+    assert "/var/lib/kubelet/pki/kubelet.crt" in found.because

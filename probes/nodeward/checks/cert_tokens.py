@@ -331,7 +331,7 @@ def webhook(
     files = facts.held("webhook", COMPONENT)
     held = [*(h for h in files if h.leaf or not h.use.named_by.endswith(seen)), *shown]
     silent = [r for r in rows if not r.certificates and not r.no_tls]
-    dark = [f"what {r.where} presents: {r.broken or r.outcome}" for r in silent]
+    dark = [f"what {r.where} presents: {r.why}" for r in silent]
     dark += [*hooks.unseen, *_untold(facts, hooks, rows)]
     if not held and not dark:
         return Verdict.not_applicable(

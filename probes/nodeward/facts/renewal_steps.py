@@ -31,6 +31,7 @@ _STATIC_PODS = {
 }
 
 
+_USUAL = ("/etc/kubernetes/pki", "/etc/kubernetes")
 _AKS = Remedy(
     "Have AKS make all certificates of the cluster anew.",
     steps=(
@@ -51,7 +52,7 @@ def remedy(held: Held, by: Renewer, pki: Pki, *, ended: bool = False) -> Remedy:
                 rejoin(pki) if ended and component == "kubelet-client" else kubelet(held.use, pki)
             )
         case Renewer.KUBEADM:
-            return _kubeadm(component)
+            return _kubeadm(held)
         case Renewer.K3S | Renewer.RKE2:
             return _rancher(by.program, pki)
         case Renewer.K0S:
@@ -288,8 +289,11 @@ def _moved(pki: Pki, program: str) -> str:
     return f" --data-dir {home.data}" if home else ""
 
 
-def _kubeadm(component: str) -> Remedy:
-    name, _, _ = KUBEADM[component]
+def _kubeadm(held: Held) -> Remedy:
+    component = held.use.component
+    name, file, _ = KUBEADM[component]
+    folder = held.use.path.removesuffix(f"/{file}")
+    elsewhere = "" if folder in _USUAL else f" --cert-dir {folder}"
     pod = _STATIC_PODS.get(component)
     restarts = (
         f"The static pod {pod} of this node restarts; with one control plane the API is away."
@@ -298,10 +302,11 @@ def _kubeadm(component: str) -> Remedy:
     )
     copies = " Copies of it elsewhere stay old." if component in ("admin", "super-admin") else ""
     return Remedy(
-        "Renew it with kubeadm (an upgrade of the cluster does it too)"
+        "Renew it with kubeadm (`kubeadm certs renew all` does all of this node, an upgrade of the"
+        " cluster too)"
         + (f" and restart {pod}, which has the old one in memory." if pod else ".")
         + copies,
-        steps=(f"kubeadm certs renew {name}", *(_moved_aside(pod) if pod else ())),
+        steps=(f"kubeadm certs renew {name}{elsewhere}", *(_moved_aside(pod) if pod else ())),
         breaks=restarts,
     )
 

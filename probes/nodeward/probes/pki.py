@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from nodeward.facts.daemons import APISERVER, PROGRAMS, SUPERVISORS, Daemon, Daemons
@@ -40,6 +40,7 @@ from nodeward.probes.pki_files import Files
 from nodeward.probes.registry import probe
 from nodeward.probes.stray_keys import StrayKeys
 
+CERT_DIR = "/var/lib/kubelet/pki"
 _EGRESS = "egress-selector-config-file"
 _EGRESS_FIELDS = {
     "caBundle": ("egress-ca", Kind.TRUST),
@@ -73,7 +74,7 @@ def read_pki(
     search.of_settings(own)
     search.of_kubeconfigs(kubeconfigs if isinstance(kubeconfigs, Kubeconfigs) else None)
     search.of_webhooks(webhooks if isinstance(webhooks, Webhooks) else None)
-    search.of_kubelet_folders(own)
+    search.of_kubelet_folders(own, _rotates(either))
     search.of_places()
     search.of_openshift()
     search.of_copies()
@@ -260,22 +261,30 @@ class _Search:
             for path, named_by in one.certificates:
                 self.name(Use(COMPONENT, Kind.CERTIFICATE, path, named_by=named_by))
 
-    def of_kubelet_folders(self, kubelet: Kubelet | None) -> None:
-        """Where it keeps what it makes and rotates."""
-        folders = [*kubelet_folders(self.homes)]
-        if kubelet and (given := kubelet.flag("cert-dir")):
-            folders.insert(0, kubelet.root + posixpath.join(kubelet.launch.cwd, given.value))
+    def of_kubelet_folders(self, kubelet: Kubelet | None, rotates: Sequence[str] | None) -> None:
+        """Where it keeps what it makes and rotates. Of a kubelet that is known one folder counts,
+        and of its two serving certificates the one that its settings have it use."""
+        given = kubelet.flag("cert-dir") if kubelet else None
+        folders, own = [*kubelet_folders(self.homes)], None
+        if kubelet:
+            path = posixpath.join(kubelet.launch.cwd, given.value) if given else CERT_DIR
+            own = kubelet.root + posixpath.normpath(path)
+            folders.insert(0, own)
         for folder in dict.fromkeys(folders):
             names = self.files.names(folder)
-            for kind in ("client", "server"):
-                self.rotated(folder, names, kind)
+            used = own is None or folder == own
+            asks = "kubelet-server-current.pem" in names
+            if rotates is not None:
+                asks = "kubelet-server" in rotates
+            self.rotated(folder, names, "client", used=used)
+            self.rotated(folder, names, "server", used=used and asks)
             if "kubelet.crt" in names:
-                own = Use("kubelet-server", Kind.CERTIFICATE, f"{folder}/kubelet.crt")
-                self.add(_orphan(own) if "kubelet-server-current.pem" in names else own)
+                made = Use("kubelet-server", Kind.CERTIFICATE, f"{folder}/kubelet.crt")
+                self.add(made if used and not asks else _orphan(made))
             if "kubelet.key" in names:
                 self.add(Use("kubelet-server", Kind.KEY, f"{folder}/kubelet.key"))
 
-    def rotated(self, folder: str, names: Iterable[str], kind: str) -> None:
+    def rotated(self, folder: str, names: Iterable[str], kind: str, *, used: bool) -> None:
         current = f"kubelet-{kind}-current.pem"
         target = self.files.real(f"{folder}/{current}") if current in names else None
         for name in names:
@@ -286,7 +295,10 @@ class _Search:
                 continue
             for use in Kind.CERTIFICATE, Kind.KEY:
                 one = Use(f"kubelet-{kind}", use, path)
-                self.add(one if name == current else replace(_orphan(one), superseded=True))
+                if name == current:
+                    self.add(one if used else _orphan(one))
+                else:
+                    self.add(replace(_orphan(one), superseded=True))
 
     def of_places(self) -> None:
         for place in places(self.homes):

@@ -36,7 +36,7 @@ KEPT = re.compile(
 """Module files that go into the guest; the rest only stands in its index."""
 # What the guest's side imports beside nodeward; the rest follows from these.
 IMPORTS = (
-    "base64, ctypes, errno, gzip, json, os, shutil, socket, subprocess, termios, threading,"
+    "base64, ctypes, errno, fcntl, gzip, json, os, shutil, socket, subprocess, termios, threading,"
     " traceback, tty,"
     " encodings.latin_1, encodings.ascii, zlib,"
     " nodeward.host, nodeward.probes.kernel_modules, nodeward.checks.modules,"
@@ -135,7 +135,8 @@ def _init() -> str:
         "export PATH=/usr/sbin:/usr/bin HOME=/ PYTHONDONTWRITEBYTECODE=1\n"
         f"export PYTHONHOME={sys.base_prefix} PYTHONPATH={ROOT}/probes:{ROOT}/agent\n"
         "busybox mount -t proc proc /proc\nbusybox mount -t sysfs sys /sys\n"
-        "busybox mount -t devtmpfs dev /dev\nbusybox ip link set lo up\n"
+        "busybox mount -t devtmpfs dev /dev\nbusybox mkdir /dev/pts\n"
+        "busybox mount -t devpts -o ptmxmode=666 pts /dev/pts\nbusybox ip link set lo up\n"
         f"{python} -S /agent.py /dev/ttyS1 </dev/null\n"
         "echo o >/proc/sysrq-trigger\nbusybox sleep 60\n"
     )

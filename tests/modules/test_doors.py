@@ -136,6 +136,14 @@ def test_a_need_is_a_way_in_without_any_rule(root: Path) -> None:
     assert "it needs ax25" in found.because
 
 
+def test_a_kernel_that_loads_no_line_discipline_for_all_has_one_way_less(root: Path) -> None:
+    put(root, {"a.conf": "blacklist ax25\ninstall can /bin/false\n",
+               "/proc/sys/dev/tty/ldisc_autoload": "1\n"})  # fmt: skip
+    assert judged(root, "legacy-families").status is Status.FAIL
+    (root / "proc/sys/dev/tty/ldisc_autoload").write_text("0\n")
+    assert judged(root, "legacy-families").status is Status.PASS
+
+
 def test_an_install_rule_that_nothing_gets_round_holds_against_all(root: Path) -> None:
     put(root, {"a.conf": "install sctp /bin/false\nsoftdep can_raw pre: sctp\n"})
     assert judged(root).status is Status.PASS

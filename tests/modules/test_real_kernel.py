@@ -99,6 +99,26 @@ def test_the_fix_really_blocks(guest: Guest, shape: Callable[[Random], Scenario]
     assert [row["did"]["ok"] for row in rows] == [False, False, False], (seed(), files, lines, rows)
 
 
+@pytest.mark.parametrize(
+    ("request_name", "lines"),
+    [
+        ("algif-hash", "softdep algif_hash pre: sctp\n"),
+        ("crypto-md4", "softdep md4 post: sctp\n"),
+        ("fs-udf", "install udf /sbin/modprobe sctp\n"),
+        ("bridge", "install bridge /sbin/modprobe sctp\n"),
+        ("tty-ldisc-1", "alias tty-ldisc-1 odd\ninstall odd /sbin/modprobe sctp\n"),
+    ],
+)
+def test_a_way_in_that_is_foretold_is_one(guest: Guest, request_name: str, lines: str) -> None:
+    """What an ordinary user does there makes the kernel ask for that name, and sctp comes along."""
+    guest.load("up")
+    guest.ask("put", {"/etc/modprobe.d/x.conf": f"blacklist sctp\n{lines}"}, {})
+    state, because = guest.ask("exposure", "sctp")
+    assert state.startswith("can be loaded"), because
+    assert f"asks for {request_name}" in because
+    assert "sctp" in guest.ask("other_way", request_name)
+
+
 def test_a_module_that_loads_is_heard(guest: Guest) -> None:
     """By the socket that wakes the agent; and here, too, the kernel would tell of processes."""
     guest.load("up")

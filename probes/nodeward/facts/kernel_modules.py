@@ -122,6 +122,7 @@ class KernelModules(Fact):
     loaded: tuple[Loaded, ...] | None = ()
     built_in: frozenset[str] = frozenset()  # under /sys/module and not in /proc/modules
     modular: bool = True
+    line_disciplines: bool = True  # dev.tty.ldisc_autoload: any process may have one loaded
     programs: Mapping[str, bool] = field(default_factory=dict)
     requests: ModuleRequests | None = None
     pods: PodGuards | None = None
@@ -174,7 +175,8 @@ class KernelModules(Fact):
 
         kernel = Kernel(self.live_names, refuses, tree.missing)
         engine = Modprobe(index, conf, kernel, program, self.programs, tree.folder)
-        return Variant(tree, habits, index, conf, engine, banned)
+        closed = frozenset() if self.line_disciplines else frozenset({"tty-ldisc-"})
+        return Variant(tree, habits, index, conf, engine, banned, closed)
 
     def _configuration(self, tree: KernelTree, habits: Habits, program: Program) -> Configuration:
         if program is Program.BUSYBOX:
@@ -201,8 +203,9 @@ class KernelModules(Fact):
 class Variant:
     """One kernel under one set of folders, ready to be asked.
 
-    `base` is, of a variant to which lines were added that only take away, what it was made from:
-    it has all the doors that are left in this one.
+    `closed` are shapes of names for which this kernel wants a capability. `base` is, of a variant
+    to which lines were added that only take away, what it was made from: it has all the doors that
+    are left in this one.
     """
 
     tree: KernelTree
@@ -211,6 +214,7 @@ class Variant:
     conf: Configuration
     engine: Modprobe
     banned: frozenset[str]
+    closed: frozenset[str] = frozenset()
     base: Variant | None = None
 
     @cached_property
@@ -218,7 +222,7 @@ class Variant:
         """What may lead to a module besides its own requests."""
         if self.base is not None:
             return self.base.doors
-        return Doors(self.engine, self.index, version(self.tree.release))
+        return Doors(self.engine, self.index, version(self.tree.release), self.closed)
 
     def plus(self, path: str, lines: Sequence[str]) -> Variant:
         """The same with one more file of configuration, whose lines keep something out."""

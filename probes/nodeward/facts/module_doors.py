@@ -51,7 +51,14 @@ class Door(NamedTuple):
 class Doors:
     """All of it for one modprobe with its configuration and index."""
 
-    def __init__(self, engine: Modprobe, index: Index, kernel: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        engine: Modprobe,
+        index: Index,
+        kernel: tuple[int, int],
+        closed: frozenset[str] = frozenset(),
+    ) -> None:
+        self._closed = closed
         self._engine = engine
         self._index = index
         self._kernel = kernel
@@ -140,7 +147,7 @@ class Doors:
         for drawing in self.drawing(module):
             for name in self._names(drawing):
                 who = asker(name, self._kernel)
-                if who is not None:
+                if who is not None and who.prefix not in self._closed:
                     found.setdefault(name, Door(OWN.get(name) or who.request(name), who, drawing))
                 if len(found) > MOST_NAMES:
                     return None

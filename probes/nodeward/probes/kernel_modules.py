@@ -110,6 +110,7 @@ def _inputs(host: Host) -> KernelModules:
         loaded=loaded,
         built_in=_built_in(host, loaded or ()),
         modular=modular,
+        line_disciplines=_line_disciplines(host),
         programs=_programs(host, entries, notes),
         banner=_banner(host),
         boot_sysctl=boot_sysctl,
@@ -168,6 +169,14 @@ def _helper(host: Host, notes: Notes) -> Helper:
 def _disabled(host: Host, notes: Notes) -> bool | None:
     raw = notes.read(host, "/proc/sys/kernel/modules_disabled")
     return raw is not None and raw.strip() == b"1"
+
+
+def _line_disciplines(host: Host) -> bool:
+    """Whether a terminal loads one for any process: the kernel's default, before 5.1 always."""
+    try:
+        return host.read("/proc/sys/dev/tty/ldisc_autoload").strip() != b"0"
+    except HostError:
+        return True
 
 
 def _command_line(host: Host, notes: Notes) -> bytes:

@@ -370,6 +370,16 @@ def through_intermediate(node: PkiNode) -> None:
     write(node.pki / "apiserver.crt", pem(leaf, above), 0o644)
 
 
+def one_root(node: PkiNode, which: str) -> None:
+    """The cluster's authority is issued by the one that etcd or the front proxy trusts."""
+    above: Authority = getattr(node, which)
+    spec = Spec(
+        subject=node.cluster.subject, ca=True, key_usage=0x0600, public=spki(node.cluster.key),
+        not_after=NOW + 3600 * DAY,
+    )  # fmt: skip
+    write(node.pki / "ca.crt", pem(above.issue(spec)), 0o644)
+
+
 CRYPTO = [
     Case("RSA 1024", reissue("front-proxy-client", public=RSA_1024),
          (fail("weak-crypto", "high", "1024"),)),
@@ -435,6 +445,11 @@ TRUST = [
     Case("etcd's peers trust the cluster's authority",
          etcd_flag("peer-trusted-ca-file", "/etc/kubernetes/pki/ca.crt"),
          (fail("etcd-ca-shared", "critical"), fail("chain", "medium"))),
+    Case("etcd trusts the root above the cluster's authority", lambda node: one_root(node, "etcd"),
+         (fail("etcd-ca-shared", "critical", "issued the cluster's authority"),)),
+    Case("the front proxy trusts the root above the cluster's authority",
+         lambda node: one_root(node, "front"),
+         (fail("front-proxy", "high", "issued the authority of ordinary clients"),)),
     Case("the front proxy has the authority of all",
          flags(requestheader_client_ca_file="/etc/kubernetes/pki/ca.crt"),
          (fail("front-proxy", "high", "ordinary clients"), fail("chain", "medium"))),

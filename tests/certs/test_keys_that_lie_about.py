@@ -354,3 +354,42 @@ def test_one_file_with_two_keys_is_one(node: PkiNode) -> None:
     found = judged(node, "cert.sa-key-age")
     assert found.status == "pass"
     assert "2 keys verify" in found.because
+
+
+def test_without_any_known_authority_no_key_can_be_told(worker: PkiNode) -> None:
+    (worker.pki / "ca.crt").write_text("junk")
+    write(worker.root / "etc/kubernetes/kubelet.conf", kubeconfig({}, {}))
+    write(worker.root / "root/x.key", traditional_pem(key("P-256", 90)))
+    found = judged(worker)
+    assert found.status == "unknown"
+    assert "/etc/kubernetes/pki/ca.crt" in found.because
+
+
+def test_a_directory_in_place_of_the_signing_key_has_no_age(node: PkiNode) -> None:
+    (node.pki / "sa.key").unlink()
+    (node.pki / "sa.key").mkdir()
+    found = judged(node, "cert.sa-key-age")
+    assert found.status == "unknown"
+    assert "/etc/kubernetes/pki/sa.key" in found.because
+
+
+def test_an_expired_certificate_of_masters_is_low(worker: PkiNode) -> None:
+    spec = client("boss", "system:masters", not_before=NOW - 400 * DAY, not_after=NOW - DAY)
+    worker.user("", spec, key("P-256", 70), "root/.kube/config")
+    found = judged(worker, SUPER)
+    assert (found.status, found.severity) == ("fail", "low")
+    assert "expired on" in found.because
+
+
+def test_files_too_large_to_be_opened_are_named(worker: PkiNode) -> None:
+    write(worker.root / "root/all-secrets.yaml", "a: b\n" * 60_000)
+    found = judged(worker, SUPER)
+    assert found.status == "pass"
+    assert any("/root/all-secrets.yaml: larger than" in e.value for e in found.evidence)
+
+
+def test_a_kubeconfig_too_large_for_a_copy_is_unknown(worker: PkiNode) -> None:
+    write(worker.root / "home/bob/.kube/config", "users: []\n" * 30_000)
+    found = judged(worker, "cert.static-tokens")
+    assert found.status == "unknown"
+    assert "/home/bob/.kube/config" in found.because

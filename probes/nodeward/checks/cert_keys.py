@@ -7,7 +7,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import ClassVar
 
-from nodeward.checks.cert_common import KUBEADM_CERTS, PKI, SECURING, Offence, looseness, verdict
+from nodeward.checks.cert_common import (
+    KUBEADM_CERTS,
+    PKI,
+    SECURING,
+    Offence,
+    looseness,
+    unread,
+    verdict,
+)
 from nodeward.checks.cert_expiry import DAY, YEAR_2000, day, span
 from nodeward.checks.cert_quality import anchors
 from nodeward.checks.cert_samples import (
@@ -27,6 +35,7 @@ from nodeward.facts.pki import LOOSE, Guard, Held, Kind, Pem, Pki, PrivateKey, U
 from nodeward.facts.pki_places import PROGRAM_OF
 from nodeward.facts.pki_roles import OF_ETCD, SIGNERS, authority_named
 from nodeward.facts.strays import Strays
+from nodeward.facts.x509 import Extensions, PublicKey
 from nodeward.lazy import dataclass
 from nodeward.model import (
     Absent,
@@ -161,11 +170,22 @@ def _at_home(at: Guard) -> bool:
     return any(f.uid == at.uid or f.mode & stat.S_ISVTX for f in at.folders)
 
 
+_TRUST = place(
+    "kubelet-client-ca",
+    "/etc/kubernetes/pki/ca.crt",
+    certificate(
+        name="kubernetes",
+        key=PublicKey("EC", 256, "dd" * 32, curve="P-256"),
+        extensions=Extensions(ca=True),
+    ),
+    kind=Kind.TRUST,
+)
 _SEARCHED = Strays((), ("/root", "/home"), 300, 12)
 
 
 def _authority_key(component: str = "cluster-ca", *, control_plane: bool) -> Pki:
     return together(
+        _TRUST,
         place(component, "/etc/kubernetes/pki/ca.key", kind=Kind.KEY, keys=(_KEY,)),
         control_plane=control_plane,
     )
@@ -191,6 +211,7 @@ def _authority_key(component: str = "cluster-ca", *, control_plane: bool) -> Pki
             (
                 together(
                     place("kubelet-client", "/srv/k.pem", certificate(), keys=(_KEY,)),
+                    _TRUST,
                     control_plane=False,
                 ),
                 _SEARCHED,
@@ -233,7 +254,9 @@ def ca_key_on_node(facts: Pki, strays: Strays | Absent | Unreadable) -> Verdict:
     if facts.control_plane:
         return Verdict.not_applicable("this node is a control plane, which needs these keys")
     signers = dict(_signers(facts))
-    offences, dark = [], list(facts.unsearched)
+    offences, dark = [], [*facts.unsearched, *unread(facts, kinds=(Kind.TRUST, Kind.PUBLIC_KEY))]
+    if not any(anchors(facts)):
+        dark.append("which authorities the cluster has: none is known on this node")
     host = "host, which is no control plane" if facts.etcd else "worker"
     for use, pem in key_files(facts):
         found = next((signers[k.spki_sha256] for k in pem.keys if k.spki_sha256 in signers), None)
@@ -337,7 +360,11 @@ def sa_key_age(facts: Pki, now: Now, limits: SigningKeyLimits) -> Verdict:
         return Verdict.not_applicable("no key that signs service account tokens is on this host")
     if now.at < YEAR_2000:
         return Verdict.unknown(f"the clock says {day(now.at)}: no age can be judged by it")
-    dark = [f"{h.pem.where}: {h.pem.error}" for h in held if h.pem.guard is None]
+    dark = [
+        f"{h.pem.where}: {h.pem.error or 'no regular file'}"
+        for h in held
+        if h.pem.guard is None or not stat.S_ISREG(h.pem.guard.mode)
+    ]
     if dark:
         return verdict((), "", dark=dark)
     oldest = min(held, key=_written)

@@ -120,30 +120,32 @@ _DENIED = Kubeconfigs((), ("/root: EACCES",))
         ),
     ),
     examples=lambda: (
-        Example(Status.PASS, (_admin(), NOTHING, _SEARCHED), "an administrator that RBAC binds"),
+        Example(
+            Status.PASS, (_admin(), NOTHING, _SEARCHED, NOW), "an administrator that RBAC binds"
+        ),
         Example(
             Status.FAIL,
-            (_admin("/etc/kubernetes/super-admin.conf", _MASTERS), NOTHING, _SEARCHED),
+            (_admin("/etc/kubernetes/super-admin.conf", _MASTERS), NOTHING, _SEARCHED, NOW),
             "super-admin.conf is where kubeadm wrote it",
         ),
         Example(
             Status.FAIL,
-            (_admin("/home/bob/.kube/config", _MASTERS, component="copy"), NOTHING, _SEARCHED),
+            (_admin("/home/bob/.kube/config", _MASTERS, component="copy"), NOTHING, _SEARCHED, NOW),
             "a copy in a home",
         ),
         Example(
             Status.FAIL,
-            (_NONE, NOTHING, Strays((Stray("/opt/secret.yaml", _MASTERS),), ("/opt",))),
+            (_NONE, NOTHING, Strays((Stray("/opt/secret.yaml", _MASTERS),), ("/opt",)), NOW),
             "a manifest of a Secret holds one",
         ),
         Example(
             Status.UNKNOWN,
-            (_NONE, NOTHING, Strays((), ("/opt",), stopped="/opt/x: more than 30000 entries")),
+            (_NONE, NOTHING, Strays((), ("/opt",), stopped="/opt/x: more than 30000 entries"), NOW),
             "the search reached its bound",
         ),
-        Example(Status.UNKNOWN, (_DENIED, NOTHING, _SEARCHED), "a home may not be searched"),
-        Example(Status.UNKNOWN, (_NONE, NOTHING, DARK), "the search took too long"),
-        Example(Status.UNKNOWN, (DARK, DARK, DARK), "processes hidden"),
+        Example(Status.UNKNOWN, (_DENIED, NOTHING, _SEARCHED, NOW), "a home may not be searched"),
+        Example(Status.UNKNOWN, (_NONE, NOTHING, DARK, NOW), "the search took too long"),
+        Example(Status.UNKNOWN, (DARK, DARK, DARK, NOW), "processes hidden"),
     ),
     mappings={
         "sac": ["S3b", "B18"],
@@ -151,14 +153,16 @@ _DENIED = Kubeconfigs((), ("/root: EACCES",))
         "stig": ["V-242460"],
     },
 )
-def superadmin(found: Kubeconfigs, facts: Pki, strays: Strays | Absent | Unreadable) -> Verdict:
-    offences = [*_in_kubeconfigs(found, facts)]
+def superadmin(
+    found: Kubeconfigs, facts: Pki, strays: Strays | Absent | Unreadable, now: Now
+) -> Verdict:
+    offences = [*_in_kubeconfigs(found, facts, now.at)]
     listed = {o.evidence.source for o in offences}
     for held in facts.held():
         leaf = next((c for c in held.pem.certificates if _MASTERS in c.organizations), None)
         inside = held.pem.part or held.pem.path in listed
         if leaf and not inside and held.use.component != "copy":
-            severity, key = _with_its_key(leaf, held.pem, facts)
+            severity, key = _worth(leaf, held.pem, facts, now.at)
             text = f"{leaf.subject} is in {_MASTERS}, {key}"
             listed.add(held.pem.path)
             what = "certificate" if held.use.component == LOOSE else held.use.component
@@ -186,20 +190,27 @@ def superadmin(found: Kubeconfigs, facts: Pki, strays: Strays | Absent | Unreada
     )
 
 
-def _in_kubeconfigs(found: Kubeconfigs, facts: Pki) -> Iterator[Offence]:
+def _in_kubeconfigs(found: Kubeconfigs, facts: Pki, now: float) -> Iterator[Offence]:
     for one, user, group in administrators(found, facts):
         if group == _MASTERS:
             pem = user.certificate or facts.at(user.certificate_file)
-            severity, key = _with_its_key(pem.certificates[0], pem, facts, user, one.guard)
+            severity, key = _worth(pem.certificates[0], pem, facts, now, user, one.guard)
             text = f"{user.name} is in {_MASTERS}, {key}"
             yield Offence(severity, Evidence("kubeconfig", text, one.path))
 
 
-def _with_its_key(
-    leaf: Certificate, pem: Pem, facts: Pki, user: User | None = None, at: Guard | None = None
+def _worth(
+    leaf: Certificate,
+    pem: Pem,
+    facts: Pki,
+    now: float,
+    user: User | None = None,
+    at: Guard | None = None,
 ) -> tuple[Severity, str]:
     """How grave it is, and why. A certificate alone opens nothing. With its key it is the whole
     cluster for whoever has this node or reads the file; root of a control plane is that anyway."""
+    if leaf.not_after < now:
+        return Severity.LOW, f"and expired on {day(leaf.not_after)}"
     places = (facts.at(use.path, use.part) for use in facts.uses)
     holders = [
         one for one in places if any(k.spki_sha256 == leaf.key.spki_sha256 for k in one.keys)

@@ -6,6 +6,7 @@ from nodeward.checks.cert_common import PKI, Offence, unread, verdict
 from nodeward.checks.cert_samples import DARK, NOTHING, certificate, place, together
 from nodeward.facts.daemons import APISERVER, ETCD, Daemons, sample
 from nodeward.facts.pki import Kind, Pki
+from nodeward.facts.signature import signed_by
 from nodeward.facts.x509 import Certificate, PublicKey
 from nodeward.model import (
     Absent,
@@ -43,6 +44,16 @@ def _authorities(**keys: str) -> Pki:
             for name, key in keys.items()
         )
     )
+
+
+def _above(one: Certificate, others: dict[str, tuple[Certificate, str]]) -> str:
+    """The authority among others that this one issued: whoever trusts this one takes what that one
+    issues, if it is sent along."""
+    for other, where in others.values():
+        named = other.raw_issuer == one.raw_subject and other.sha256 != one.sha256
+        if named and signed_by(other, one) is not False:
+            return f"{other.subject} ({where})"
+    return ""
 
 
 _CLUSTER = ("cluster-ca", "kubelet-client-ca")
@@ -104,6 +115,9 @@ def etcd_ca_shared(facts: Pki, daemons: Daemons | Absent | Unreadable) -> Verdic
                 text += f"; {limit} narrows it" if limit else ""
                 severity = Severity.MEDIUM if limit else Severity.CRITICAL
                 offences.append(Offence(severity, Evidence(component, text, where)))
+            elif below := _above(one, cluster):
+                text = f"{one.subject} issued the cluster's authority {below}: so it lets all in"
+                offences.append(Offence(Severity.CRITICAL, Evidence(component, text, where)))
     dark = unread(facts, "etcd-ca", "etcd-peer-ca", *_CLUSTER)
     own = trusted(facts, "etcd-ca", "etcd-peer-ca")
     if not own and not dark and not facts.unseen:
@@ -199,6 +213,9 @@ def front_proxy(facts: Pki, daemons: Daemons) -> Verdict:
     for key, (one, where) in front.items():
         if key in clients:
             text = f"{one.subject} also issues the certificates of ordinary clients"
+            offences.append(Offence(Severity.HIGH, Evidence("front-proxy-ca", text, where)))
+        elif below := _above(one, clients):
+            text = f"{one.subject} issued the authority of ordinary clients, {below}"
             offences.append(Offence(Severity.HIGH, Evidence("front-proxy-ca", text, where)))
     if server is not None and not (server.flag("requestheader-allowed-names") or "").strip(", "):
         text = "any certificate of the authority may name users"

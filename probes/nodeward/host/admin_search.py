@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from nodeward.host.tree import TreeHost
 
 MOST_ENTRIES, MOST_FILES, MOST_BYTES, MOST_DEPTH = 30_000, 3_000, 64 << 20, 24
-LARGEST = 256 << 10
+LARGEST, MOST_NAMED = 256 << 10, 10
 _NAME = pattern(
     r"(?i)(?:\.(?:conf|config|kubeconfig|crt|cert|cer|pem|der|key|ya?ml|json)(?:$|[.~_-])|^config|kube)"
     r"(?!.*\.(?:py[cio]?|so|js|ts|go|h|html?|md|rb|mo)$)"
@@ -65,8 +65,8 @@ class AdministratorFile:
 class AdministratorFiles:
     """`files` were opened among `entries`. `stopped` says which bound ended the search and where,
     "" if none; `unseen` what could not be searched, with the reason; `elsewhere` what is another
-    file system and was left alone on purpose; `outside` which folders of "/" are not a system's
-    own, and were not asked for."""
+    file system, or a file too large to be one, and was left alone on purpose; `outside` which
+    folders of "/" are not a system's own, and were not asked for."""
 
     rows: tuple[AdministratorFile, ...]
     folders: tuple[str, ...]
@@ -103,7 +103,7 @@ class AdministratorSearch(Query[AdministratorFiles]):
             search.files,
             search.stopped,
             tuple(search.unseen),
-            tuple(search.elsewhere),
+            (*search.elsewhere, *_too_large(search.large)),
             tuple(_outside(host, folders)),
         )
 
@@ -135,6 +135,13 @@ def _homes(host: TreeHost) -> tuple[str, ...]:
     except HostError:
         return ()  # /root and /home are searched anyhow
     return tuple(homes_of(text))
+
+
+def _too_large(paths: list[str]) -> Iterator[str]:
+    """Some of them by name, and how many more there are."""
+    yield from (f"{path}: larger than {LARGEST >> 10} KiB" for path in paths[:MOST_NAMED])
+    if len(paths) > MOST_NAMED:
+        yield f"{len(paths) - MOST_NAMED} more files larger than {LARGEST >> 10} KiB"
 
 
 def _outside(host: TreeHost, folders: tuple[str, ...]) -> Iterator[str]:
@@ -169,6 +176,7 @@ class _Search:
     rows: list[AdministratorFile] = field(default_factory=list)
     unseen: list[str] = field(default_factory=list)
     elsewhere: list[str] = field(default_factory=list)
+    large: list[str] = field(default_factory=list)
     entries: int = 0
     files: int = 0
     size: int = 0
@@ -252,6 +260,8 @@ class _Search:
         fd = os.open(name, _STEP, dir_fd=inside)
         try:
             at = os.fstat(fd)
+            if statmod.S_ISREG(at.st_mode) and at.st_size > LARGEST:
+                self.large.append(path)
             if not statmod.S_ISREG(at.st_mode) or not 0 < at.st_size <= LARGEST:
                 return
             raw = os.read(fd, LARGEST)

@@ -145,7 +145,11 @@ class _Search:
         count = total = 0
         for path in self.copies():
             size = self.files.size(path)
-            if path in self.found or size is None or size > LARGEST_COPY:
+            if path in self.found or size is None:
+                continue
+            if size > LARGEST_COPY:
+                if "config" in posixpath.basename(path):
+                    self.files.unseen.append(f"{path}: more than {LARGEST_COPY} bytes")
                 continue
             count, total = count + 1, total + size
             if count > MOST_COPIES or total > LARGEST_COPIES:

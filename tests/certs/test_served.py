@@ -208,3 +208,20 @@ def test_an_expired_certificate_that_is_still_presented_counts(node: PkiNode) ->
     assert (finding["status"], finding["severity"]) == ("fail", "critical")
     assert "no file that was read holds it (127.0.0.1:6443)" in finding["because"]
     assert finding["remedy"]["text"].startswith("Restart the daemon")
+
+
+def test_what_k3s_itself_presents_is_judged(node: PkiNode) -> None:
+    """Its supervisor's certificate at 6443, which is in no file of certificates."""
+    tls = "var/lib/rancher/k3s/server/tls"
+    own = key("P-256", 50)
+    good = pem(node.cluster.issue(server("kube-apiserver"), own)) + traditional_pem(own)
+    ended = server("k3s", not_before=NOW - 366 * DAY, not_after=NOW - DAY)
+    old = pem(node.cluster.issue(ended, own)) + traditional_pem(own)
+    write(node.root / tls / "serving-kube-apiserver.crt", good)
+    write(node.root / "etc/rancher/dynamic.pem", old)
+    dynamic = "/etc/rancher/dynamic.pem"
+    k3s = ["k3s", "-accept", "127.0.0.1:6443", "-cert", dynamic, "-key", dynamic]
+    found = look(node, servers=[k3s], ports=[6443])["cert.expiry.other"]
+    assert (found["status"], found["severity"]) == ("fail", "critical")
+    assert "supervisor-server expired on 2026-11-21 04:00:00 UTC" in found["because"]
+    assert "127.0.0.1:6443" in found["because"]

@@ -21,7 +21,7 @@ from nodeward.facts.renewal import (
     Renewer,
     renewer,
 )
-from nodeward.facts.renewal_steps import remedy
+from nodeward.facts.renewal_steps import remedy, restart
 from nodeward.facts.served import Port, Presented, Served
 from nodeward.facts.webhooks import COMPONENT as WEBHOOK
 from nodeward.facts.x509 import Certificate
@@ -373,15 +373,10 @@ def summed(component: str, judged: Iterable[Judged], facts: Pki) -> Verdict:
 
 def _mend(worst: Judged, facts: Pki) -> Remedy:
     if worst.held.use.named_by == PRESENTED:
-        return Remedy(
-            "Restart the daemon, so that it loads the certificate from its file or makes a new one;"
-            " renew the file first if that ends as well.",
-            steps=(
-                "# static pod: move its manifest out of /etc/kubernetes/manifests, wait,"
-                " move it back",
-                "systemctl restart kubelet",
-            ),
-            breaks="The daemon is away while it restarts.",
+        return replace(
+            restart(worst.held.use.component, facts),
+            text="Restart the daemon, so that it loads the certificate from its file or makes a new"
+            " one; renew the file first if that ends as well.",
         )
     if not worst.held.use.in_use:
         return Remedy(f"Remove {worst.held.use.path}, or renew it if something does use it.")

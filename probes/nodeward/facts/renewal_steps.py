@@ -196,14 +196,17 @@ def kubelet(use: Use, pki: Pki) -> Remedy:
     signer = "kubelet-serving" if serving else "kube-apiserver-client-kubelet"
     unit, kubectl = _kubelet_unit(pki), _kubectl(pki)
     adm = "adm " if kubectl == "oc" else ""
+    there = ("# on a controller:",) if pki.distribution is Distribution.K0S else ()
     approver = " Serving requests are approved by nobody unless an approver is installed."
     return Remedy(
         f"See why the kubelet's signing request is not answered (signer kubernetes.io/{signer}),"
         " approve it, and let the kubelet take the certificate." + (approver if serving else ""),
         steps=(
             f"journalctl -u {unit} --since -1d | grep -i certificate",
+            *there,
             f"{kubectl} get csr --sort-by=.metadata.creationTimestamp",
             f"{kubectl} {adm}certificate approve NAME-OF-THE-REQUEST",
+            *(("# on this node:",) if there else ()),
             f"systemctl restart {unit}",
         ),
         breaks="A restart of the kubelet leaves containers running. Once its client certificate has"

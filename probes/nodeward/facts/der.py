@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import NamedTuple
 
 from nodeward.facts.errors import ParseError
-from nodeward.lazy import dataclass
 
 BOOLEAN, INTEGER, BIT_STRING, OCTET_STRING, NULL, OID = 1, 2, 3, 4, 5, 6
 UTF8, PRINTABLE, TELETEX, IA5, UTC_TIME, GENERALIZED_TIME = 12, 19, 20, 22, 23, 24
@@ -35,9 +35,9 @@ def context(number: int, *, constructed: bool = True) -> int:
     return (0xA0 if constructed else 0x80) | number
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
-    """One value: tag byte, content, and the whole encoding with its header."""
+class Value(NamedTuple):
+    """One value: tag byte, content, and the whole encoding with its header. A tuple, since a
+    certificate is made of fifty."""
 
     tag: int
     content: bytes

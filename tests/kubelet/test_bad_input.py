@@ -31,7 +31,9 @@ def judge(root: Path, check: str = "kubelet.authn.anonymous") -> Finding:
 
 
 @pytest.mark.parametrize(
-    "argv", [(), ("kubelet: working hard",), ("",)], ids=["empty", "a title", "one empty word"]
+    "argv",
+    [(), ("kubelet: working hard",), ("",) * 9, (" " * 30,), ("x" * 30,), ("",)],
+    ids=["empty", "a title", "zeros", "blanks", "one other word", "one empty word"],
 )
 def test_overwritten_arguments_are_unknown(argv: tuple[str, ...], tmp_path: Path) -> None:
     host = Host({}, (Run(V136, argv),))

@@ -6,11 +6,19 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from kubelet_scenarios import TESTS, prepare, scan
+from nodeward.checks.kubelet_exposure import exposure
+from nodeward.facts.kubelet import example
+from nodeward.facts.kubelet_answers import KubeletAnswers, KubeletPorts
+from nodeward.facts.listeners import Listeners
+from nodeward.host import TreeHost
+from nodeward.model import Absent, Status
+from nodeward.probes.kubelet_answers import read_kubelet_answers
 
 ROWS = "LISTEN 0 64 {0}:10250 0.0.0.0:*\nLISTEN 0 64 {0}:10255 0.0.0.0:*\n"
 
@@ -84,3 +92,28 @@ def test_a_silent_one_is_unknown_by_its_name(tmp_path: Path) -> None:
     mute = found["kubelet.tls.min-version"]
     assert mute["status"] == "unknown"
     assert "gives no answer" in json.dumps(found["kubelet.authn.anonymous"]["evidence"])
+
+
+@pytest.mark.root
+def test_one_that_lives_in_another_network_alone_is_asked_there(tmp_path: Path) -> None:
+    """As on a machine that runs kind: nothing of it is seen in the host's own network."""
+    place = prepare("open", tmp_path)
+    (place / "private.yaml").write_bytes((place / "config.yaml").read_bytes())
+    (place / "private-network").touch()
+    found = scan(place)
+    assert "port 10250 answers 200" in found["kubelet.authn.anonymous"]["because"]
+    assert "port 10255 shows all pods to anyone" in found["kubelet.port.readonly"]["because"]
+    assert "takes TLS_ECDHE" in found["kubelet.tls.ciphers"]["because"]
+
+
+def test_a_network_that_we_may_not_see_leaves_it_open_what_listens_there() -> None:
+    seen = example("--config=/c", "{}")
+    hidden = replace(seen, launch=replace(seen.launch, network=None))
+    none = Absent("none")
+    for kubelet, status in ((seen, Status.PASS), (hidden, Status.UNKNOWN)):
+        found = read_kubelet_answers.read(
+            TreeHost("/"), kubelet, Listeners((), ""), none, KubeletPorts()
+        )
+        assert isinstance(found, KubeletAnswers)
+        answers = replace(found, probed=True)
+        assert exposure(kubelet, answers, none, none).status is status

@@ -79,8 +79,9 @@ class Launch:
     """Fields that whoever starts it may have set by flags we cannot see, and why."""
     dark: str = ""
     """Why nothing is known but what a flag sets; "" where that is not so."""
-    network: int = 0
-    """The inode of its network namespace, where that is another than the host's."""
+    network: int | None = 0
+    """The inode of its network namespace, where that is another than the host's. None: we may not
+    see which it is."""
 
     @property
     def program(self) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
-from nodeward.host import rights
+from nodeward.host import rights, tls13
 from nodeward.host.base import HostError, OfflineError
 from nodeward.host.kubelet_port import KubeletPort, PortRow
 from nodeward.host.live import LiveHost
@@ -19,6 +20,16 @@ if TYPE_CHECKING:
 
 CHILDS_PART = 2 / 3
 """Of the time for the port; the rest is for beginning and ending the child."""
+
+
+def load() -> None:
+    """What asking a port imports at its first use: a child without rights may be able to read no
+    file, and has little time."""
+    import ssl  # noqa: F401
+
+    "name".encode("idna")
+    with suppress(ImportError):  # then a port that speaks TLS 1.3 alone says less
+        tls13.load()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +49,10 @@ class KubeletPortInside(Query[PortRow]):
     port: KubeletPort
 
     def answer(self, host: TreeHost) -> PortRow:
-        import ssl  # noqa: F401  the child may read no file any more
-
         if not isinstance(host, LiveHost):
             raise OfflineError("the kubelet's network", "a tree at rest")
         ours = others_may_be_entered(host)
+        load()
 
         port, whole = self.port, self.port.seconds
 

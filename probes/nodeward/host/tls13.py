@@ -123,6 +123,13 @@ def expanded(digest: str, secret: bytes, label: bytes, context: bytes, size: int
     return hmac.digest(secret, info + b"\1", digest)[:size]
 
 
+def load() -> None:
+    """Make sure that all that is needed later can be, by doing it once."""
+    _aead(0, bytes(16))
+    _key_shares()
+    import cryptography.exceptions  # noqa: F401
+
+
 def _aead(cipher: int, key: bytes) -> Any:  # noqa: ANN401  cryptography is imported when needed
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 

@@ -90,7 +90,7 @@ def of_process(host: Host, process: Process) -> Launch:
     """How a running kubelet was started. HostError when its arguments may not be read."""
     if process.argv is None:
         raise HostError(f"/proc/{process.pid}/cmdline", "not readable")
-    if process.program not in EMBEDDED and not _has_flags(process.argv):
+    if process.program not in EMBEDDED and not _are_its_own(process.argv, process.program):
         raise HostError(f"/proc/{process.pid}/cmdline", "overwritten: it holds no arguments")
     root = _root_of(host, process.pid)
     launch = Launch(
@@ -123,9 +123,12 @@ def _unit_of(host: Host, pid: int) -> str | None:
     return found[-1].decode("utf-8", "surrogateescape") if found else None
 
 
-def _has_flags(argv: tuple[str, ...]) -> bool:
-    """Not where they were overwritten: with nothing, or with a title ("kubelet: working")."""
-    return bool(argv) and not (len(argv) == 1 and " " in argv[0].strip())
+def _are_its_own(argv: tuple[str, ...], program: str) -> bool:
+    """Not where they were overwritten: with nothing, or with a title ("kubelet: working"). One
+    empty word is what the kernel makes of no arguments at all."""
+    if len(argv) > 1:
+        return any(argv[1:])
+    return argv == ("",) or (bool(argv) and posixpath.basename(argv[0]) in (program, "kubelet"))
 
 
 def _with_sources(host: Host, launch: Launch) -> Launch:

@@ -110,7 +110,7 @@ def _own(look: _Look, at: KubeletPorts, secure_s: float = SECURE_S) -> KubeletAn
         look.probed,
         whole=look.whole,
         pid=look.kubelet.pid,
-        network=look.kubelet.launch.network,
+        network=look.kubelet.launch.network or 0,
         addresses=look.addresses,
     )
 
@@ -154,7 +154,7 @@ class _Look:
         """Whether no port of the kubelet can be hidden from us: one of its sockets is known, so
         its descriptors were read, so all are; or every socket is known to be somebody's."""
         told = bool(self.own) or all(row.pid is not None for row in self.listeners.rows)
-        told = told and self.listeners is not UNREAD
+        told = told and self.listeners is not UNREAD and self.kubelet.launch.network is not None
         return self.alone and told and self.kubelet.pid is not None
 
     def others(self, known: Iterable[int]) -> list[int]:

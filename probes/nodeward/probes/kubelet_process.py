@@ -31,7 +31,7 @@ def find(
     told."""
     found = [p for p in processes.running(*PROGRAMS) if _is_kubelet(p)]
     if found:
-        return sorted(found, key=lambda p: network_of(host, p.pid) != 0)
+        return sorted(found, key=lambda p: bool(network_of(host, p.pid)))
     if not processes.complete:
         raise HostError("/proc", "other users' processes are hidden from us")
     rows = listeners.on(PORT) if isinstance(listeners, Listeners) else ()
@@ -74,11 +74,17 @@ def _speaks_like_one(host: Host, process: Process) -> bool:
         return False
 
 
-def network_of(host: Host, pid: int) -> int:
-    """The inode of a process' network namespace; 0 where that is the host's, or not to be told."""
-    ours, theirs = link(host, "/proc/1/ns/net"), link(host, f"/proc/{pid}/ns/net")
-    found = _NETWORK.fullmatch(theirs or "")
-    return int(found[1]) if found and ours is not None and theirs != ours else 0
+def network_of(host: Host, pid: int) -> int | None:
+    """The inode of a process' network namespace; 0 where that is the host's, or a tree at rest does
+    not say; None where we may not see it."""
+    try:
+        ours, theirs = host.link("/proc/1/ns/net"), host.link(f"/proc/{pid}/ns/net")
+    except MissingError:
+        return 0
+    except HostError:
+        return None
+    found = _NETWORK.fullmatch(theirs)
+    return int(found[1]) if found and theirs != ours else 0
 
 
 _NETWORK = pattern(r"net:\[(\d{1,10})\]")

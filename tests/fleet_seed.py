@@ -53,6 +53,8 @@ RENEWED = 20
 SHOWN = 3
 """The node whose page shows all that a node's page can show."""
 KUBELET = "kubelet-client"
+KEYS = "cert.shared-key"
+KEYS_OF_WORKERS = (KUBELET, "kubelet-server", "cluster-ca")
 ON_WORKERS = (KUBELET, "kubelet-server", "kube-proxy")
 CLUSTERS = {"prod-eu": "prod", "prod-us": "prod", "lab": "lab"}
 Finding = dict[str, Any]
@@ -114,6 +116,8 @@ def of_worker(base: Mapping[str, Finding]) -> Posture:
     for check in base:
         if check.startswith("cert.expiry.") and check.rpartition(".")[2] not in ON_WORKERS:
             own[check] = by_example(check, "no such certificate")
+    held = [e for e in base[KEYS]["evidence"] if e["what"] in KEYS_OF_WORKERS]
+    own[KEYS] = base[KEYS] | {"evidence": held, "because": f"{len(held)} keys, each under one name"}
     return own
 
 

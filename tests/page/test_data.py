@@ -105,6 +105,7 @@ def test_since_when_a_node_can_load_sctp_is_told_of_each(
         ("/checks", "check=zzz"),
         ("/checks/kernel.module.sctp", "node=zzz"),
         ("/agents", "node=zzz"),
+        ("/certificates/keys", "node=zzz"),
         ("/find?q=worker", "q=zzz"),
     ],
 )
@@ -132,13 +133,28 @@ def test_the_json_of_a_check_says_why_and_what_to_do(fleet: Site, reader: reques
     assert told["remedy"]["steps"] == list(rule.remedy.steps)
 
 
-def test_the_json_of_the_certificates_has_the_shared_keys(
+def test_keys_on_several_nodes_are_a_view_of_their_own(operator: Eyes) -> None:
+    operator.go("/certificates")
+    operator.page.get_by_role("link", name="Keys that lie on several nodes").click()
+    shown = operator.page.get_by_role("region", name="Keys on more than one node")
+    expect(shown).to_contain_text("3 clusters have one cluster-ca key")
+    operator.page.get_by_label("Reading").select_option("clone")
+    operator.page.get_by_role("button", name="Show").click()
+    expect(shown).to_contain_text("120 nodes have one kubelet-server key")
+    expect(shown).not_to_contain_text("cluster-ca")
+
+
+def test_the_data_of_shared_keys_are_those_of_all_pages(
     fleet: Site, reader: requests.Session
 ) -> None:
-    told = reader.get(fleet.url + "/certificates?format=json").json()["shared_keys"]
-    shown = reader.get(fleet.url + "/certificates").text
-    assert all(key["key"] in shown for key in told["items"])
-    assert ("No key is where it should not be" in shown) == (not told["items"])
+    where = fleet.url + "/certificates/keys?reading=all"
+    whole = reader.get(f"{where}&format=json").json()["items"]
+    first = reader.get(f"{where}&format=json&limit=2").json()
+    rest = reader.get(f"{where}&format=json", params={"cursor": first["next"]}).json()
+    assert first["items"] + rest["items"] == whole
+    rows = table(reader.get(f"{where}&format=csv"))[1:]
+    assert [row[2] for row in rows] == [item["key"] for item in whole]
+    assert len(rows) > 2
 
 
 def test_the_links_to_the_data_follow_the_filters_and_the_pages(operator: Eyes) -> None:

@@ -17,7 +17,8 @@ VIEWS = (
     "/", "/nodes", "/nodes?sort=score", "/nodes?seen=stale", "/checks",
     "/checks/kernel.module.sctp", "/findings", "/findings?status=unknown,error", "/heat",
     "/heat?by=env", "/heat?by=node.kernel", "/changes?since=7d", "/certificates",
-    "/certificates?days=30", "/waivers", "/agents", "/find?q=worker-99", "/sql",
+    "/certificates?days=30", "/certificates/keys", "/waivers", "/agents",
+    "/find?q=worker-99", "/sql",
     "/nodes/lab/lab-worker-0002", "/nodes/lab/lab-worker-0002/diff?since=2d",
 )  # fmt: skip
 ASKERS: dict[str, dict[str, str]] = {"all": {}, "lab": {"cluster": "lab"}}

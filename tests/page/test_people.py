@@ -40,7 +40,8 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 PAGES = (
     "/", "/nodes", "/checks", "/checks/kernel.module.sctp", "/heat", "/heat?by=env", "/changes",
     "/heat?by=node.kernel", "/findings", "/find?q=worker", "/find?q=prod",
-    "/certificates", "/certificates?days=30", "/waivers", "/agents", "/agents?state=active",
+    "/certificates", "/certificates?days=30", "/certificates/keys?reading=all",
+    "/waivers", "/agents", "/agents?state=active",
     "/sql?sql=SELECT+*+FROM+node",
     "/sql?sql=SELECT+*+FROM+change+LIMIT+9000",
 )  # fmt: skip

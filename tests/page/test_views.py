@@ -30,6 +30,7 @@ VIEWS = {
     "find": "/find?q=sctp",
     "changes": "/changes?since=7d",
     "certificates": "/certificates",
+    "keys": "/certificates/keys",
     "waivers": "/waivers",
     "agents": "/agents",
     "sql": "/sql?sql=SELECT+cluster,+count(*)+AS+nodes+FROM+node+GROUP+BY+cluster",

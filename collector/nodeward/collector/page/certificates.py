@@ -21,7 +21,7 @@ from nodeward.collector.store.expiry import (
     ends_on,
     left,
 )
-from nodeward.collector.store.shared import shared_keys
+from nodeward.collector.store.shared import READINGS, shared_keys
 from nodeward.model import Table
 
 TAKES: Final = "days check cluster label limit cursor"
@@ -42,14 +42,27 @@ def certificates(visit: Visit, db: Db) -> Shown:
         "within": [str(w) for w in (0, *WITHIN)],
     }
     ending = questions.ending(db, want, WITHIN)
-    keys = shared_keys(db, Filter(cluster=want.cluster, limit=20))
-    data = {
-        "ending": ending,
-        "items": page.items,
-        "next": page.next,
-        "shared_keys": {"items": keys.items, "next": keys.next},
-    }
+    data = {"ending": ending, "items": page.items, "next": page.next}
     return Shown("Certificates", data, questions.END, page.items, more)
+
+
+def keys(visit: Visit, db: Db) -> Shown:
+    """Keys on more than one node; of each at most ten nodes by name."""
+    page = shared_keys(db, page_filter(visit, (int, int, str)))
+    rows = [
+        {**i, "on": ", ".join(f"{one['cluster']}/{one['node']}" for one in i["on"])}
+        for i in page.items
+    ]
+    more = {
+        "clusters": [c["cluster"] for c in ask.clusters(db, Filter()).items],
+        "readings": (*READINGS, "all"),
+    }
+    data = {"items": page.items, "next": page.next}
+    return Shown("One key on several nodes", data, KEY, rows, more)
+
+
+KEY: Final = ("reading", "component", "key", "nodes", "clusters", "private", "because", "on")
+"""What is told of a key in a spreadsheet."""
 
 
 def timeline(findings: Sequence[Mapping[str, Any]], now: int) -> list[Mapping[str, Any]]:
@@ -92,4 +105,7 @@ def _ends(
             yield from ((name, at, {}, finding) for at in ends_on(finding["because"]))
 
 
-ROUTES: Final = [view("/certificates", "certificates.html", certificates, TAKES)]
+ROUTES: Final = [
+    view("/certificates", "certificates.html", certificates, TAKES),
+    view("/certificates/keys", "keys.html", keys, "cluster node label reading limit cursor"),
+]

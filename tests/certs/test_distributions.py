@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from datetime import datetime
 from pathlib import Path
 
@@ -214,6 +215,30 @@ def test_what_is_weak_is_made_anew_by_the_distributions_own_command(root: Path) 
     assert found.status == "fail"
     assert found.remedy
     assert "k3s certificate rotate" in found.remedy.steps
+
+
+def test_the_certificate_that_k3s_serves_with_is_read_from_its_secret(root: Path) -> None:
+    """dynamic-cert.json: what every client of the cluster sees, with its key beside it."""
+    k3s(root)
+    own = key("P-256", 9)
+    spec = Spec((("CN", "k3s"),), not_before=NOW - 300 * DAY, not_after=NOW + 10 * DAY)
+    data = {"tls.crt": pem(CA.issue(spec, own), CA.raw), "tls.key": key_pem(own)}
+    encoded = {name: b64encode(text.encode()).decode() for name, text in data.items()}
+    text = json.dumps({"kind": "Secret", "type": "kubernetes.io/tls", "data": encoded})
+    path = write(root / SERVER[1:] / "dynamic-cert.json", text, 0o644)
+    for folder in (root, *path.parents):
+        if folder.is_relative_to(root):
+            folder.chmod(0o755)
+    found = findings(root, "cert.expiry.other", "cert.key-perms")
+    other, perms = found["cert.expiry.other"], found["cert.key-perms"]
+    assert (other.status, other.severity) == ("fail", "high")
+    assert "supervisor-server ends on 2026-12-02" in other.because
+    assert other.remedy
+    assert "k3s certificate rotate" in other.remedy.steps
+    assert (perms.status, perms.severity) == ("fail", "high")
+    assert f"{SERVER}/dynamic-cert.json" in perms.because
+    assert "PRIVATE" not in str(found)
+    assert b64encode(key_pem(own).encode()).decode() not in str(found)
 
 
 @pytest.mark.parametrize(("given", "ports"), [("", (6443, 6444)), ("7443", (7443, 7444))])

@@ -254,6 +254,7 @@ _RANCHER_SERVER = (
         client_kube_proxy="kube-proxy",
         client_auth_proxy="front-proxy-client",
         client_supervisor="supervisor",
+        dynamic_cert="supervisor-server",
         serving_kube_apiserver="apiserver",
     )
     | _anchors(
@@ -488,5 +489,8 @@ def kubelet_folders(homes: Homes) -> tuple[str, ...]:
     )
 
 
+JSON_ENDING = ".json"
+"""k3s and RKE2 keep the pair of their own server as a Secret in JSON (dynamiclistener's file
+storage): certificate and key in base64."""
 CERTIFICATE_ENDINGS = (".crt", ".pem", ".cert", ".cer")
 KEY_ENDINGS = (".key", "-key.pem")

@@ -18,6 +18,7 @@ from nodeward.facts.pki_places import (
     CERTIFICATE_ENDINGS,
     COPIES,
     HOMES,
+    JSON_ENDING,
     KEY_ENDINGS,
     OPENSHIFT,
     Place,
@@ -83,7 +84,7 @@ def read_pki(
     pems = {(p.path, p.part): p for p in search.embedded}
     for use in search.uses:
         if (use.path, use.part) not in pems:
-            pems[use.path, use.part] = files.pem(use.path)
+            pems[use.path, use.part] = files.pem(use.path, loose=use.path in search.secrets)
     keys = StrayKeys(files, search.uses, pems)
     keys.find(lying)
     return Pki(
@@ -168,6 +169,7 @@ class _Search:
     homes: Homes
     uses: list[Use] = field(default_factory=list)
     embedded: list[Pem] = field(default_factory=list)
+    secrets: set[str] = field(default_factory=set)
     places: set[tuple[str, Kind, str, str]] = field(default_factory=set)
     named: set[tuple[str, Kind]] = field(default_factory=set)
 
@@ -303,8 +305,10 @@ class _Search:
     def of_places(self) -> None:
         for place in places(self.homes):
             for name in self.files.names(place.folder):
-                if use := _at_place(place, name):
+                for use in _at_place(place, name):
                     self.add(_orphan(use) if place.left else use)
+                    if name.endswith(JSON_ENDING):
+                        self.secrets.add(use.path)
 
     def of_copies(self) -> None:
         """Certificates where administrators and scripts leave them; anyone may write there."""
@@ -354,18 +358,20 @@ def _revisions(names: Iterable[str]) -> Iterator[tuple[str, bool]]:
         yield name, revision == newest[stem]
 
 
-def _at_place(place: Place, name: str) -> Use | None:
-    for ending in (*KEY_ENDINGS, *CERTIFICATE_ENDINGS, ".pub"):
+def _at_place(place: Place, name: str) -> Iterator[Use]:
+    for ending in (*KEY_ENDINGS, *CERTIFICATE_ENDINGS, ".pub", JSON_ENDING):
         if name.endswith(ending):
             component, kind = place.names.get(name.removesuffix(ending), ("", Kind.CERTIFICATE))
             if not component:
-                return None
+                return
+            if ending == JSON_ENDING:
+                yield Use(component, Kind.KEY, f"{place.folder}/{name}")
             if ending == ".pub":
                 kind = Kind.PUBLIC_KEY
             elif ending in KEY_ENDINGS:
                 kind = Kind.KEY
-            return Use(component, kind, f"{place.folder}/{name}")
-    return None
+            yield Use(component, kind, f"{place.folder}/{name}")
+            return
 
 
 def _orphan(use: Use) -> Use:

@@ -354,6 +354,8 @@ CHAINS = [
     Case("an extension stands there twice",
          reissue("apiserver", extra=(extension("1.2.3", tlv(5)), extension("1.2.3", tlv(5)))),
          (fail("chain", "medium", "twice"),)),
+    Case("a negative serial number", reissue("apiserver", serial=-5),
+         (fail("chain", "medium", "negative serial"),)),
     Case("an unreadable extension",
          reissue("apiserver", usages=None, extra=(extension("2.5.29.37", b"\x30\x05\x06"),)),
          (fail("chain", "medium", "2.5.29.37"),)),

@@ -147,3 +147,23 @@ def test_an_offence_is_told_beside_what_is_missing(node: PkiNode) -> None:
     found = node.findings()["cert.front-proxy"]
     assert found.status == "fail"
     assert any("front-proxy-ca.crt" in e.value for e in found.evidence)
+
+
+TOKEN = {"token": "abcdef.0123456789abcdef"}
+
+
+@pytest.mark.parametrize("spoil", [gone, emptied])
+def test_whether_a_node_has_joined_is_not_told_by_a_certificate_that_is_not_there(
+    node: PkiNode, spoil: object
+) -> None:
+    write(node.root / BOOTSTRAP, kubeconfig(TOKEN, {}))
+    assert node.findings()["cert.bootstrap-token"].status == "fail"
+    assert callable(spoil)
+    spoil(node.root / (node.root / CURRENT).readlink().relative_to("/"))
+    assert named(node.findings()["cert.bootstrap-token"], f"/{CURRENT}")
+
+
+@pytest.mark.parametrize("ending", [".bak", "-old", ".2026-01-01"])
+def test_a_backup_beside_a_kubeconfig_is_looked_at(node: PkiNode, ending: str) -> None:
+    write(node.root / f"{BOOTSTRAP}{ending}", kubeconfig(TOKEN, {}))
+    assert named(node.findings()["cert.static-tokens"], f"/{BOOTSTRAP}{ending}")

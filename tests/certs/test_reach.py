@@ -280,3 +280,17 @@ def test_an_administrators_kubeconfig_is_as_open_as_the_key_that_it_names(node: 
     assert "/opt/b.key" in found.because
     path.chmod(0o600)
     assert judged(node, "cert.admin-kubeconfig-spread").status == "pass"
+
+
+@pytest.mark.parametrize("user", [{"token": "x" * 40}, {"username": "a", "password": "b"}])
+@pytest.mark.parametrize("place", ["root/.kube/config", "etc/kubernetes/scheduler.conf"])
+def test_a_kubeconfig_with_a_token_or_password_is_roots_alone(
+    node: PkiNode, place: str, user: dict[str, str]
+) -> None:
+    path = write(node.root / place, kubeconfig(user, {}))
+    assert "with a token or password" in judged(node).because
+    path.chmod(0o644)
+    node.open_folders()
+    found = judged(node)
+    assert (found.status, found.severity) == ("fail", "high")
+    assert f"/{place}" in found.because

@@ -174,6 +174,8 @@ def _faults(
     """What is wrong with one; a severity of None means that it could not be told."""
     for problem in leaf.extensions.problems:
         yield Severity.MEDIUM, f"{leaf.subject}: {problem}"
+    if leaf.serial < 0:
+        yield Severity.MEDIUM, f"{leaf.subject} has a negative serial number, refused since Go 1.23"
     yield from _bundle(held, leaf, facts)
     yield from _path(held, leaf, facts)
     usages = leaf.extensions.usages

@@ -31,10 +31,12 @@ from nodeward.checks.cert_samples import (
 )
 from nodeward.facts.clock import Now
 from nodeward.facts.daemons import APISERVER, Daemons, sample
+from nodeward.facts.kubeconfig import Kubeconfig, Kubeconfigs, User
 from nodeward.facts.pki import LOOSE, Guard, Held, Kind, Pem, Pki, PrivateKey, Use
 from nodeward.facts.pki_places import PROGRAM_OF
 from nodeward.facts.pki_roles import OF_ETCD, SIGNERS, authority_named
 from nodeward.facts.strays import Strays
+from nodeward.facts.tokens import Token
 from nodeward.facts.x509 import Extensions, PublicKey
 from nodeward.lazy import dataclass
 from nodeward.model import (
@@ -70,6 +72,14 @@ def key_files(facts: Pki) -> Iterator[tuple[Use, Pem]]:
             yield use, pem
 
 
+_FILES = Kubeconfigs(())
+
+
+def _holding(mode: int) -> Kubeconfigs:
+    user = User("u", token=Token("opaque", 40, "cc" * 32))
+    return Kubeconfigs((Kubeconfig("/etc/x.conf", "scheduler", users=(user,), guard=guard(mode)),))
+
+
 def _key(mode: int = 0o600, *, uid: int = 0, gid: int = 0, folder: int = 0o755) -> Pki:
     at = guard(mode, uid=uid, gid=gid, folder=folder)
     return together(place("apiserver", _KEY_PATH, kind=Kind.KEY, keys=(_KEY,), guard=at))
@@ -77,7 +87,7 @@ def _key(mode: int = 0o600, *, uid: int = 0, gid: int = 0, folder: int = 0o755) 
 
 @check(
     "cert.key-perms",
-    title="Only root can read or replace a private key",
+    title="Only root can read or replace a private key, or a kubeconfig with a token",
     why=(
         "Who reads the key is the component: the kubelet, the API server, or with the key of the"
         " authority anyone at all. A mode of 0600 in a directory that others can write to protects"
@@ -95,25 +105,38 @@ def _key(mode: int = 0o600, *, uid: int = 0, gid: int = 0, folder: int = 0o755) 
     ),
     sources=(PKI, SECURING),
     examples=lambda: (
-        Example(Status.PASS, (_key(), _NONE), "0600, root"),
-        Example(Status.PASS, (_key(0o600, uid=500), _SERVER), "0600, its daemon's own user"),
-        Example(Status.FAIL, (_key(0o644), _NONE), "everyone can read it"),
-        Example(Status.FAIL, (_key(0o640, gid=1000), _NONE), "a group can read it: medium"),
-        Example(Status.FAIL, (_key(0o600, uid=1000), _NONE), "it belongs to a user: medium"),
-        Example(Status.FAIL, (_key(0o600, folder=0o777), _NONE), "it can be replaced"),
+        Example(Status.PASS, (_key(), _NONE, _FILES), "0600, root"),
         Example(
-            Status.FAIL, (_key(0o644, folder=0o700), _NONE), "only its directory protects it: low"
+            Status.PASS, (_key(0o600, uid=500), _SERVER, _FILES), "0600, its daemon's own user"
         ),
-        Example(Status.NOT_APPLICABLE, (NOTHING, _NONE), "no private key"),
+        Example(Status.FAIL, (_key(0o644), _NONE, _FILES), "everyone can read it"),
+        Example(Status.FAIL, (_key(0o640, gid=1000), _NONE, _FILES), "a group can read it: medium"),
+        Example(
+            Status.FAIL, (_key(0o600, uid=1000), _NONE, _FILES), "it belongs to a user: medium"
+        ),
+        Example(Status.FAIL, (_key(0o600, folder=0o777), _NONE, _FILES), "it can be replaced"),
+        Example(
+            Status.FAIL,
+            (_key(0o644, folder=0o700), _NONE, _FILES),
+            "only its directory protects it: low",
+        ),
+        Example(
+            Status.FAIL,
+            (NOTHING, _NONE, _holding(0o644)),
+            "everyone can read the token in a kubeconfig",
+        ),
+        Example(Status.PASS, (NOTHING, _NONE, _holding(0o600)), "a token, and 0600"),
+        Example(Status.NOT_APPLICABLE, (NOTHING, _NONE, _FILES), "no private key"),
         Example(
             Status.UNKNOWN,
             (
                 together(place("apiserver", _KEY_PATH, kind=Kind.KEY, error="EACCES", guard=None)),
                 _NONE,
+                _FILES,
             ),
             "it may not be looked at",
         ),
-        Example(Status.UNKNOWN, (DARK, DARK), "processes hidden"),
+        Example(Status.UNKNOWN, (DARK, DARK, DARK), "processes hidden"),
     ),
     mappings={
         "sac": ["S15a"],
@@ -121,7 +144,9 @@ def _key(mode: int = 0o600, *, uid: int = 0, gid: int = 0, folder: int = 0o755) 
         "stig": ["V-242451", "V-242466", "V-242467"],
     },
 )
-def key_perms(facts: Pki, daemons: Daemons | Absent | Unreadable) -> Verdict:
+def key_perms(
+    facts: Pki, daemons: Daemons | Absent | Unreadable, found: Kubeconfigs | Absent | Unreadable
+) -> Verdict:
     offences: list[Offence] = []
     dark: list[str] = _closed(facts)
     count = 0
@@ -131,12 +156,34 @@ def key_perms(facts: Pki, daemons: Daemons | Absent | Unreadable) -> Verdict:
             dark.append(f"{pem.where}: {pem.error}")
         elif not stat.S_ISREG(pem.guard.mode):
             dark.append(f"{pem.where}: {pem.error or 'no regular file'}")
-        elif found := looseness(_own(pem.guard, use, daemons), owners=facts.owners):
+        elif loose := looseness(_own(pem.guard, use, daemons), owners=facts.owners):
             what = {LOOSE: "key", "copy": "kubeconfig"}.get(use.component, use.component)
-            offences.append(Offence(found[0], Evidence(what, found[1], pem.where)))
+            offences.append(Offence(loose[0], Evidence(what, loose[1], pem.where)))
+    good = f"{count} private keys belong to root alone"
+    if isinstance(found, Kubeconfigs) and (rows := _with_tokens(found)):
+        offences += _told(rows, daemons, owners=facts.owners)
+        good += f", and so do {len(rows)} kubeconfigs with a token or password"
+        count += len(rows)
     if not count and not dark and not facts.unseen:
         return Verdict.not_applicable("no private key is on this host")
-    return verdict(offences, f"{count} private keys belong to root alone", dark=dark, unseen=facts)
+    return verdict(offences, good, dark=dark, unseen=facts)
+
+
+def _with_tokens(found: Kubeconfigs) -> list[Kubeconfig]:
+    """Network plugins' own are judged by cert.cni-kubeconfig."""
+    return [
+        k for k in found.rows if k.component != "cni" and any(u.token or u.basic for u in k.users)
+    ]
+
+
+def _told(
+    rows: list[Kubeconfig], daemons: Daemons | Absent | Unreadable, *, owners: bool
+) -> Iterator[Offence]:
+    for one in rows:
+        use = Use(one.component, Kind.CERTIFICATE, one.path)
+        if one.guard and (loose := looseness(_own(one.guard, use, daemons), owners=owners)):
+            text = f"{loose[1]}, and holds a token or password"
+            yield Offence(loose[0], Evidence("kubeconfig", text, one.path))
 
 
 def _closed(facts: Pki) -> list[str]:

@@ -13,6 +13,7 @@ from nodeward.checks.cert_common import (
     SECURING,
     Offence,
     looseness,
+    unread,
     verdict,
 )
 from nodeward.checks.cert_expiry import DAY, YEAR_2000, day, span
@@ -393,7 +394,7 @@ _HIDDEN = pki("kubelet-client", "/etc/kubernetes/kubelet.conf", error="EACCES")
 def bootstrap_token(found: Kubeconfigs, facts: Pki, now: Now) -> Verdict:
     used = [h for h in facts.held("kubelet-client") if h.use.in_use]
     joined = any(h.leaf for h in used)
-    hidden = [f"{h.pem.where}: {h.pem.error}" for h in used if h.pem.error and not h.pem.absent]
+    hidden = unread(facts, "kubelet-client", kinds=(Kind.CERTIFICATE,))
     offences, dark, waits = [], [], False
     for one in found.of("kubelet-bootstrap"):
         if one.error and not one.absent:

@@ -34,6 +34,7 @@ from nodeward.probes.pki_files import Files, of_contents
 from nodeward.probes.registry import probe
 
 MOST_COPIES = 500
+BESIDE = "/etc/kubernetes"
 LARGEST_COPY, LARGEST_COPIES = 256 << 10, 4 << 20  # bytes of one, and of all: YAML costs 1 s a MiB
 _WEBHOOK_FLAGS = ("authorization-config", "admission-control-config-file")
 
@@ -158,6 +159,10 @@ class _Search:
             self.add(path, "copy", in_use=False)
 
     def copies(self) -> Iterator[str]:
+        """Beside the originals first: a backup has another ending."""
+        for name in self.files.names(BESIDE):
+            if ".conf" in name or "kubeconfig" in name:
+                yield f"{BESIDE}/{name}"
         homes = [f"{HOMES}/{name}" for name in self.files.names(HOMES)]
         for folder in (*COPIES, *homes, *(f"{home}/.kube" for home in homes)):
             for name in self.files.busy(folder):

@@ -93,6 +93,20 @@ def test_a_token_that_does_not_say_all_of_it_is_refused(
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "psat")
 
 
+def test_who_is_enrolled_and_who_is_not_is_in_the_event_log(
+    trusting: Any, cluster: Cluster, new_agent: Any
+) -> None:
+    _enrol(trusting, new_agent, cluster.token())
+    _enrol(trusting, new_agent, cluster.token(), node="n2")
+    _enrol(trusting, new_agent, "a.b.c", node="n3")
+    told = [(e["kind"], e["node"], e["detail"]) for e in trusting.items("/v1/events")]
+    assert told == [
+        ("enroll.refused", None, {"code": "psat", "node": "n3"}),
+        ("enroll.refused", None, {"code": "other-node", "node": "n2"}),
+        ("agent.enrolled", "n1", {"method": "k8s-psat", "status": "active"}),
+    ]
+
+
 def test_without_the_clusters_keys_an_agent_is_told_to_come_again(
     cluster: Cluster, trusting: Any, new_agent: Any
 ) -> None:

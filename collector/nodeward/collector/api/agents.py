@@ -25,14 +25,20 @@ from nodeward.collector.api.caller import (
     unpacked,
 )
 from nodeward.collector.api.reporting import encode
-from nodeward.collector.attest import attest
+from nodeward.collector.attest import Attested, attest
 from nodeward.collector.authority import authorities
 from nodeward.collector.center import Center
 from nodeward.collector.clock import now_ms, rfc3339
 from nodeward.collector.problem import AWAY, Problem, bad, store_away
 from nodeward.collector.signature import agent_id, enroll_text, good, rotate_text
 from nodeward.collector.store.asked import SKEWED_MS
-from nodeward.collector.store.enrol import Binding, enrol_attested, enrol_by_token, rotate_key
+from nodeward.collector.store.enrol import (
+    Binding,
+    enrol_attested,
+    enrol_by_token,
+    note_refused,
+    rotate_key,
+)
 from nodeward.collector.store.sessions import Session
 
 
@@ -65,12 +71,13 @@ async def _by_cluster(
     center: Center, want: wire.EnrollIn, agent: str, public_key: bytes
 ) -> Binding | Problem:
     """By a token that the cluster issued to a pod of the node."""
-    trust = center.settings.clusters.get(want.cluster)
-    if trust is None:
-        raise Problem(403, "cluster", "this collector knows no such cluster", field="cluster")
-    attested = await asyncio.to_thread(attest, trust, want.attestation.token, time.time())
-    if attested.node != want.node:
-        raise Problem(403, "other-node", "the token was issued on another node", field="node")
+    try:
+        attested = await _attested(center, want)
+    except Problem as exc:
+        refusal = exc
+        if refusal.status == 403:
+            await center.writer.act(lambda c: note_refused(c, refusal, agent, want.node, now_ms()))
+        raise
     return await center.writer.act(
         lambda connection: enrol_attested(
             connection,
@@ -83,6 +90,16 @@ async def _by_cluster(
             now=now_ms(),
         )
     )
+
+
+async def _attested(center: Center, want: wire.EnrollIn) -> Attested:
+    trust = center.settings.clusters.get(want.cluster)
+    if trust is None:
+        raise Problem(403, "cluster", "this collector knows no such cluster", field="cluster")
+    attested = await asyncio.to_thread(attest, trust, want.attestation.token, time.time())
+    if attested.node != want.node:
+        raise Problem(403, "other-node", "the token was issued on another node", field="node")
+    return attested
 
 
 def _bound(center: Center, bound: Binding | Problem) -> Answer:

@@ -127,18 +127,17 @@ def enrol_by_token(
             return again
     ticket = _ticket(connection, token, node, cluster, now)
     if isinstance(ticket, Problem):
-        _refused(connection, ticket, agent, node, now)
+        note_refused(connection, ticket, agent, node, now)
         return ticket
     row = _node(connection, ticket.cluster, node, now)
     live = _live_agent(connection, row, now)
     pending = bool(ticket.approve) or live is not None
     if live is not None:
-        detail = {"holds": live, "wants": agent}
-        event = security_event("agent.second-key", at=now, node=row, agent=agent, detail=detail)
-        connection.execute(t.security_event.insert(), [event])
+        _event(connection, "agent.second-key", row, agent, now, holds=live, wants=agent)
     expires_at = now + BINDING_MS
     word = "pending" if pending else "active"
     _store(connection, agent, row, public_key, word, expires_at, now, "join-token")
+    _event(connection, "agent.enrolled", row, agent, now, method="join-token", status=word)
     status: Literal["active", "pending"] = "pending" if pending else "active"
     return Binding(agent, row, node, cluster, status, expires_at)
 
@@ -173,11 +172,11 @@ def enrol_attested(
     if live is not None and live != agent:
         this = update(t.agent).where(t.agent.c.node == row, t.agent.c.status == "active")
         connection.execute(this.values(status="superseded", changed_at=database_now(connection)))
-        detail = {"from": live, "to": agent}
-        event = security_event("agent.rekeyed", at=now, node=row, agent=agent, detail=detail)
-        connection.execute(t.security_event.insert(), [event])
+        _event(connection, "agent.rekeyed", row, agent, now, old=live, new=agent)
     expires_at = now + ATTESTED_MS
     _store(connection, agent, row, public_key, "active", expires_at, now, "k8s-psat")
+    if known is None or known.status != "active":
+        _event(connection, "agent.enrolled", row, agent, now, method="k8s-psat", status="active")
     return Binding(agent, row, node, cluster, "active", expires_at)
 
 
@@ -244,9 +243,15 @@ def _ticket(
     return row if used.rowcount == 1 else refusal
 
 
-def _refused(connection: Connection, refusal: Problem, agent: str, node: str, now: int) -> None:
-    detail = {"code": refusal.code, "node": node}
-    event = security_event("enroll.refused", at=now, node=None, agent=agent, detail=detail)
+def note_refused(connection: Connection, refusal: Problem, agent: str, node: str, now: int) -> None:
+    """Somebody was not enrolled: an event of no node, since it is nobody's word."""
+    _event(connection, "enroll.refused", None, agent, now, code=refusal.code, node=node)
+
+
+def _event(
+    connection: Connection, kind: str, on: int | None, agent: str, now: int, **detail: str
+) -> None:
+    event = security_event(kind, at=now, node=on, agent=agent, detail=detail)
     connection.execute(t.security_event.insert(), [event])
 
 
@@ -313,9 +318,7 @@ def rotate_key(
     over = this.values(status="superseded", changed_at=database_now(connection))
     if connection.execute(over).rowcount != 1:
         raise Problem(403, "ended", "this key may not speak any more")
-    detail = {"from": old, "to": new}
-    event = security_event("agent.rotated", at=now, node=row.node, agent=new, detail=detail)
-    connection.execute(t.security_event.insert(), [event])
+    _event(connection, "agent.rotated", row.node, new, now, old=old, new=new)
     return Binding(new, row.node, row.name, row.cluster, "active", expires_at)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from certificate_maker import DAY, NOW, key, pem, traditional_pem, write
-from pki_node import ETCD, LEAFS, NAME, PkiNode, kubeconfig, server
+from pki_node import ETCD, LEAFS, NAME, PkiNode, client, kubeconfig, server
 
 HOST = Path(__file__).parents[1] / "served_host.py"
 PKI = "/etc/kubernetes/pki"
@@ -225,3 +225,16 @@ def test_what_k3s_itself_presents_is_judged(node: PkiNode) -> None:
     assert (found["status"], found["severity"]) == ("fail", "critical")
     assert "supervisor-server expired on 2026-11-21 04:00:00 UTC" in found["because"]
     assert "127.0.0.1:6443" in found["because"]
+
+
+def test_a_kubelet_that_is_down_is_judged_on_a_running_host(node: PkiNode) -> None:
+    ended = {"not_before": NOW - 366 * DAY, "not_after": NOW - DAY}
+    node.kubelet(client(NAME, "system:nodes", **ended), server(NAME))
+    start = "/usr/bin/kubelet --config=/var/lib/kubelet/config.yaml"
+    flags = "--kubeconfig=/etc/kubernetes/kubelet.conf"
+    unit = f"[Service]\nExecStart={start} {flags}\n"
+    write(node.root / "etc/systemd/system/kubelet.service", unit)
+    found = look(node, servers=[API], ports=[6443])["cert.expiry.kubelet-client"]
+    assert (found["status"], found["severity"]) == ("fail", "critical")
+    assert "kubelet, which does not run, cannot come back with it" in found["because"]
+    assert any("kubeadm kubeconfig user" in step for step in found["remedy"]["steps"])

@@ -140,6 +140,14 @@ def test_a_certificate_that_is_named_and_missing_is_told_everywhere(node: PkiNod
         assert named(found[f"cert.{check}"], f"/{CURRENT}"), check
 
 
+def test_without_etcd_its_authority_is_no_question(node: PkiNode) -> None:
+    node.stop(11, 12)
+    for path in (node.pki / "etcd").iterdir():
+        path.unlink()
+    (node.pki / "ca.crt").unlink()
+    assert node.findings()["cert.etcd-ca-shared"].status == "not-applicable"
+
+
 def test_an_offence_is_told_beside_what_is_missing(node: PkiNode) -> None:
     (node.pki / "front-proxy-ca.crt").unlink()
     node.apiserver["requestheader-allowed-names"] = ""

@@ -56,6 +56,7 @@ def _above(one: Certificate, others: dict[str, tuple[Certificate, str]]) -> str:
     return ""
 
 
+_ETCD = ("etcd-ca", "etcd-peer-ca")
 _CLUSTER = ("cluster-ca", "kubelet-client-ca")
 _NONE = Daemons(())
 
@@ -118,10 +119,10 @@ def etcd_ca_shared(facts: Pki, daemons: Daemons | Absent | Unreadable) -> Verdic
             elif below := _above(one, cluster):
                 text = f"{one.subject} issued the cluster's authority {below}: so it lets all in"
                 offences.append(Offence(Severity.CRITICAL, Evidence(component, text, where)))
-    dark = unread(facts, "etcd-ca", "etcd-peer-ca", *_CLUSTER)
-    own = trusted(facts, "etcd-ca", "etcd-peer-ca")
+    own, dark = trusted(facts, *_ETCD), unread(facts, *_ETCD)
     if not own and not dark and not facts.unseen:
         return Verdict.not_applicable("no etcd that trusts an authority is on this host")
+    dark += unread(facts, *_CLUSTER)
     if own and not cluster:
         dark.append("the cluster's own authority: it is not on this node")
     return verdict(

@@ -55,33 +55,27 @@ _BY_FOLDER = (
     ("/etc/srv/kubernetes/pki/", Renewer.GKE),
 )
 
-KUBEADM: dict[str, tuple[str, str, str]] = {
-    "apiserver": ("apiserver", "apiserver.crt", "ca.key"),
-    "apiserver-kubelet-client": (
-        "apiserver-kubelet-client",
-        "apiserver-kubelet-client.crt",
-        "ca.key",
-    ),
-    "apiserver-etcd-client": (
-        "apiserver-etcd-client",
-        "apiserver-etcd-client.crt",
-        "etcd/ca.key",
-    ),
-    "front-proxy-client": ("front-proxy-client", "front-proxy-client.crt", "front-proxy-ca.key"),
-    "etcd-server": ("etcd-server", "etcd/server.crt", "etcd/ca.key"),
-    "etcd-peer": ("etcd-peer", "etcd/peer.crt", "etcd/ca.key"),
-    "etcd-healthcheck-client": (
-        "etcd-healthcheck-client",
-        "etcd/healthcheck-client.crt",
-        "etcd/ca.key",
-    ),
-    "admin": ("admin.conf", "admin.conf", "pki/ca.key"),
-    "super-admin": ("super-admin.conf", "super-admin.conf", "pki/ca.key"),
-    "controller-manager": ("controller-manager.conf", "controller-manager.conf", "pki/ca.key"),
-    "scheduler": ("scheduler.conf", "scheduler.conf", "pki/ca.key"),
+KUBEADM: dict[str, tuple[str, str]] = {
+    "apiserver": ("apiserver.crt", "ca.key"),
+    "apiserver-kubelet-client": ("apiserver-kubelet-client.crt", "ca.key"),
+    "apiserver-etcd-client": ("apiserver-etcd-client.crt", "etcd/ca.key"),
+    "front-proxy-client": ("front-proxy-client.crt", "front-proxy-ca.key"),
+    "etcd-server": ("etcd/server.crt", "etcd/ca.key"),
+    "etcd-peer": ("etcd/peer.crt", "etcd/ca.key"),
+    "etcd-healthcheck-client": ("etcd/healthcheck-client.crt", "etcd/ca.key"),
+    **{
+        name: (f"{name}.conf", "pki/ca.key")
+        for name in ("admin", "super-admin", "controller-manager", "scheduler")
+    },
 }
-"""All that `kubeadm certs renew` knows: by component its name there, its file, and the key of the
-authority that issues it, both below one folder."""
+"""All that `kubeadm certs renew` knows, by component: its file, and the key of the authority that
+issues it, both below one folder."""
+
+
+def kubeadm_name(component: str) -> str:
+    """What `kubeadm certs renew` calls it."""
+    file, _ = KUBEADM[component]
+    return file if file.endswith(".conf") else component
 
 
 def renewer(held: Held, pki: Pki) -> Renewer:
@@ -105,7 +99,7 @@ def renewer(held: Held, pki: Pki) -> Renewer:
 
 def of_kubeadm(held: Held, pki: Pki) -> bool:
     """Whether kubeadm made it and knows it by a name. Copies of its kubeconfigs it does not."""
-    _, file, _ = KUBEADM.get(held.use.component, ("", "", ""))
+    file, _ = KUBEADM.get(held.use.component, ("", ""))
     if not file or pki.distribution is not Distribution.KUBEADM:
         return False
     if file.endswith(".conf"):
@@ -115,5 +109,5 @@ def of_kubeadm(held: Held, pki: Pki) -> bool:
 
 def authority_key(held: Held) -> str:
     """Where kubeadm looks for the key of its authority; without it kubeadm renews nothing."""
-    _, file, key = KUBEADM[held.use.component]
+    file, key = KUBEADM[held.use.component]
     return held.use.path.removesuffix(file) + key

@@ -13,7 +13,14 @@ import posixpath
 from nodeward.facts.node import Distribution
 from nodeward.facts.pki import BY_LOCATION, Held, Pki, Use
 from nodeward.facts.pki_places import PROGRAM_OF
-from nodeward.facts.renewal import KUBEADM, Renewer, authority_key, of_kubeadm, renewer
+from nodeward.facts.renewal import (
+    KUBEADM,
+    Renewer,
+    authority_key,
+    kubeadm_name,
+    of_kubeadm,
+    renewer,
+)
 from nodeward.facts.supervisors import DATA, K0S, K3S, UNITS
 from nodeward.model import Remedy
 
@@ -294,7 +301,7 @@ def _moved(pki: Pki, program: str) -> str:
 
 def _kubeadm(held: Held) -> Remedy:
     component = held.use.component
-    name, file, _ = KUBEADM[component]
+    name, (file, _) = kubeadm_name(component), KUBEADM[component]
     folder = held.use.path.removesuffix(f"/{file}")
     elsewhere = "" if folder in _USUAL else f" --cert-dir {folder}"
     pod = _STATIC_PODS.get(component)
@@ -452,7 +459,7 @@ def _own(held: Held) -> bool:
 
 def _external(held: Held) -> Remedy:
     """The key of its authority is not on this node: kubeadm renews nothing then."""
-    name, _, _ = KUBEADM[held.use.component]
+    name = kubeadm_name(held.use.component)
     pod = _STATIC_PODS.get(held.use.component)
     return Remedy(
         f"Have its authority sign a new request: kubeadm renews nothing without"

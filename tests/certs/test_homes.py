@@ -137,3 +137,17 @@ def test_the_home_of_a_path_is_the_nearest_above_it() -> None:
         "rke2",
         "",
     ]
+
+
+def test_a_k3s_in_a_container_is_none_of_this_node(root: Path) -> None:
+    """k3d beside a kubelet: its network is another, and so are its files."""
+    add_process(root, 7, ["kubelet"], exe="/usr/bin/kubelet")
+    add_process(root, 8, ["/bin/k3s server"], exe="/bin/k3s")
+    for pid, network in ((1, 10), (7, 10), (8, 20)):
+        namespaces = root / f"proc/{pid}/ns"
+        namespaces.mkdir(exist_ok=True)
+        (namespaces / "net").unlink(missing_ok=True)
+        (namespaces / "net").symlink_to(f"net:[{network}]")
+    expired(root, "/var/lib/rancher/k3s/server/tls/serving-kube-apiserver.crt")
+    found = findings(root)["cert.expiry.apiserver"]
+    assert (found.status, found.severity) == ("fail", "low")

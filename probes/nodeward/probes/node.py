@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from nodeward.facts.node import PATHS, PROGRAMS, Node, recognise
 from nodeward.facts.processes import Process, Processes
@@ -19,7 +19,7 @@ def read_node(host: Host, processes: Processes | Absent | Unreadable) -> Node:
     release = _os_release(host)
     present, denied = _look(host)
     node = recognise(
-        _own(host, table.rows if table else ()),
+        own(host, table.rows if table else ()),
         present,
         release.get("ID", ""),
         release.get("VARIANT_ID", ""),
@@ -35,7 +35,7 @@ def read_node(host: Host, processes: Processes | Absent | Unreadable) -> Node:
     raise MissingError("Kubernetes", "no process, unit or file of one")
 
 
-def _own(host: Host, rows: tuple[Process, ...]) -> Iterator[Process]:
+def own(host: Host, rows: Iterable[Process]) -> Iterator[Process]:
     """Those of Kubernetes that live in the host's own network namespace: a kubelet in another is
     that of a cluster inside a container, and an API server in another that of a hosted cluster."""
     ours = _network(host, 1)

@@ -26,6 +26,7 @@ from nodeward.host import Host, HostError, MissingError, NotRegularError
 from nodeward.host.environment import EnvironmentPaths
 from nodeward.lazy import pattern
 from nodeward.model import Absent, Unreadable
+from nodeward.probes.node import own
 from nodeward.probes.registry import probe
 from nodeward.probes.unit_files import Service, read_service
 
@@ -37,7 +38,7 @@ def read_homes(host: Host, processes: Processes | Absent | Unreadable) -> Homes:
     rows: list[Home] = []
     unseen: list[str] = []
     for program in DATA:
-        process = _process(processes, program)
+        process = _process(host, processes, program)
         try:
             rows += _home(host, program, process)
         except HostError as exc:
@@ -47,9 +48,13 @@ def read_homes(host: Host, processes: Processes | Absent | Unreadable) -> Homes:
     return Homes(tuple(rows), tuple(unseen), table=isinstance(processes, Processes))
 
 
-def _process(processes: Processes | Absent | Unreadable, program: str) -> Process | None:
-    """Its server or agent; the same program is also kubectl and more."""
-    for one in processes.running(program) if isinstance(processes, Processes) else ():
+def _process(
+    host: Host, processes: Processes | Absent | Unreadable, program: str
+) -> Process | None:
+    """Its server or agent; the same program is also kubectl and more. Not that of a cluster inside
+    a container (k3d)."""
+    rows = processes.running(program) if isinstance(processes, Processes) else ()
+    for one in own(host, rows):
         if any(word in VERBS for word in " ".join(one.argv or ()).split()[1:2]):
             return one
     return None

@@ -291,6 +291,18 @@ def test_a_collector_that_forgot_the_agent_is_joined_again(node: Node, stand: An
     assert len(stand.keys) == 1
 
 
+@pytest.mark.parametrize("code", ["retired", "expired"])
+def test_a_node_that_was_taken_for_gone_joins_again(
+    node: Node, stand: Any, refusal: Any, code: str
+) -> None:
+    node.put(finding("a"))
+    node.pusher.push()
+    node.put(finding("a", "fail"))
+    stand.moods = [refusal(403, code)]
+    assert node.pusher.push().left == 0
+    assert stand.posture == {"a": finding("a", "fail")}
+
+
 def test_it_reports_under_the_name_that_the_collector_gave_it(node: Node, stand: Any) -> None:
     stand.node = "worker-7"
     node.put(finding("a"))

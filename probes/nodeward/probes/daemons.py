@@ -32,6 +32,7 @@ from nodeward.host import Host, HostError
 from nodeward.host.environment import EnvironmentPaths
 from nodeward.model import Absent, Unreadable
 from nodeward.probes.kubelet_embedded import there
+from nodeward.probes.node import own
 from nodeward.probes.registry import probe
 from nodeward.probes.supervisors import start_of_process
 from nodeward.probes.unit_files import read_service
@@ -80,7 +81,9 @@ def read_daemons(
         tuple(_settled(host, d) for d in found),
         complete=table.complete if table else isinstance(processes, Absent),
         table=table is not None,
-        supervisors=tuple(p.program for p in table.running(*SUPERVISORS)) if table else (),
+        supervisors=tuple(p.program for p in own(host, table.running(*SUPERVISORS)))
+        if table
+        else (),
     )
 
 
@@ -91,7 +94,7 @@ def _embedded(
     not run and that a unit would start counts too."""
     found: list[Daemon] = []
     for program, daemons in (("kubelite", _microk8s), (K3S, _k3s)):
-        process = next(table.running(program), None) if table else None
+        process = next(own(host, table.running(program)), None) if table else None
         would = process is None and (program in planned or _has_unit(host, program))
         if table is None or would or (process is not None and _serves(process)):
             new = [d for d in daemons(host, process) if d.program not in known]
@@ -154,9 +157,9 @@ def _k3s(host: Host, process: Process | None) -> Iterator[Daemon]:
         return
     outer = _listen_port(start)
     values = {"tls": f"{start.data}/server/tls", "outer": outer, "inner": outer + 1}
-    for program, own in _K3S_ITSELF.items():
+    for program, flags in _K3S_ITSELF.items():
         given = [w.text for w in k3s_kubelet_args(start, f"{program}-arg")]
-        argv = (program, *(w.format(**values) for w in own), *given)
+        argv = (program, *(w.format(**values) for w in flags), *given)
         yield Daemon(program, arguments_of(program, argv), f"k3s, {start.unit}")
 
 

@@ -6,6 +6,7 @@ docs/compare-kube-bench.md lists them with what kube-bench says.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -178,6 +179,24 @@ def test_a_case_that_others_judge_wrongly(name: str, tmp_path: Path) -> None:
     host, check, verdict = CASES[name]
     found = findings(host, tmp_path)[check]
     assert found.status is verdict, found.because
+
+
+TABLE = Path(__file__).parents[2] / "docs" / "compare-kube-bench.md"
+
+
+def test_the_published_table_says_what_the_tests_say() -> None:
+    single = TABLE.read_text().partition("| case |")[2].partition("## Repeat")[0]
+    rows = [line.strip("| ").split(" | ") for line in single.splitlines()[2:] if line[:1] == "|"]
+    assert len(rows) >= 20
+    sources = "".join(p.read_text() for p in Path(__file__).parent.glob("test_*.py"))
+    for *_, ours, name in rows:
+        if name.startswith("test_"):
+            assert f"def {name}(" in sources
+            continue
+        _, check, status = CASES[name]
+        named = re.match(r"`([a-z0-9.-]+)`", ours)
+        assert named is None or named[1] == check, ours
+        assert str(status) in ours
 
 
 def test_another_program_that_names_the_kubelet_is_none(tmp_path: Path) -> None:

@@ -303,12 +303,12 @@ def test_many_files_below_tmp_cost_little_and_are_told(node: PkiNode) -> None:
 
 
 def test_components_of_kubeconfigs_are_not_absent_when_those_cannot_be_read(node: PkiNode) -> None:
-    from nodeward.facts.kubeconfig import Kubeconfigs
+    from nodeward.facts.kubeconfig import ComponentKubeconfigs
     from nodeward.facts.pki import Pki
     from nodeward.model import Seen, Unreadable
 
     looker = Looker(TreeHost(node.root))
-    looker.readings[Kubeconfigs] = Unreadable("Kubeconfigs", "took longer than 20 s")
+    looker.readings[ComponentKubeconfigs] = Unreadable("Kubeconfigs", "took longer than 20 s")
     reading = looker.look(Pki)
     assert isinstance(reading, Seen)
     looker.readings[Now] = Seen(Now(NOW.timestamp()))

@@ -23,7 +23,7 @@ from nodeward.checks.kubelet_support import (
 )
 from nodeward.facts.kubelet import Kubelet, Unknown, example
 from nodeward.facts.kubelet_answers import SECURE, Tls
-from nodeward.facts.pki import Held, Kind, Pem, Pki, Use
+from nodeward.facts.pki import ComponentPki, Held, Kind, Pem, Pki, Use
 from nodeward.facts.signature import chain
 from nodeward.facts.x509 import Certificate, PublicKey
 from nodeward.lazy import dataclass
@@ -175,7 +175,9 @@ def _worker(*files: tuple[Use, Pem], issuer: str = "CN=kubernetes") -> Pki:
         Example(Status.NOT_APPLICABLE, NO_KUBELET, "no kubelet"),
     ],
 )
-def client_ca(kubelet: Kubelet, answers: Answers, pki: Pki | Absent | Unreadable) -> Verdict:
+def client_ca(
+    kubelet: Kubelet, answers: Answers, pki: ComponentPki | Absent | Unreadable
+) -> Verdict:
     def judge(one: Kubelet, answers: Answers) -> Verdict:
         # What this node knows of its cluster is that of its own kubelet, the first.
         return _client_ca(one, answers, pki, pki if one is kubelet else NO_PKI)
@@ -186,8 +188,8 @@ def client_ca(kubelet: Kubelet, answers: Answers, pki: Pki | Absent | Unreadable
 def _client_ca(
     kubelet: Kubelet,
     answers: Answers,
-    pki: Pki | Absent | Unreadable,
-    cluster: Pki | Absent | Unreadable,
+    pki: ComponentPki | Absent | Unreadable,
+    cluster: ComponentPki | Absent | Unreadable,
 ) -> Verdict:
     setting = kubelet.get(X509)
     seen = [shown(X509, setting)]
@@ -237,7 +239,7 @@ class _CaFile:
     unread: str = ""
 
 
-def _file_of(kubelet: Kubelet, pki: Pki | Absent | Unreadable) -> _CaFile:
+def _file_of(kubelet: Kubelet, pki: ComponentPki | Absent | Unreadable) -> _CaFile:
     path = f"{kubelet.root}{kubelet.path(X509)}"
     if not isinstance(pki, Pki):
         return _CaFile(path, unread=f"{path} was not read: {pki}")
@@ -257,7 +259,7 @@ def _file_of(kubelet: Kubelet, pki: Pki | Absent | Unreadable) -> _CaFile:
 
 
 def _against(
-    pki: Pki | Absent | Unreadable,
+    pki: ComponentPki | Absent | Unreadable,
     names: tuple[str, ...],
     file: Sequence[Certificate],
     because: str,

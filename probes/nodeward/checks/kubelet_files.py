@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from nodeward.checks.kubelet_support import CONFIG_FILE, FLAGS, maps
 from nodeward.facts import kubelet_files as roles
-from nodeward.facts.kubeconfig import Kubeconfigs
+from nodeward.facts.kubeconfig import ComponentKubeconfigs, Kubeconfigs
 from nodeward.facts.kubelet_files import READ, WRITE, FileRow, KubeletFiles, Leak, leaks
 from nodeward.facts.node import Node
 from nodeward.facts.pki import Folder, Guard
@@ -156,7 +156,7 @@ ROWS = (
 )
 
 
-def _check(row: Row) -> Check[[KubeletFiles, Kubeconfigs | Absent | Unreadable]]:
+def _check(row: Row) -> Check[[KubeletFiles, ComponentKubeconfigs | Absent | Unreadable]]:
     @check(
         row.id,
         title=row.title,
@@ -199,7 +199,7 @@ def _check(row: Row) -> Check[[KubeletFiles, Kubeconfigs | Absent | Unreadable]]
             ),
         ],
     )
-    def judge(files: KubeletFiles, configs: Kubeconfigs | Absent | Unreadable) -> Verdict:
+    def judge(files: KubeletFiles, configs: ComponentKubeconfigs | Absent | Unreadable) -> Verdict:
         verdict = _judge(row, files)
         if row.role == roles.KUBECONFIG and isinstance(configs, Kubeconfigs):
             return _without_credential(verdict, files, configs)

@@ -12,7 +12,7 @@ from nodeward.checks.kubelet_support import (
     maps,
 )
 from nodeward.facts.kubelet import Kubelet, example
-from nodeward.facts.pki import Pki
+from nodeward.facts.pki import ComponentPki, Pki
 from nodeward.model import (
     Absent,
     Evidence,
@@ -68,11 +68,11 @@ def _node_certificate(name: str) -> Pki:
         Example(Status.NOT_APPLICABLE, NO_KUBELET, "no kubelet"),
     ],
 )
-def hostname_override(kubelet: Kubelet, pki: Pki | Absent | Unreadable) -> Verdict:
+def hostname_override(kubelet: Kubelet, pki: ComponentPki | Absent | Unreadable) -> Verdict:
     return each(kubelet, lambda k: _hostname(k, pki))
 
 
-def _hostname(kubelet: Kubelet, pki: Pki | Absent | Unreadable) -> Verdict:
+def _hostname(kubelet: Kubelet, pki: ComponentPki | Absent | Unreadable) -> Verdict:
     flag = kubelet.flag("hostname-override")
     if flag is None or not flag.value:
         return Verdict.passed("the kubelet goes by the host's own name")

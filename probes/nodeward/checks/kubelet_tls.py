@@ -26,10 +26,10 @@ from nodeward.checks.kubelet_support import (
     unprobed,
 )
 from nodeward.facts.clock import Now
-from nodeward.facts.kubeconfig import Kubeconfig, Kubeconfigs, User
+from nodeward.facts.kubeconfig import ComponentKubeconfigs, Kubeconfig, Kubeconfigs, User
 from nodeward.facts.kubelet import Kubelet, Setting, Unknown, example
 from nodeward.facts.kubelet_answers import SECURE, Port, Tls
-from nodeward.facts.pki import Pki
+from nodeward.facts.pki import ComponentPki, Pki
 from nodeward.model import (
     Absent,
     Evidence,
@@ -127,8 +127,8 @@ def _aged(age: float, left: float) -> Pki:
 )
 def rotate_client(
     kubelet: Kubelet,
-    configs: Kubeconfigs | Absent | Unreadable,
-    certificates: Pki | Absent | Unreadable,
+    configs: ComponentKubeconfigs | Absent | Unreadable,
+    certificates: ComponentPki | Absent | Unreadable,
     now: Now,
     limits: ExpiryLimits,
 ) -> Verdict:
@@ -147,8 +147,8 @@ ROTATE = "rotateCertificates"
 def _stalled(
     kubelet: Kubelet,
     rotates: Verdict,
-    configs: Kubeconfigs | Absent | Unreadable,
-    certificates: Pki | Absent | Unreadable,
+    configs: ComponentKubeconfigs | Absent | Unreadable,
+    certificates: ComponentPki | Absent | Unreadable,
     now: Now,
     limits: ExpiryLimits,
 ) -> Verdict:
@@ -178,7 +178,7 @@ def _stalled(
     return replace(rotates, evidence=tuple(seen))
 
 
-def _rotate(kubelet: Kubelet, configs: Kubeconfigs | Absent | Unreadable) -> Verdict:
+def _rotate(kubelet: Kubelet, configs: ComponentKubeconfigs | Absent | Unreadable) -> Verdict:
     path = ROTATE
     setting = kubelet.get(path)
     if kubelet.launch.program == "k3s" or "/rancher/rke2/" in (kubelet.launch.exe or ""):
@@ -202,12 +202,14 @@ def _rotate(kubelet: Kubelet, configs: Kubeconfigs | Absent | Unreadable) -> Ver
     )
 
 
-def _client(kubelet: Kubelet, configs: Kubeconfigs | Absent | Unreadable) -> User | None:
+def _client(kubelet: Kubelet, configs: ComponentKubeconfigs | Absent | Unreadable) -> User | None:
     found = _kubeconfig(kubelet, configs)
     return found.user if found is not None else None
 
 
-def _kubeconfig(kubelet: Kubelet, configs: Kubeconfigs | Absent | Unreadable) -> Kubeconfig | None:
+def _kubeconfig(
+    kubelet: Kubelet, configs: ComponentKubeconfigs | Absent | Unreadable
+) -> Kubeconfig | None:
     flag = kubelet.flag("kubeconfig")
     if flag is None or not isinstance(configs, Kubeconfigs):
         return None

@@ -90,3 +90,9 @@ class Kubeconfigs(Fact):
 
     def of(self, *components: str) -> tuple[Kubeconfig, ...]:
         return tuple(k for k in self.rows if k.component in components)
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentKubeconfigs(Kubeconfigs):
+    """Those of the node's own components alone, without copies that lie about: finding these takes
+    a walk through every home."""

@@ -181,6 +181,11 @@ class Pki(Fact):
 
 
 @dataclass(frozen=True, slots=True)
+class ComponentPki(Pki):
+    """What the node's own components use or keep, without what lies about elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
 class Bundle:
     """What a text of PEM holds. `broken`, `headless` and `refused` are as in Pem."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from nodeward.facts.daemons import APISERVER, PROXY, Daemon, Daemons
 from nodeward.facts.errors import ParseError
-from nodeward.facts.kubeconfig import Cluster, Kubeconfig, Kubeconfigs, User
+from nodeward.facts.kubeconfig import Cluster, ComponentKubeconfigs, Kubeconfig, Kubeconfigs, User
 from nodeward.facts.kubeyaml import parse_document
 from nodeward.facts.node import Node
 from nodeward.facts.pki import BY_LOCATION, Guard
@@ -40,26 +40,41 @@ _WEBHOOK_FLAGS = ("authorization-config", "admission-control-config-file")
 
 
 @probe
-def read_kubeconfigs(
+def read_component_kubeconfigs(
     host: Host,
     node: Node,
     daemons: Daemons | Absent | Unreadable,
-    strays: Strays | Absent | Unreadable,
     homes: Homes | Absent | Unreadable,
-) -> Kubeconfigs:
+) -> ComponentKubeconfigs:
     files = Files(host)
     rows = daemons if isinstance(daemons, Daemons) else None
     search = _Search(files, rows, homes if isinstance(homes, Homes) else NOWHERE)
     search.of_daemons()
     search.of_places()
     search.of_folders()
+    found = [_read(files, one) for one in search.found.values()]
+    kept = tuple(k for k in found if not _is_another(k))
+    return ComponentKubeconfigs(kept, tuple(files.unseen), files.owned(k.guard for k in found))
+
+
+@probe
+def read_kubeconfigs(
+    host: Host, own: ComponentKubeconfigs, strays: Strays | Absent | Unreadable
+) -> Kubeconfigs:
+    """Those of the components, and copies that lie about."""
+    files = Files(host)
+    search = _Search(files, None, NOWHERE, {one.path: one for one in own.rows})
     search.of_copies()
     for one in strays.rows if isinstance(strays, Strays) else ():
         if one.kubeconfig and one.group:
             search.add(one.path, "copy", in_use=False)
-    found = [_read(files, one) for one in search.found.values()]
-    owned = files.owned(k.guard for k in found)
-    return Kubeconfigs(tuple(k for k in found if not _is_another(k)), tuple(files.unseen), owned)
+    known = {one.path for one in own.rows}
+    copies = [_read(files, one) for path, one in search.found.items() if path not in known]
+    return Kubeconfigs(
+        (*own.rows, *(k for k in copies if not _is_another(k))),
+        (*own.unseen, *files.unseen),
+        own.owners or files.owned(k.guard for k in copies),
+    )
 
 
 def _is_another(one: Kubeconfig) -> bool:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from nodeward.facts.daemons import APISERVER, PROGRAMS, SUPERVISORS, Daemon, Daemons
 from nodeward.facts.errors import ParseError
-from nodeward.facts.kubeconfig import Kubeconfigs
+from nodeward.facts.kubeconfig import ComponentKubeconfigs, Kubeconfigs
 from nodeward.facts.kubelet import Kubelet
 from nodeward.facts.kubeyaml import parse_document
 from nodeward.facts.manifests import Manifests
 from nodeward.facts.node import Node, Role
-from nodeward.facts.pki import LOOSE, Kind, Pem, Pki, Use
+from nodeward.facts.pki import LOOSE, ComponentPki, Kind, Pem, Pki, Use
 from nodeward.facts.pki_places import (
     CERTIFICATE_ENDINGS,
     COPIES,
@@ -52,7 +52,7 @@ MOST_LOOSE, LARGEST_LOOSE = 200, 64 << 10
 
 
 @probe
-def read_pki(
+def read_component_pki(
     host: Host,
     node: Node,
     processes: Processes | Absent | Unreadable,
@@ -61,10 +61,9 @@ def read_pki(
     stopped: StoppedKubelet | Absent | Unreadable,
     homes: Homes | Absent | Unreadable,
     manifests: Manifests | Absent | Unreadable,
-    kubeconfigs: Kubeconfigs | Absent | Unreadable,
+    kubeconfigs: ComponentKubeconfigs | Absent | Unreadable,
     webhooks: Webhooks | Absent | Unreadable,
-    strays: Strays | Absent | Unreadable,
-) -> Pki:
+) -> ComponentPki:
     files = Files(host)
     known = daemons if isinstance(daemons, Daemons) else None
     at = homes if isinstance(homes, Homes) else NOWHERE
@@ -78,16 +77,8 @@ def read_pki(
     search.of_kubelet_folders(own, _rotates(either))
     search.of_places()
     search.of_openshift()
-    search.of_copies()
-    lying = strays if isinstance(strays, Strays) else None
-    search.of_strays(lying)
-    pems = {(p.path, p.part): p for p in search.embedded}
-    for use in search.uses:
-        if (use.path, use.part) not in pems:
-            pems[use.path, use.part] = files.pem(use.path, loose=use.path in search.secrets)
-    keys = StrayKeys(files, search.uses, pems)
-    keys.find(lying)
-    return Pki(
+    pems = search.read({})
+    return ComponentPki(
         pems=tuple(pems.values()),
         uses=tuple(search.uses),
         distribution=node.distribution,
@@ -103,12 +94,46 @@ def read_pki(
         control_plane=node.control_plane,
         etcd=Role.ETCD in node.roles,
         rotates=_rotates(either),
-        unsearched=(*keys.unsearched, *_not_read(strays, "keys that lie about")),
-        locked=tuple(keys.locked),
         supervisor_started=_supervisor_started(processes),
         homes=at,
         stopped=tuple(_stopped(known, at)),
         running=(*(d.program for d in known.rows if d.pid), *known.supervisors) if known else (),
+    )
+
+
+@probe
+def read_pki(
+    host: Host,
+    own: ComponentPki,
+    kubeconfigs: Kubeconfigs | Absent | Unreadable,
+    strays: Strays | Absent | Unreadable,
+) -> Pki:
+    """What the components have, and what lies about."""
+    files = Files(host)
+    search = _Search(files, None, own.homes, list(own.uses))
+    search.places |= {(one.component, one.kind, one.path, one.part) for one in own.uses}
+    search.of_kubeconfigs(kubeconfigs if isinstance(kubeconfigs, Kubeconfigs) else None)
+    search.of_copies()
+    lying = strays if isinstance(strays, Strays) else None
+    search.of_strays(lying)
+    pems = search.read({(p.path, p.part): p for p in own.pems})
+    keys = StrayKeys(files, search.uses, pems)
+    keys.find(lying)
+    return Pki(
+        pems=tuple(pems.values()),
+        uses=tuple(search.uses),
+        distribution=own.distribution,
+        owners=own.owners or files.owned(p.guard for p in pems.values()),
+        unseen=(*own.unseen, *files.unseen, *_not_read(kubeconfigs, "kubeconfigs")),
+        control_plane=own.control_plane,
+        etcd=own.etcd,
+        rotates=own.rotates,
+        unsearched=(*keys.unsearched, *_not_read(strays, "keys that lie about")),
+        locked=tuple(keys.locked),
+        supervisor_started=own.supervisor_started,
+        homes=own.homes,
+        stopped=own.stopped,
+        running=own.running,
     )
 
 
@@ -172,6 +197,15 @@ class _Search:
     secrets: set[str] = field(default_factory=set)
     places: set[tuple[str, Kind, str, str]] = field(default_factory=set)
     named: set[tuple[str, Kind]] = field(default_factory=set)
+
+    def read(self, known: Mapping[tuple[str, str], Pem]) -> dict[tuple[str, str], Pem]:
+        """What is at each place that something uses, by path and part; `known` is read already."""
+        pems = {**known, **{(p.path, p.part): p for p in self.embedded}}
+        for use in self.uses:
+            if (use.path, use.part) not in pems:
+                loose = use.path in self.secrets
+                pems[use.path, use.part] = self.files.pem(use.path, loose=loose)
+        return pems
 
     def name(self, use: Use) -> None:
         """An argument, a setting or a kubeconfig names it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from nodeward.facts.kubeconfig import Kubeconfigs
+from nodeward.facts.kubeconfig import ComponentKubeconfigs
 from nodeward.facts.listeners import Listeners
 from nodeward.facts.local_addresses import LocalAddresses
 from nodeward.facts.manifests import Manifests
@@ -21,14 +21,14 @@ def read_webhooks(
     host: Host,
     processes: Processes | Absent | Unreadable,
     listeners: Listeners | Absent | Unreadable,
-    kubeconfigs: Kubeconfigs | Absent | Unreadable,
+    kubeconfigs: ComponentKubeconfigs | Absent | Unreadable,
     manifests: Manifests | Absent | Unreadable,
     local: LocalAddresses | Absent | Unreadable,
 ) -> Webhooks:
     rows = find(
         processes.rows if isinstance(processes, Processes) else (),
         listeners.rows if isinstance(listeners, Listeners) else (),
-        kubeconfigs if isinstance(kubeconfigs, Kubeconfigs) else None,
+        kubeconfigs if isinstance(kubeconfigs, ComponentKubeconfigs) else None,
         manifests if isinstance(manifests, Manifests) else None,
         local.rows if isinstance(local, LocalAddresses) else (),
     )

@@ -68,10 +68,10 @@ def _unpiled(text: str) -> str:
 SHORT: Final = 160
 
 
-def short(text: object) -> str:
+def short(text: object, longest: int = SHORT) -> str:
     """The same for a name in a table whose other columns want to be read too."""
     plain = str(text)
-    return plain if len(plain) <= SHORT else f"{plain[:SHORT]}… ({len(plain)} characters)"
+    return plain if len(plain) <= longest else f"{plain[:longest]}… ({len(plain)} characters)"
 
 
 def csv_cell(value: object) -> str:

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import ClassVar
 
-from nodeward.checks.module_terms import DARK, LOGGED, SOURCES, example_node
+from nodeward.checks.module_terms import (
+    DCCP_ALIAS,
+    DCCP_DEP,
+    LOGGED,
+    SCTP_ALIAS,
+    SCTP_DEP,
+    SOURCES,
+    at_each_boot,
+    example_node,
+)
 from nodeward.checks.modules import SctpParams
+from nodeward.facts.errors import ParseError
 from nodeward.facts.kernel_modules import KernelModules
 from nodeward.facts.module_baseline import ModuleBaseline
-from nodeward.facts.module_requests import LEGACY, SCTP, UNWANTED
+from nodeward.facts.module_requests import LEGACY, SCTP, UNWANTED, Component
+from nodeward.facts.next_boot import ModulesLoad, at_boot
 from nodeward.lazy import dataclass
 from nodeward.model import (
     Absent,
@@ -39,50 +51,129 @@ class LoadedParams(Params):
 
 @check(
     "kernel.module.already-loaded",
-    title="No unwanted module is loaded",
+    title="No unwanted module is loaded, now or at the next boot",
     why="Once a module is in the kernel, no rule of modprobe.d matters: every process that seccomp"
-    " lets make the socket can use it, until the next boot.",
+    " lets make the socket can use it, until the next boot. And what modules-load.d names is loaded"
+    " at each boot, though no request is let through.",
     severity=Severity.HIGH,
     remedy=Remedy(
-        "Find out who loaded it, keep it out with a rule of modprobe.d, and reboot: a protocol's"
-        " module holds itself and cannot be unloaded.",
+        "Find out who loaded it, keep it out with a rule of modprobe.d, take its name out of"
+        " modules-load.d, and reboot: a protocol's module holds itself and cannot be unloaded.",
         ("reboot",),
     ),
     sources=SOURCES,
     mappings=LOGGED,
     examples=lambda: (
-        Example(Status.PASS, example_node(held=("overlay",)), "none of them is loaded"),
-        Example(Status.FAIL, example_node(loaded=("dccp_ipv4",)), "DCCP is loaded"),
+        Example(
+            Status.PASS, (example_node(held=("overlay",)), ModulesLoad()), "none of them is loaded"
+        ),
+        Example(Status.FAIL, (example_node(loaded=("dccp_ipv4",)), ModulesLoad()), "DCCP is"),
         Example(
             Status.PASS,
-            (example_node(loaded=("sctp",)), LoadedParams(), SctpParams(wanted=True)),
+            (
+                example_node(loaded=("sctp",)),
+                ModulesLoad(),
+                LoadedParams(),
+                SctpParams(wanted=True),
+            ),
             "SCTP is loaded, and the operator says that it is used",
         ),
         Example(
-            Status.PASS, (example_node(loaded=("can",)), LoadedParams(("can",))), "it is allowed"
+            Status.PASS,
+            (example_node(loaded=("can",)), ModulesLoad(), LoadedParams(("can",))),
+            "it is allowed",
         ),
-        Example(Status.UNKNOWN, replace(example_node(), loaded=None), "/proc/modules is missing"),
-        DARK,
+        Example(
+            Status.FAIL,
+            (example_node("", SCTP_ALIAS, SCTP_DEP), at_each_boot("sctp")),
+            "modules-load.d names it",
+        ),
+        Example(
+            Status.PASS,
+            (example_node("blacklist sctp\n", SCTP_ALIAS, SCTP_DEP), at_each_boot("sctp")),
+            "the boot skips what is on a blacklist",
+        ),
+        Example(
+            Status.FAIL,
+            (
+                example_node("blacklist dccp_ipv4\n", DCCP_ALIAS, DCCP_DEP),
+                at_each_boot("dccp_ipv6"),
+            ),
+            "and loads it all the same where another needs it",
+        ),
+        Example(
+            Status.UNKNOWN,
+            (
+                example_node("install sctp /opt/decide sctp\n", SCTP_ALIAS, SCTP_DEP),
+                at_each_boot("sctp"),
+            ),
+            "what the command of its install line does cannot be told",
+        ),
+        Example(
+            Status.UNKNOWN,
+            (
+                example_node(held=("overlay",)),
+                ModulesLoad(unread=(("/etc/modules-load.d/x.conf", "EACCES"),)),
+            ),
+            "a list may not be read",
+        ),
+        Example(
+            Status.UNKNOWN,
+            (replace(example_node(), loaded=None), ModulesLoad()),
+            "/proc/modules is missing",
+        ),
+        Example(Status.UNKNOWN, (Unreadable("/proc/modules", "EACCES"), ModulesLoad()), "dark"),
     ),
 )
-def already_loaded(node: KernelModules, p: LoadedParams, sctp: SctpParams) -> Verdict:
+def already_loaded(
+    node: KernelModules, load: ModulesLoad, p: LoadedParams, sctp: SctpParams
+) -> Verdict:
     if node.loaded is None:
         return Verdict.unknown("could not see what is loaded")
     allowed = {*p.allowed, *(SCTP.modules if sctp.wanted else ())}
-    unwanted = {m: c for c in UNWANTED for m in c.modules if m != "diag"}
-    found = [m for m in node.loaded if m.name in unwanted and m.name not in allowed]
+    unwanted = {m: c for c in UNWANTED for m in c.modules if m != "diag" and m not in allowed}
+    found = [m for m in node.loaded if m.name in unwanted]
     if not found:
-        note = "; ".join(a for a in node.assumed if "loaded" in a)
-        return Verdict.passed(
-            f"none of {len(unwanted)} unwanted modules is loaded" + (f" ({note})" if note else "")
-        )
-    only_old = all(unwanted[m.name] in LEGACY for m in found)
+        return _at_boot(node, load, unwanted)
     return Verdict.failed(
         f"loaded: {', '.join(m.name for m in found)}",
         *most([Evidence("loaded module", f"{m.name}, {m.references} users", "/proc/modules")
                for m in found]),
-        severity=Severity.MEDIUM if only_old else None,
+        severity=_severity(unwanted[m.name] for m in found),
     )  # fmt: skip
+
+
+def _severity(components: Iterable[Component]) -> Severity | None:
+    return Severity.MEDIUM if all(c in LEGACY for c in components) else None
+
+
+def _at_boot(node: KernelModules, load: ModulesLoad, unwanted: Mapping[str, Component]) -> Verdict:
+    """Where nothing is loaded now: what each boot loads by name."""
+    try:
+        comes = [c for c in at_boot(node, load) if c.module in unwanted]
+    except ParseError as exc:
+        return Verdict.unknown(f"what the next boot loads: an index is damaged: {exc}")
+    brought = [c for c in comes if not c.unclear]
+    rows = most([
+        Evidence("loaded at each boot", f"{c.module}, by {c.listed.name}", c.listed.place)
+        for c in brought or comes
+    ])  # fmt: skip
+    if brought:
+        names = ", ".join(dict.fromkeys(c.module for c in brought))
+        return Verdict.failed(
+            f"not loaded now, and loaded at each boot: {names} ({brought[0].listed.place})",
+            *rows,
+            severity=_severity(unwanted[c.module] for c in brought),
+        )
+    if comes:
+        return Verdict.unknown(
+            f"cannot tell whether the next boot loads {comes[0].module}: {comes[0].unclear}", *rows
+        )
+    for path, why in load.unread if node.modular else ():
+        return Verdict.unknown(f"what each boot loads: could not read {path}: {why}")
+    note = "; ".join(a for a in node.assumed if "loaded" in a)
+    said = f"none of {len(unwanted)} unwanted modules is loaded, now or at the next boot"
+    return Verdict.passed(said + (f" ({note})" if note else ""))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from nodeward.checks.module_terms import (
     DARK,
     KMOD_C,
     MAPPINGS,
-    NO_KERNEL,
     SCTP_ALIAS,
     SCTP_DEP,
     SOURCES,
     SYSCTL,
+    at_each_boot,
     example_node,
 )
 from nodeward.facts.exposure import BAD, Exposure, State, expose
-from nodeward.facts.kernel_modules import DEFAULT_MODPROBE, Helper, KernelModules
-from nodeward.facts.modprobe_conf import Entry, Kind
-from nodeward.facts.module_requests import BY_NAME, RDS, SCTP, TIPC
-from nodeward.model import Evidence, Example, Remedy, Severity, Status, Verdict, check
+from nodeward.facts.kernel_modules import Helper, KernelModules
+from nodeward.facts.modprobe_conf import Entry
+from nodeward.facts.module_requests import BY_NAME, RDS, SCTP, TIPC, Component
+from nodeward.facts.next_boot import ModulesLoad, at_boot, next_boot
+from nodeward.model import (
+    Evidence,
+    Example,
+    Remedy,
+    Severity,
+    Status,
+    Unreadable,
+    Verdict,
+    check,
+)
 
 
 @check(
@@ -93,38 +103,62 @@ RELIED_ON = (BY_NAME["dccp"], SCTP, RDS, TIPC)
     examples=lambda: (
         Example(
             Status.PASS,
-            example_node("install sctp /bin/false\n", SCTP_ALIAS, SCTP_DEP),
+            (example_node("install sctp /bin/false\n", SCTP_ALIAS, SCTP_DEP), ModulesLoad()),
             "a rule in /etc",
         ),
         Example(
             Status.FAIL,
-            example_node(
-                alias=SCTP_ALIAS,
-                dep=SCTP_DEP,
-                entries=(Entry("/run/modprobe.d/x.conf", data=b"install sctp /bin/false\n"),),
+            (
+                example_node(
+                    alias=SCTP_ALIAS,
+                    dep=SCTP_DEP,
+                    entries=(Entry("/run/modprobe.d/x.conf", data=b"install sctp /bin/false\n"),),
+                ),
+                ModulesLoad(),
             ),
             "a rule in /run",
         ),
         Example(
             Status.FAIL,
-            replace(example_node("", SCTP_ALIAS, SCTP_DEP), disabled=True),
+            (replace(example_node("", SCTP_ALIAS, SCTP_DEP), disabled=True), ModulesLoad()),
             "kernel.modules_disabled set by hand",
         ),
         Example(
             Status.PASS,
-            replace(
-                example_node("", SCTP_ALIAS, SCTP_DEP),
-                disabled=True,
-                boot_sysctl={"kernel.modules_disabled": ("1", "/etc/sysctl.d/60-x.conf:1")},
+            (
+                replace(
+                    example_node("", SCTP_ALIAS, SCTP_DEP),
+                    disabled=True,
+                    boot_sysctl={"kernel.modules_disabled": ("1", "/etc/sysctl.d/60-x.conf:1")},
+                ),
+                ModulesLoad(),
             ),
             "kernel.modules_disabled is in sysctl.d",
         ),
-        Example(Status.NOT_APPLICABLE, example_node("", SCTP_ALIAS, SCTP_DEP), "nothing blocks"),
-        NO_KERNEL,
-        DARK,
+        Example(
+            Status.FAIL,
+            (
+                replace(
+                    example_node("", SCTP_ALIAS, SCTP_DEP),
+                    disabled=True,
+                    boot_sysctl={"kernel.modules_disabled": ("1", "/etc/sysctl.d/60-x.conf:1")},
+                ),
+                at_each_boot("sctp"),
+            ),
+            "and modules-load.d names SCTP, which comes before the sysctls",
+        ),
+        Example(
+            Status.NOT_APPLICABLE,
+            (example_node("", SCTP_ALIAS, SCTP_DEP), ModulesLoad()),
+            "nothing blocks",
+        ),
+        Example(
+            Status.UNKNOWN, (KernelModules(live=False), ModulesLoad()), "no kernel in the tree"
+        ),
+        Example(Status.UNKNOWN, (Unreadable("/proc/modules", "EACCES"), ModulesLoad()), "dark"),
     ),
 )
-def persistence(node: KernelModules) -> Verdict:
+def persistence(node: KernelModules, load: ModulesLoad) -> Verdict:
     now = {c.name: expose(node, c) for c in RELIED_ON}
     kept = [c for c in RELIED_ON if now[c.name].state in (State.BLOCKED, State.OFF)]
     if not kept:
@@ -137,15 +171,13 @@ def persistence(node: KernelModules) -> Verdict:
     if "" in node.boot_sysctl:
         path, why = node.boot_sysctl[""]
         return Verdict.unknown(f"what sysctl.d sets at a boot: could not read {path}: {why}")
-    later = _next_boot(node)
+    later = next_boot(node)
     lost = [(c, expose(later, c)) for c in kept]
     lost = [(c, e) for c, e in lost if e.state in BAD or e.state is State.UNKNOWN]
     if lost and all(e.state is State.UNKNOWN for _, e in lost):
         return Verdict.unknown(f"after the next boot: {lost[0][1].because}")
     if not lost:
-        return Verdict.passed(
-            f"what keeps {', '.join(c.title for c in kept)} out is there after a boot too"
-        )
+        return _by_name(node, load, kept)
     unread = [Evidence("not read at a boot", "systemd reads sysctl.d only", place)
               for place in node.unapplied]  # fmt: skip
     note = f"; {node.unapplied[0]} is not read at a boot" if unread else ""
@@ -157,37 +189,25 @@ def persistence(node: KernelModules) -> Verdict:
     )
 
 
+def _by_name(node: KernelModules, load: ModulesLoad, kept: Sequence[Component]) -> Verdict:
+    """Where the rules are there after a boot too: whether the boot loads it by name."""
+    mine = {m: c for c in kept for m in c.registers}
+    comes = [c for c in at_boot(node, load) if c.module in mine and not c.unclear]
+    if comes:
+        first = comes[0]
+        return Verdict.failed(
+            f"{mine[first.module].title} is kept out now, and each boot loads {first.module}, which"
+            f" {first.listed.place} names",
+            *(Evidence("loaded at each boot", f"{c.module}, by {c.listed.name}", c.listed.place)
+              for c in comes),
+            remedy=Remedy("Take the name out of modules-load.d."),
+        )  # fmt: skip
+    return Verdict.passed(
+        f"what keeps {', '.join(c.title for c in kept)} out is there after a boot too"
+    )
+
+
 def _sources(exposures: Iterable[Exposure]) -> list[Evidence]:
     rows = [e for x in exposures for e in x.evidence if e.what in ("rule", "kernel.modprobe",
             "kernel.modules_disabled")]  # fmt: skip
     return list(dict.fromkeys(rows))
-
-
-def _next_boot(node: KernelModules) -> KernelModules:
-    """This host with nothing in /run and the sysctls that its files set. Kept."""
-    kept = node.memo.get("next boot")
-    if not isinstance(kept, KernelModules):
-        kept = node.memo["next boot"] = _rebooted(node)
-    return kept
-
-
-def _rebooted(node: KernelModules) -> KernelModules:
-    disabled, _ = node.boot_sysctl.get("kernel.modules_disabled", ("0", ""))
-    modprobe, _ = node.boot_sysctl.get("kernel.modprobe", (DEFAULT_MODPROBE, ""))
-    helper = node.helper
-    if helper.setting != modprobe:
-        # The kernel's default is taken for kmod.
-        kinds = {"": "off", DEFAULT_MODPROBE: "kmod", "/bin/false": "false", "/bin/true": "true"}
-        helper = Helper(modprobe, kinds.get(modprobe, "other"), "")
-        if modprobe not in kinds and node.boot_helper is not None:
-            helper = node.boot_helper
-    return replace(
-        node,
-        entries=tuple(
-            Entry(e.path, Kind.DANGLING) if e.path in node.volatile else e
-            for e in node.entries
-            if not e.path.startswith("/run/")
-        ),
-        disabled=disabled == "1",
-        helper=helper,
-    ).fresh()

@@ -12,6 +12,7 @@ from nodeward.facts.modprobe_conf import DIRS_29, Entry, Habits
 from nodeward.facts.modprobe_effect import useless
 from nodeward.facts.module_fix import FOLDER, file_name, fix, together
 from nodeward.facts.module_requests import Component
+from nodeward.facts.next_boot import Listed, ModulesLoad
 from nodeward.facts.seccomp_profiles import keeps_out
 from nodeward.lazy import dataclass
 from nodeward.model import (
@@ -291,6 +292,13 @@ def example_node(
         habits=(Habits(DIRS_29),),
         entries=tuple(given),
         loaded=tuple(rows),
+    )
+
+
+def at_each_boot(*names: str) -> ModulesLoad:
+    """A modules-load.d that names these."""
+    return ModulesLoad(
+        tuple(Listed(n, f"/etc/modules-load.d/node.conf:{i}") for i, n in enumerate(names, 1))
     )
 
 

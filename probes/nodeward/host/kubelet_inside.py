@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 from nodeward.host import rights, tls13
 from nodeward.host.base import HostError, OfflineError
+from nodeward.host.http import HttpAnswer
 from nodeward.host.kubelet_port import KubeletPort, PortRow
 from nodeward.host.live import LiveHost
 from nodeward.host.query import Query
-from nodeward.host.vantage import Network, enter, others_may_be_entered, run_apart
-from nodeward.host.wire import must_be_own
+from nodeward.host.tls import TlsAnswer
+from nodeward.host.vantage import TOO_SLOW, Network, enter, others_may_be_entered, run_apart
+from nodeward.host.wire import Outcome, must_be_own
 from nodeward.lazy import dataclass
 
 if TYPE_CHECKING:
@@ -63,6 +65,13 @@ class KubeletPortInside(Query[PortRow]):
             return _Told(replace(port, seconds=whole * CHILDS_PART).ask())
 
         (told,) = run_apart(_Told, [work], 1, whole, whole)
-        if told.row is None:
-            raise HostError(f"port {port.port}", told.problem)
-        return told.row
+        if told.row is not None:
+            return told.row
+        if told.problem == TOO_SLOW:
+            return _unanswered(port)
+        raise HostError(f"port {port.port}", told.problem)
+
+
+def _unanswered(port: KubeletPort) -> PortRow:
+    tls = TlsAnswer(Outcome.TIMEOUT) if port.tls else None
+    return PortRow(tls, None, None, {port.paths[0]: HttpAnswer(Outcome.TIMEOUT)})

@@ -33,6 +33,7 @@ SWITCH = "NODEWARD_METADATA"
 GRACE_S = 3.0
 """What a child may take above the time of its requests: a busy node forks slowly."""
 MOST_ANSWER = 1 << 18
+TOO_SLOW = "the probe was too slow"
 CAP_SYS_ADMIN = 21
 OWN_NETWORK = "/proc/self/ns/net"
 
@@ -279,7 +280,7 @@ def _collect(kind: type[A], child: _Child) -> A:
         answer: A = from_plain(kind, json.loads(child.raw))
         return answer
     except (ValueError, TypeError, KeyError, AssertionError):
-        return _without(kind, "the probe was too slow" if late else "the probe died")
+        return _without(kind, TOO_SLOW if late else "the probe died")
 
 
 def _without(kind: type[A], problem: str) -> A:

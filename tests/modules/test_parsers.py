@@ -19,6 +19,10 @@ from nodeward.facts.errors import ParseError
 from nodeward.facts.globs import matches
 from nodeward.facts.kernel_modules import parse_build_options, parse_proc_modules, parse_sysctl
 from nodeward.facts.modprobe_conf import (
+    DIRS_28,
+    Entry,
+    Habits,
+    configure,
     module_blacklist,
     parse,
     parse_command_line,
@@ -51,6 +55,31 @@ def test_a_trie_answers_as_the_table_it_was_made_of(rows: list[tuple[str, str]],
     assert made.match(name) == table.match(name)
     assert made.get(name) == table.get(name)
     assert sorted(made.plain()) == sorted(table.plain())
+
+
+LINES = st.lists(
+    st.tuples(st.sampled_from(("alias", "install", "softdep")),
+              st.sampled_from(("a", "ab", "a*", "?b", "[ab]b", "b")), st.sampled_from(("x", "y")))
+    .map(" ".join),
+    max_size=5,
+)  # fmt: skip
+
+
+@given(LINES, LINES, LINES, st.sampled_from(("a", "ab", "b", "bb")))
+def test_a_file_more_counts_as_if_it_had_been_there(
+    first: list[str], more: list[str], last: list[str], name: str
+) -> None:
+    def entry(path: str, lines: list[str]) -> Entry:
+        return Entry(f"/etc/modprobe.d/{path}", data="".join(f"{x}\n" for x in lines).encode())
+
+    ends, folders = [entry("a.conf", first), entry("z.conf", last)], Habits(DIRS_28)
+    whole = configure([*ends, entry("m.conf", more)], folders)
+    made = configure(ends, folders).plus("/etc/modprobe.d/m.conf", more)
+    assert made.rules == whole.rules
+    for kind in ("alias", "install", "softdep"):
+        assert list(made.matching(kind, name)) == list(whole.matching(kind, name))
+        assert made.first(kind, name) == whole.first(kind, name)
+        assert made.names(kind) == whole.names(kind)
 
 
 @given(st.lists(st.lists(st.sampled_from(("a", "ab", "b", "a/b")), max_size=4), max_size=6))

@@ -20,6 +20,7 @@ from nodeward.facts.kernel_modules import KernelModules, Variant
 from nodeward.facts.line_cures import Useless, cured
 from nodeward.facts.modprobe_conf import Entry, Rule
 from nodeward.facts.modprobe_effect import leads_nowhere, unfollowed, useless
+from nodeward.facts.module_doors import JUDGED
 from nodeward.facts.module_requests import COMPONENTS
 from nodeward.model import Evidence, Example, Remedy, Severity, Status, Verdict, check, most
 
@@ -35,9 +36,17 @@ def _lines(node: KernelModules) -> tuple[list[Useless], list[Useless]]:
 
 def _weight(node: KernelModules, line: Useless) -> tuple[bool, str]:
     """First what was to keep out something that can still come in."""
-    mine = [c for c in COMPONENTS if set(c.modules) & set(line.modules)]
-    open_ = any(expose(node, c).state in BAD for c in mine)
-    return (not open_, line.place)
+    return (JUDGED.isdisjoint(line.modules) or not _open(node, line.modules), line.place)
+
+
+def _open(node: KernelModules, modules: tuple[str, ...]) -> bool:
+    """Whether one of the components of these modules can come in. Kept."""
+    key = ("open", modules)
+    kept = node.memo.get(key)
+    if not isinstance(kept, bool):
+        mine = [c for c in COMPONENTS if not set(modules).isdisjoint(c.modules)]
+        kept = node.memo[key] = any(expose(node, c).state in BAD for c in mine)
+    return kept
 
 
 @check(

@@ -15,10 +15,10 @@ from typing import NamedTuple
 from nodeward.facts.autoload import Modprobe
 from nodeward.facts.globs import WILD, matches
 from nodeward.facts.modprobe_conf import BOM
+from nodeward.facts.module_doors import JUDGED
 from nodeward.facts.module_index import Index, normal
 from nodeward.facts.module_requests import COMPONENTS
 
-JUDGED = frozenset(m for c in COMPONENTS for m in c.modules)
 REQUESTS = {normal(r.name) or "": c.registers for c in COMPONENTS for r in c.requests}
 INVISIBLE = ("\r", BOM, "\xa0")
 SORTED, ASKED = sorted(JUDGED), sorted(REQUESTS)

@@ -306,7 +306,7 @@ class Configuration:
     dirs: tuple[str, ...] = ALL_DIRS
     read: frozenset[str] = frozenset()
     _memo: dict[str, tuple[Rule, ...]] = field(default_factory=dict, repr=False, compare=False)
-    _first: dict[str, Named] = field(default_factory=dict, repr=False, compare=False)
+    _first: dict[str, Named | Layered] = field(default_factory=dict, repr=False, compare=False)
     _names: dict[str, frozenset[str]] = field(default_factory=dict, repr=False, compare=False)
 
     def of(self, kind: str) -> tuple[Rule, ...]:
@@ -333,7 +333,7 @@ class Configuration:
         """All rules of a kind whose name, a pattern, matches, in their order."""
         return self._named(kind).all(name)
 
-    def _named(self, kind: str) -> Named:
+    def _named(self, kind: str) -> Named | Layered:
         if kind not in self._first:
             self._first[kind] = Named(self.of(kind))
         return self._first[kind]
@@ -347,7 +347,14 @@ class Configuration:
              if r.file == COMMAND_LINE or r.file.rpartition("/")[2] > name),
             len(self.rules),
         )  # fmt: skip
-        return self._with((*self.rules[:at], *added, *self.rules[at:]), {r.kind for r in added})
+        kinds = {r.kind for r in added}
+        changed = self._with((*self.rules[:at], *added, *self.rules[at:]), kinds)
+        for kind in kinds:
+            if isinstance(known := self._named(kind), Named):
+                before = sum(r.kind == kind for r in self.rules[:at])
+                more = Named([r for r in added if r.kind == kind])
+                changed._first[kind] = Layered(known, before, more)
+        return changed
 
     def instead(self, file: str, line: int, lines: Sequence[str]) -> Configuration:
         """The same with other lines in the place of one."""
@@ -412,9 +419,40 @@ class Named:
                 if matches(pattern, name):
                     yield places
 
+    def numbered(self, name: str) -> Iterator[tuple[int, Rule]]:
+        """Every rule that matches, in the order given, and which it is."""
+        return ((i, self._rules[i]) for i in merge(*self._places(name)))
+
     def all(self, name: str) -> Iterator[Rule]:
         """Every rule that matches, in the order given."""
-        return (self._rules[i] for i in merge(*self._places(name)))
+        return (rule for _, rule in self.numbered(name))
+
+    def first(self, name: str) -> Rule | None:
+        """The first that matches."""
+        return next(self.all(name), None)
+
+
+class Layered:
+    """The same with a few more rules put in at one place: large configurations are tried with many
+    files more, and sorted once."""
+
+    def __init__(self, base: Named, at: int, more: Named) -> None:
+        self._base, self._at, self._more = base, at, more
+
+    @property
+    def most_alike(self) -> int:
+        return self._base.most_alike + self._more.most_alike
+
+    def all(self, name: str) -> Iterator[Rule]:
+        """Every rule that matches, in its order."""
+        reached = False
+        for i, rule in self._base.numbered(name):
+            if i >= self._at and not reached:
+                reached = True
+                yield from self._more.all(name)
+            yield rule
+        if not reached:
+            yield from self._more.all(name)
 
     def first(self, name: str) -> Rule | None:
         """The first that matches."""

@@ -12,7 +12,7 @@ from nodeward.facts.globs import WILD, matches
 from nodeward.facts.install_command import Unclear, loads_nothing
 from nodeward.facts.kernel_modules import KernelModules, Variant
 from nodeward.facts.line_cures import Cure, Useless, first_file, keeping_out
-from nodeward.facts.line_meaning import JUDGED, NBSP, REQUESTS, Reader, words_of
+from nodeward.facts.line_meaning import NBSP, REQUESTS, Reader, words_of
 from nodeward.facts.modprobe_conf import (
     BOM,
     COMMAND_LINE,
@@ -28,6 +28,7 @@ from nodeward.facts.modprobe_conf import (
     parse,
     soft_dependencies,
 )
+from nodeward.facts.module_doors import JUDGED
 
 BLOCKS = ("blacklist", "install")
 # Whoever names a file so knows that it is not read.

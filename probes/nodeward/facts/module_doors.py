@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
+from itertools import islice
 from typing import NamedTuple
 
 from nodeward.facts.autoload import EndlessError, Modprobe, Program
@@ -19,6 +20,7 @@ from nodeward.facts.modprobe_conf import Rule, soft_dependencies
 from nodeward.facts.module_askers import Asker, asker, instances
 from nodeward.facts.module_index import Index, normal
 from nodeward.facts.module_requests import COMPONENTS, Request
+from nodeward.lazy import pattern
 
 MOST_DRAWN = 20_000  # names in all softdep and install rules together
 MOST_PATTERNS = 200  # rules with a wildcard that lead to one module
@@ -97,9 +99,9 @@ class Doors:
                     todo.append(name)
         return found
 
-    def _like(self, pattern: str) -> list[str]:
+    def _like(self, wild: str) -> list[str]:
         """The modules that the index or an alias names and that match a pattern."""
-        return [name for name in self._modules if matches(pattern, name)]
+        return [name for name in self._modules if matches(wild, name)]
 
     @cached_property
     def _modules(self) -> tuple[str, ...]:
@@ -112,7 +114,8 @@ class Doors:
         found: dict[str, list[Rule]] = {}
         if self._engine.program is Program.BUSYBOX:
             return found
-        targets = [(name, rule) for rule in self._tying() for name in _drawn_by(rule, self._engine)]
+        every = ((name, rule) for rule in self._tying() for name in _drawn_by(rule, self._engine))
+        targets = list(islice(every, MOST_DRAWN + 1))
         if len(targets) > MOST_DRAWN:
             return None
         if len(targets) * self._engine.conf.most_alike("alias") > MOST_TRIED:
@@ -198,7 +201,8 @@ def _drawn_by(rule: Rule, engine: Modprobe) -> Iterator[str]:
 
 
 def _named_in(command: str) -> Iterator[str]:
-    for component in COMPONENTS:
-        for module in component.modules:
-            if module in command or module.replace("_", "-") in command:
-                yield module
+    yield from (word for word in _WORD.findall(command.replace("-", "_")) if word in JUDGED)
+
+
+_WORD = pattern(r"\w+")
+JUDGED = frozenset(m for c in COMPONENTS for m in c.modules)

@@ -81,7 +81,7 @@ def populate(settings: Settings, nodes: int, changes: int) -> Names:
     with engine.execution_options(writes=True).begin() as connection:
         _evidence(connection, nodes, now)
     with engine.execution_options(writes=True).begin() as connection:
-        _changes(connection, names, nodes, changes, now)
+        _changes(connection, names, nodes, changes, now_ms())
     _settled(engine)
     took = time.perf_counter() - began
     print(f"  {nodes:,} nodes loaded in {took:.0f} s", flush=True)

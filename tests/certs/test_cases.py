@@ -180,6 +180,11 @@ def put(path: str, text: str, bits: int = 0o600) -> Spoil:
     return spoil
 
 
+def signer(path: str) -> Spoil:
+    """Service account tokens are signed and verified with the key in this file."""
+    return flags(service_account_key_file=path, service_account_signing_key_file=path)
+
+
 def authority(which: str, spec: Spec) -> Spoil:
     """Another certificate of an authority, with its old key: its leafs still verify."""
 
@@ -396,6 +401,11 @@ CRYPTO = [
     Case("SHA-384", reissue("front-proxy-client", digest="SHA384"), ()),
     Case("a root signed with SHA-1",
          authority("front", Spec(digest="SHA1", **days(30, 3620))), ()),
+    Case("a short key for service accounts, without its public half",
+         both(flags(service_account_key_file="/etc/kubernetes/pki/sa.key"),
+              lambda node: (node.pki / "sa.pub").unlink(),
+              lambda node: write(node.pki / "sa.key", key_pem(key("RSA-1024")))),
+         (fail("weak-crypto", "high", "1024"),)),
     Case("a short key for service accounts",
          put("etc/kubernetes/pki/sa.pub", "-----BEGIN PUBLIC KEY-----\n"
              + base64.encodebytes(RSA_1024).decode() + "-----END PUBLIC KEY-----\n"),
@@ -421,6 +431,10 @@ KEYS = [
     Case("one key for two components",
          lambda node: node.leaf("etcd/server", LEAFS["etcd/server"][1], node.etcd, key("P-256", 1)),
          (fail("shared-key", "medium", "one key"),)),
+    Case("tokens are signed with the authority's key", signer("/etc/kubernetes/pki/ca.key"),
+         (fail("shared-key", "high", "CN=kubernetes and the service account signer"),)),
+    Case("tokens are signed with the API server's key", signer("/etc/kubernetes/pki/apiserver.key"),
+         (fail("shared-key", "high", "apiserver (CN=kube-apiserver) and the service account"),)),
     Case("one key for server and peer of one name",
          lambda node: node.leaf("etcd/peer", LEAFS["etcd/peer"][1], node.etcd, key("P-256", 5)),
          (fail("shared-key", "medium", "etcd-server (CN=node1) and etcd-peer (CN=node1)"),)),

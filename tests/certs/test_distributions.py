@@ -217,6 +217,26 @@ def test_what_is_weak_is_made_anew_by_the_distributions_own_command(root: Path) 
     assert "k3s certificate rotate" in found.remedy.steps
 
 
+def test_k3s_accepts_bootstrap_tokens_of_its_own_accord(root: Path) -> None:
+    """pkg/daemons/control/server.go turns them on, and has its controller manager remove them."""
+    k3s(root)
+    found = findings(root, "cert.bootstrap-api")["cert.bootstrap-api"]
+    assert found.status == "unknown"
+    assert found.because.startswith("bootstrap tokens are accepted")
+    off = "kube-apiserver-arg:\n- enable-bootstrap-token-auth=false\n"
+    write(root / "etc/rancher/k3s/config.yaml", off)
+    assert findings(root, "cert.bootstrap-api")["cert.bootstrap-api"].status == "pass"
+
+
+def test_a_short_key_of_the_signer_of_k3s_is_told(root: Path) -> None:
+    """No public half lies beside it."""
+    k3s(root)
+    write(root / f"{SERVER[1:]}/service.key", key_pem(key("RSA-1024")))
+    found = findings(root, "cert.weak-crypto")["cert.weak-crypto"]
+    assert found.status == "fail"
+    assert "1024 bits" in found.because
+
+
 def test_the_certificate_that_k3s_serves_with_is_read_from_its_secret(root: Path) -> None:
     """dynamic-cert.json: what every client of the cluster sees, with its key beside it."""
     k3s(root)

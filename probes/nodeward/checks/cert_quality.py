@@ -90,6 +90,16 @@ def anchors(facts: Pki) -> Iterator[tuple[Held, Certificate]]:
             yield from ((held, one) for one in held.pem.certificates)
 
 
+def signers(facts: Pki) -> Iterator[tuple[Held, PublicKey]]:
+    """The keys that sign service account tokens, and those that verify them. Where k3s and MicroK8s
+    keep the private one no public half lies beside it."""
+    for held in facts.held(kind=Kind.PUBLIC_KEY):
+        yield from ((held, key) for key in (*held.pem.public_keys, *_public_halves(held)))
+    for held in facts.held("service-account", kind=Kind.KEY):
+        if held.use.in_use:
+            yield from ((held, key) for key in _public_halves(held))
+
+
 def once(found: Iterable[tuple[Held, Certificate]]) -> Iterator[tuple[Held, Certificate]]:
     """Each certificate at the first of its places, for what its place does not matter to."""
     seen = set()
@@ -404,14 +414,17 @@ def weak_crypto(facts: Pki) -> Verdict:
             evidence = Evidence(held.use.component, f"{one.subject} {found[1]}", held.pem.where)
             mend = authority(facts) if one.is_ca else reissue(held, facts)
             offences.append(Offence(found[0], evidence, mend))
-    for held in facts.held(kind=Kind.PUBLIC_KEY):
-        for key in (*held.pem.public_keys, *_public_halves(held)):
-            kinds.add(str(key))
-            if key.bits is None:
-                dark.append(f"how strong the key ({key}) is, {held.pem.where}")
-            if found := weakness(key):
-                evidence = Evidence(held.use.component, found[1], held.pem.where)
-                offences.append(Offence(found[0], evidence))
+    told = set()
+    for held, key in signers(facts):
+        if key.spki_sha256 in told:
+            continue  # its other half
+        told.add(key.spki_sha256)
+        kinds.add(str(key))
+        if key.bits is None:
+            dark.append(f"how strong the key ({key}) is, {held.pem.where}")
+        if found := weakness(key):
+            evidence = Evidence(held.use.component, found[1], held.pem.where)
+            offences.append(Offence(found[0], evidence))
     dark += unread(facts, kinds=(Kind.CERTIFICATE, Kind.TRUST, Kind.PUBLIC_KEY))
     if not kinds and not dark and not facts.unseen:
         return Verdict.not_applicable("no certificate is in use here")

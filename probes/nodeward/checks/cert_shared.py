@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from nodeward.checks.cert_common import PKI, Offence, unread, verdict
-from nodeward.checks.cert_quality import anchors, leafs
+from nodeward.checks.cert_quality import anchors, leafs, signers
 from nodeward.checks.cert_samples import DARK, EC, NOTHING, UNSEEN, certificate, place, together
 from nodeward.facts.kubeconfig import ADMINISTRATORS
 from nodeward.facts.named_keys import NamedKey
@@ -138,11 +138,11 @@ def _users_of_keys(facts: Pki) -> _Users:
     for held, one in (*leafs(facts), *anchors(facts)):
         component = held.use.component
         # An authority is known by its name, wherever it is trusted; a leaf by who uses it.
-        name = one.subject if one.is_ca else f"{component} ({one.subject})"
+        trusted = one.is_ca or held.use.kind is Kind.TRUST
+        name = one.subject if trusted else f"{component} ({one.subject})"
         name = names.setdefault((PROGRAM_OF.get(component, component), one.sha256), name)
         found[one.key.spki_sha256].append((name, component, held.pem.where))
-    for held in facts.held(kind=Kind.PUBLIC_KEY):
-        for public in held.pem.public_keys:
-            name = "the service account signer"
-            found[public.spki_sha256].append((name, held.use.component, held.pem.where))
+    for held, public in signers(facts):
+        name = "the service account signer"
+        found[public.spki_sha256].append((name, held.use.component, held.pem.where))
     return found

@@ -49,8 +49,9 @@ _K3S_ITSELF = {
         "--client-ca-file={tls}/client-ca.crt",
         "--requestheader-client-ca-file={tls}/request-header-ca.crt",
         "--requestheader-allowed-names=system:auth-proxy",
+        "--enable-bootstrap-token-auth=true",
     ),
-    MANAGER: (),
+    MANAGER: ("--controllers=*,tokencleaner",),
     SCHEDULER: (),
 }
 

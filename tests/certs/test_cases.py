@@ -21,11 +21,13 @@ from certificate_maker import (
     SERVER,
     Authority,
     Spec,
+    certificate,
     extension,
     key,
     key_pem,
     pem,
     rsa_spki,
+    seq,
     spki,
     tlv,
     traditional_pem,
@@ -364,6 +366,18 @@ CHAINS = [
     Case("an unreadable extension",
          reissue("apiserver", usages=None, extra=(extension("2.5.29.37", b"\x30\x05\x06"),)),
          (fail("chain", "medium", "2.5.29.37"),)),
+    Case("a critical extension that Go does not know",
+         reissue("apiserver", extra=(extension("1.2.3", tlv(5), critical=True),)),
+         (fail("chain", "high", "critical extension 1.2.3, which programs in Go do not know"),)),
+    Case("an extension that Go does not know",
+         reissue("apiserver", extra=(extension("1.2.3", tlv(5)),)), ()),
+    Case("a curve that Go does not know",
+         reissue("front-proxy-client", public=spki(key("Ed448"))),
+         (fail("chain", "high", "Ed448"),)),
+    Case("an authority for other domains", lambda node: limited(node, b"example.com"),
+         (fail("chain", "medium", "may not issue for kubernetes (name constraints)"),)),
+    Case("an authority for these domains",
+         lambda node: limited(node, b"kubernetes", b"svc", b"default", NAME.encode()), ()),
     Case("through an intermediate", lambda node: through_intermediate(node), ()),
 ]  # fmt: skip
 
@@ -375,6 +389,15 @@ def through_intermediate(node: PkiNode) -> None:
     )
     leaf = between.issue(LEAFS["apiserver"][1], key("P-256", 1))
     write(node.pki / "apiserver.crt", pem(leaf, above), 0o644)
+
+
+def limited(node: PkiNode, *domains: bytes) -> None:
+    """The API server's certificate comes from an authority that may issue for some domains only."""
+    trees = (seq(tlv(0x82, domain)) for domain in domains)
+    permitted = extension("2.5.29.30", seq(tlv(0xA0, *trees)), critical=True)
+    spec = Spec(subject=node.cluster.subject, not_after=NOW + 3620 * DAY, ca=True,
+                key_usage=0x0600, extra=(permitted,))  # fmt: skip
+    write(node.pki / "ca.crt", pem(certificate(spec, node.cluster.key)), 0o644)
 
 
 def one_root(node: PkiNode, which: str) -> None:

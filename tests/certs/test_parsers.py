@@ -15,7 +15,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certificate_maker import Spec, armour, certificate, integer, oid, seq, time, tlv
+from certificate_maker import (
+    Spec,
+    armour,
+    certificate,
+    extension,
+    integer,
+    oid,
+    seq,
+    time,
+    tlv,
+)
 from nodeward.facts import der, pem
 from nodeward.facts.acl import parse_acl
 from nodeward.facts.der import DerError
@@ -23,7 +33,13 @@ from nodeward.facts.errors import ParseError
 from nodeward.facts.manifests import Container, Mount, parse_manifest
 from nodeward.facts.pki import parse_public
 from nodeward.facts.urls import split_url
-from nodeward.facts.x509 import parse_certificate, parse_public_key
+from nodeward.facts.x509 import (
+    Extensions,
+    NameLimits,
+    in_domain,
+    parse_certificate,
+    parse_public_key,
+)
 from nodeward.host import HostError, TreeHost
 from nodeward.host.kubeconfig import KubeconfigFile
 from nodeward.host.manifests import ManifestFile
@@ -234,3 +250,40 @@ def test_the_longest_mount_counts(inside: str, outside: str) -> None:
 
 def test_a_path_without_a_mount_is_inside() -> None:
     assert Container("c", "", (), MOUNTS[:1]).outside("/usr/x") is None
+
+
+_DOMAINS = [
+    ("node.example.com", "example.com", True),
+    ("Example.com", "example.COM", True),
+    ("example.com", ".example.com", False),
+    ("a.example.com", ".example.com", True),
+    ("badexample.com", "example.com", False),
+    ("anything", "", True),
+]
+
+
+@pytest.mark.parametrize(("name", "domain", "inside"), _DOMAINS)
+def test_a_name_is_in_a_domain(name: str, domain: str, *, inside: bool) -> None:
+    assert in_domain(name, domain) is inside
+
+
+@pytest.mark.parametrize(
+    ("limits", "refused"),
+    [
+        (NameLimits(), ""),
+        (NameLimits(dns=("com",)), ""),
+        (NameLimits(dns=("org",)), "a.com"),
+        (NameLimits(not_dns=("a.com",)), "a.com"),
+        (NameLimits(ips=("10.0.0.0/8",)), ""),
+        (NameLimits(ips=("fd00::/8",)), "10.1.2.3"),
+        (NameLimits(not_ips=("10.1.0.0/16",)), "10.1.2.3"),
+    ],
+)
+def test_an_authority_may_issue_for_some_names_only(limits: NameLimits, refused: str) -> None:
+    assert limits.refused(Extensions(dns=("a.com",), ips=("10.1.2.3",))) == refused
+
+
+def test_constraints_of_networks_are_read() -> None:
+    trees = tlv(0xA1, seq(tlv(0x87, bytes((10, 0, 0, 0, 255, 0, 0, 0)))))
+    raw = certificate(Spec(ca=True, extra=(extension("2.5.29.30", seq(trees)),)))
+    assert parse_certificate(raw).extensions.limits == NameLimits(not_ips=("10.0.0.0/8",))

@@ -176,6 +176,8 @@ def _faults(
         yield Severity.MEDIUM, f"{leaf.subject}: {problem}"
     if leaf.serial < 0:
         yield Severity.MEDIUM, f"{leaf.subject} has a negative serial number, refused since Go 1.23"
+    if leaf.foreign:
+        yield Severity.HIGH, f"{leaf.subject} {leaf.foreign}: they refuse it"
     yield from _bundle(held, leaf, facts)
     yield from _path(held, leaf, facts)
     usages = leaf.extensions.usages
@@ -229,6 +231,8 @@ def _path(held: Held, leaf: Certificate, facts: Pki) -> Iterator[tuple[Severity 
             yield Severity.MEDIUM, f"{leaf.subject}: {found.why} ({trust.pem.where})"
         elif closed := _not_for(found.path, held.use.component):
             yield Severity.MEDIUM, f"{leaf.subject}: {closed} ({trust.pem.where})"
+        elif beyond := _beyond(leaf, found.path):
+            yield Severity.MEDIUM, f"{leaf.subject}: {beyond} ({trust.pem.where})"
         elif found.anchor and found.anchor.not_after < leaf.not_after:
             yield (
                 Severity.LOW,
@@ -247,6 +251,15 @@ def _not_for(path: Sequence[Certificate], component: str) -> str:
         missing = [u for u in USAGES[component] if usages is not None and u not in usages]
         if missing and "any" not in (usages or ()):
             return f"its issuer {one.subject} is not for {' and '.join(missing)}"
+    return ""
+
+
+def _beyond(leaf: Certificate, path: Sequence[Certificate]) -> str:
+    """Which name an issuer on the way may not issue for."""
+    for one in path:
+        limits = one.extensions.limits
+        if limits and (name := limits.refused(leaf.extensions)):
+            return f"its issuer {one.subject} may not issue for {name} (name constraints)"
     return ""
 
 

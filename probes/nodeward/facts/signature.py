@@ -69,6 +69,8 @@ def _may_not_issue(one: Certificate, below: int) -> str:
     limit, usage = one.extensions.path_length, one.extensions.key_usage
     if not one.is_ca:
         return "is no authority"
+    if one.foreign:
+        return one.foreign
     if usage is not None and "keyCertSign" not in usage:
         return "has no right to sign certificates (keyCertSign)"
     if limit is not None and below > limit:

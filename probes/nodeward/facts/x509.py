@@ -76,6 +76,9 @@ RSA, RSA_PSS, EC, DSA = (
     "1.2.840.10045.2.1",
     "1.2.840.10040.4.1",
 )
+GO_CURVES = frozenset(("P-224", "P-256", "P-384", "P-521"))
+GO_EXTENSIONS = frozenset(f"2.5.29.{n}" for n in (14, 15, 17, 19, 30, 31, 32, 33, 35, 36, 37, 54))
+"""What crypto/x509 reads; a critical one besides these it must refuse, RFC 5280 section 4.2."""
 KEY_USAGES = (
     "digitalSignature", "contentCommitment", "keyEncipherment", "dataEncipherment",
     "keyAgreement", "keyCertSign", "cRLSign", "encipherOnly", "decipherOnly",
@@ -102,9 +105,42 @@ class PublicKey:
 
 
 @dataclass(frozen=True, slots=True)
+class NameLimits:
+    """What an authority may issue for, RFC 5280 section 4.2.1.10: domains, and networks as
+    "10.0.0.0/8". Where one of a kind is permitted, no other of that kind is."""
+
+    dns: tuple[str, ...] = ()
+    ips: tuple[str, ...] = ()
+    not_dns: tuple[str, ...] = ()
+    not_ips: tuple[str, ...] = ()
+
+    def refused(self, names: Extensions) -> str:
+        """The first name or address of a certificate that is not permitted; "" for none."""
+        for name in names.dns:
+            inside = [in_domain(name, d) for d in self.dns]
+            if (inside and not any(inside)) or any(in_domain(name, d) for d in self.not_dns):
+                return name
+        for address in names.ips:
+            inside = [in_network(address, n) for n in self.ips]
+            if (inside and not any(inside)) or any(in_network(address, n) for n in self.not_ips):
+                return address
+        return ""
+
+
+def in_domain(name: str, domain: str) -> bool:
+    """Whether it is this domain or below it; with a leading dot below it only."""
+    name, domain = name.lower(), domain.lower()
+    return not domain or name == domain or name.endswith(f".{domain.removeprefix('.')}")
+
+
+def in_network(address: str, network: str) -> bool:
+    return ipaddress.ip_address(address) in ipaddress.ip_network(network, strict=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Extensions:
     """What the extensions say. None: there is no such extension (or it could not be read, and
-    then `problems` names it)."""
+    then `problems` names it). `critical` are those that Go does not know."""
 
     dns: tuple[str, ...] = ()
     ips: tuple[str, ...] = ()
@@ -115,6 +151,8 @@ class Extensions:
     path_length: int | None = None
     subject_key_id: bytes | None = None
     authority_key_id: bytes | None = None
+    limits: NameLimits | None = None
+    critical: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
 
 
@@ -143,6 +181,14 @@ class Certificate:
     raw_signed: bytes = field(default=b"", repr=False)
     raw_signature: bytes = field(default=b"", repr=False)
     raw_key: bytes = field(default=b"", repr=False)
+
+    @property
+    def foreign(self) -> str:
+        """Why programs in Go refuse it, wherever it stands in a chain; "" where they do not."""
+        if critical := self.extensions.critical:
+            return f"has the critical extension {critical[0]}, which programs in Go do not know"
+        known = self.key.kind in ("RSA", "Ed25519") or self.key.curve in GO_CURVES
+        return "" if known else f"has a key ({self.key}) that programs in Go do not know"
 
     @property
     def lifetime_s(self) -> int:
@@ -293,6 +339,7 @@ def _extensions(fields: Sequence[Value]) -> Extensions:
 def _read_extensions(value: Value) -> Extensions:
     found: dict[str, object] = {}
     problems: list[str] = []
+    critical: list[str] = []
     seen: set[str] = set()
     try:
         for one in _list(value, "extensions", 1, tag=der.context(3))[0].children():
@@ -302,6 +349,12 @@ def _read_extensions(value: Value) -> Extensions:
                 problems.append(f"extension {number} stands there twice")
                 continue
             seen.add(number)
+            if (
+                number not in GO_EXTENSIONS
+                and parts[1].tag == der.BOOLEAN
+                and any(parts[1].content)
+            ):
+                critical.append(number)
             if reader := _READERS.get(number):
                 try:
                     content = parts[-1].expect(der.OCTET_STRING, "extension").content
@@ -310,7 +363,7 @@ def _read_extensions(value: Value) -> Extensions:
                     problems.append(f"extension {number}: {exc.what}")
     except DerError as exc:
         problems.append(exc.what)
-    return Extensions(**found, problems=tuple(problems))  # type: ignore[arg-type]  # readers' names
+    return Extensions(**found, critical=tuple(critical), problems=tuple(problems))  # type: ignore[arg-type]  # readers' names
 
 
 def _alternative_names(value: Value) -> dict[str, object]:
@@ -354,6 +407,26 @@ def _constraints(value: Value) -> dict[str, object]:
     return {"ca": ca, "path_length": length}
 
 
+def _name_limits(value: Value) -> dict[str, object]:
+    """[0] permitted, [1] excluded. Kinds of names that no component has are left out."""
+    found: dict[str, list[str]] = {"dns": [], "ips": [], "not_dns": [], "not_ips": []}
+    for part in value.expect(der.SEQUENCE, "nameConstraints").children():
+        prefix = "" if part.tag == der.context(0) else "not_"
+        for tree in part.children():
+            name = _list(tree, "subtree", 1)[0]
+            if name.tag == 0x82:
+                found[f"{prefix}dns"].append(name.content.decode("ascii", "backslashreplace"))
+            elif name.tag == 0x87:
+                found[f"{prefix}ips"].append(_network(name.content))
+    return {"limits": NameLimits(**{kind: tuple(names) for kind, names in found.items()})}
+
+
+def _network(packed: bytes) -> str:
+    """An address and its mask of the same size, as "10.0.0.0/8"."""
+    half = len(packed) // 2
+    return f"{_ip(packed[:half])}/{int.from_bytes(packed[half:]).bit_count()}"
+
+
 def _subject_key_id(value: Value) -> dict[str, object]:
     return {"subject_key_id": value.expect(der.OCTET_STRING, "subjectKeyIdentifier").content}
 
@@ -370,6 +443,7 @@ _READERS: dict[str, Callable[[Value], dict[str, object]]] = {
     "2.5.29.15": _key_usage,
     "2.5.29.17": _alternative_names,
     "2.5.29.19": _constraints,
+    "2.5.29.30": _name_limits,
     "2.5.29.35": _authority_key_id,
     "2.5.29.37": _usages,
 }

@@ -52,6 +52,8 @@ class Stand:
         self.moods: list[Refusal] = []
         self.lose = 0
         self.want_look = False
+        self.request: int | None = None
+        """What names its request for a look; None: an earlier version's have no names."""
         self.sessions: dict[str, bytes] | None = {}
         """None: it knows no sessions, as a collector of an earlier version."""
         self.signed: list[str] = []
@@ -80,7 +82,8 @@ class Stand:
             if body["digest"] != digest_of(self.posture):
                 raise Refusal(409, "send-full")
             self.heartbeats.append(body)
-            return 200, {"look": self.want_look}
+            named = {} if self.request is None else {"request": self.request}
+            return 200, {"look": self.want_look, **named}
         return self.report(body, raw)
 
     def enroll(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:

@@ -166,6 +166,13 @@ def test_the_collector_may_ask_for_a_look() -> None:
     assert actions == (FULL,)
 
 
+def test_a_look_that_was_asked_for_bears_its_request_once() -> None:
+    state, actions = at(replace(IDLE, doing=Look("push")), 9.0, Done(look=True, request=41))
+    assert actions == (replace(FULL, request=41),)
+    _, actions = at(replace(state, doing=None, next_full=9.0), 9.0)
+    assert actions == (FULL,)
+
+
 def test_what_no_event_covers_is_compared_on_its_interval() -> None:
     state, actions = at(replace(IDLE, next_compare=30.0), 30.0)
     assert actions == (Compare(),)

@@ -82,6 +82,31 @@ def test_when_nothing_changed_it_says_so(node: Node, stand: Any) -> None:
     assert stand.heartbeats[0]["spool"] == {"depth": 0, "dropped": 0}
 
 
+def test_it_looks_once_for_a_request_however_often_it_is_told(node: Node, stand: Any) -> None:
+    node.put(finding("a"))
+    node.pusher.push()
+    stand.want_look, stand.request = True, 41
+    for _ in range(2):  # heard, and not looked yet
+        outcome = node.pusher.push()
+        assert (outcome.look, outcome.request) == (True, 41)
+    node.spool.keep_looked(41)
+    assert not node.pusher.push().look
+    assert [beat["looked"] for beat in stand.heartbeats] == [0, 0, 41]
+    stand.request = 42
+    assert node.pusher.push().request == 42
+
+
+@pytest.mark.parametrize("odd", [True, -1, 2**62, "41", None])
+def test_a_request_of_an_odd_name_is_looked_for_without_one(
+    node: Node, stand: Any, odd: Any
+) -> None:
+    node.put(finding("a"))
+    node.pusher.push()
+    stand.want_look, stand.request = True, odd
+    outcome = node.pusher.push()
+    assert (outcome.look, outcome.request) == (True, 0)
+
+
 def test_a_heartbeat_is_signed_once_an_hour(node: Node, stand: Any) -> None:
     """The rest carry the MAC of a session."""
     node.put(finding("a"))

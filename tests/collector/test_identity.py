@@ -406,11 +406,52 @@ def test_a_node_that_was_taken_for_gone_comes_back_with_its_key(collector: Any) 
 # -- look now
 
 
-def test_an_operator_asks_for_a_look_and_the_next_heartbeat_tells_it_once(collector: Any) -> None:
+def test_a_node_is_told_to_look_until_it_says_that_it_has(collector: Any, start: Any) -> None:
+    agent, other = collector.agent("n1"), collector.agent("n2")
+    agent.full(_f())
+    other.full(_f())
+    collector.post("/v1/look", {"cluster": "east", "node": "n1"})
+    _until(lambda: agent.beat(looked=0).json()["look"], 10)
+    told = agent.beat(looked=0).json()  # the answer before was lost on its way
+    assert agent.beat(looked=7).json() == told
+    assert other.beat(looked=0).json() == {"look": False}
+    replica = start()
+    replica.center._looks()
+    away = agent.url
+    agent.url = replica.url
+    assert agent.beat(looked=0).json() == told
+    agent.url = away
+    assert agent.beat(looked=told["request"]).json() == {"look": False}
+    collector.center._looks()
+    with collector.center.engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM look")).scalar_one() == 0
+    replica.center._looks()
+    agent.url = replica.url
+    assert agent.beat(looked=0).json() == {"look": False}
+
+
+def test_who_asks_for_a_look_again_wants_another(collector: Any) -> None:
+    agent = collector.agent("n1")
+    agent.full(_f())
+
+    def asked() -> int:
+        collector.post("/v1/look", {"cluster": "east", "node": "n1"})
+        collector.center._looks()
+        request: int = agent.beat(looked=0).json()["request"]
+        return request
+
+    first = asked()
+    _until(lambda: asked() != first, 10)  # another millisecond
+    again = agent.beat(looked=first).json()
+    assert again["look"]
+    assert again["request"] > first
+
+
+def test_an_agent_that_does_not_say_that_it_looked_is_told_once(collector: Any) -> None:
     agent, other = collector.agent("n1"), collector.agent("n2")
     agent.full(_f())
     other.full(_f())
     assert collector.post("/v1/look", {"cluster": "east", "node": "n1"}).json() == {"nodes": 1}
-    _until(lambda: agent.beat().json() == {"look": True}, 10)
+    _until(lambda: agent.beat().json()["look"], 10)
     assert agent.beat().json() == {"look": False}
     assert other.beat().json() == {"look": False}

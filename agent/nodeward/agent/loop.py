@@ -37,11 +37,13 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One job for a worker. `send`: what waits may be sent along with it."""
+    """One job for a worker. `send`: what waits may be sent along with it. `request`: the
+    collector's, which a full look is for."""
 
     kind: Literal["full", "part", "push"]
     facts: frozenset[str] = frozenset()
     send: bool = True
+    request: int = 0
 
 
 # What happened.
@@ -55,13 +57,14 @@ class Changed:
 @dataclass(frozen=True, slots=True)
 class Done:
     """The worker's result. `left` reports wait; `failed` says that sending stopped, `after_s`
-    how long the collector wants to be left alone; `look`: it wants a full look."""
+    how long the collector wants to be left alone; `look`: it wants a full look, by `request`."""
 
     cpu_s: float = 0.0
     left: int = 0
     failed: bool = False
     after_s: float | None = None
     look: bool = False
+    request: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,8 @@ class State:
     used: float = 0.0
     used_at: float = 0.0
     throttled: bool = False
+    request: int = 0
+    """The collector's for a look, heard and not begun."""
 
 
 def step(
@@ -170,7 +175,7 @@ def _limit(state: State, pace: Pace) -> float:
 def _due(state: State, now: float, pace: Pace) -> Look | None:
     send = state.next_push == NEVER or now >= state.next_push
     if now >= state.next_full:
-        return Look("full", send=send)
+        return Look("full", send=send, request=state.request)
     if state.stale and now >= _settled(state, pace):
         return Look("part", state.stale, send=send)
     return Look("push") if now >= state.next_push else None
@@ -189,7 +194,7 @@ def _begin(state: State, now: float, look: Look, pace: Pace, luck: Callable[[], 
         return state
     if look.kind == "full":
         spread = 1 + pace.jitter * (2 * luck() - 1)
-        state = replace(state, last_full=now, next_full=now + pace.interval_s * spread)
+        state = replace(state, last_full=now, next_full=now + pace.interval_s * spread, request=0)
     return replace(state, stale=frozenset())
 
 
@@ -221,7 +226,7 @@ def _finish(state: State, now: float, done: Done, luck: Callable[[], float]) -> 
     sent = state.doing is None or state.doing.send
     state = replace(state, doing=None, warm=False, give_up=NEVER, deaths=0)
     if done.look:
-        state = _ask_full(state, now)
+        state = replace(_ask_full(state, now), request=done.request)
     if not sent:
         return state
     if not done.left:

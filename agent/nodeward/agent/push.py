@@ -63,13 +63,15 @@ class AwayError(Exception):
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What came of a push. `failed`: why it stopped, for people; then `after_s` is what the
-    collector asked for, if it did. `look`: it wants a full look now."""
+    collector asked for, if it did. `look`: it wants a full look now, by the request `request` (0:
+    it gives its requests no names)."""
 
     pushed: int = 0
     left: int = 0
     failed: str | None = None
     after_s: float | None = None
     look: bool = False
+    request: int = 0
     pending: bool = False
     conflict: str | None = None
 
@@ -335,6 +337,7 @@ class Pusher:
             "seq": tally.acked,
             "digest": self.spool.held(),
             "spool": {"depth": tally.depth, "dropped": tally.dropped},
+            "looked": self.spool.looked(),
         }
         self._begin_session()
         try:
@@ -344,7 +347,15 @@ class Pusher:
                 raise
             self.spool.put_full(self.head)
             return self._reports(outcome)
-        return replace(outcome, look=bool(isinstance(answer, dict) and answer.get("look")))
+        return self._heard(outcome, answer if isinstance(answer, dict) else {})
+
+    def _heard(self, outcome: Outcome, answer: Mapping[str, Any]) -> Outcome:
+        """Asked for again what was looked for: another replica does not know yet."""
+        said = answer.get("request")
+        request = said if type(said) is int and 0 < said < 2**62 else 0
+        if not answer.get("look") or (request and request == self.spool.looked()):
+            return outcome
+        return replace(outcome, look=True, request=request)
 
     def _begin_session(self) -> None:
         """Ask for a session once in its life. A collector that gives none is not asked again for

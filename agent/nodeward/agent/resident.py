@@ -337,6 +337,7 @@ class Resident:
             "config": self._config.to_job(),
             "facts": sorted(look.facts),
             "send": look.send,
+            "request": look.request,
             "watch": {"sources": self._sources(), "lost": self._lost()},
             "spending": {
                 "used": round(self._state.used, 6),
@@ -390,7 +391,7 @@ class Resident:
             notify(f"STATUS={status}")
         yield Done(
             cpu_s, result.get("left", 0), bool(failed), result.get("after_s"),
-            bool(result.get("look")),
+            bool(result.get("look")), result.get("request") or 0,
         )  # fmt: skip
 
     def _complain(self, untold: str) -> None:

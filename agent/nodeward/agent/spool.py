@@ -120,6 +120,11 @@ class Spool:
         """Digest of the posture that the collector holds, if it has everything up to now."""
         return self._recovering(lambda: str(self._about("held")))
 
+    def looked(self) -> int:
+        """The collector's request for a look that was looked for last; 0 before the first."""
+        ask = "SELECT coalesce(max(value), 0) FROM about WHERE key = 'looked'"  # older files: none
+        return self._recovering(lambda: int(self._db.execute(ask).fetchone()[0]))
+
     def head(self) -> dict[str, Any] | None:
         """The last report's own members, without findings; None before the first."""
         return self._recovering(self._last_head)
@@ -134,6 +139,10 @@ class Spool:
         Raises SpoolFullError.
         """
         return self._recovering(lambda: self._put(head, found, whole=whole))
+
+    def keep_looked(self, request: int) -> None:
+        """What was put comes of a look that began after this request was heard."""
+        self._recovering(lambda: self._set(looked=request))
 
     def put_full(self, head: Mapping[str, Any]) -> int:
         """Queue the whole latest posture, because the collector holds another one."""

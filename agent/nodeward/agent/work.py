@@ -60,13 +60,15 @@ class Job:
     spending: Mapping[str, Any] | None = None
     conflict: str = ""
     send: bool = True
+    request: int = 0
+    """The collector's, which this look is for."""
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Job:
         return cls(
             raw["kind"], raw["config"], tuple(raw.get("facts", ())), raw.get("watch"),
             raw.get("spending"), raw.get("conflict") or "",
-            bool(raw.get("send", True)),
+            bool(raw.get("send", True)), int(raw.get("request", 0)),
         )  # fmt: skip
 
 
@@ -214,6 +216,8 @@ class _Task:
         try:
             kept: dict[str, Any] = {f.check: finding_to_json(f) for f in findings}
             result["seq"] = self.spool.put(head, kept, whole=whole)
+            if self.job.request:
+                self.spool.keep_looked(self.job.request)
         except SpoolFullError as exc:
             result["spool_error"] = str(exc)
         return result

@@ -137,9 +137,9 @@ class Center:
         self.engine.dispose()
 
     def _looks(self) -> None:
-        told = self.pulse.take_told()
-        if told:
-            self.writer.act_now(lambda connection: forget_looks(connection, told))
+        looked = self.pulse.take_looked()
+        if looked:
+            self.writer.act_now(lambda connection: forget_looks(connection, looked))
         self.pulse.poll_looks()
 
     def _tidy(self) -> None:

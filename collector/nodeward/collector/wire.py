@@ -94,6 +94,9 @@ class HeartbeatIn(msgspec.Struct, frozen=True):
     seq: Seq
     digest: DigestText
     spool: SpoolIn = SpoolIn()
+    looked: Seq | None = None
+    """The request for a look that it last looked for, all of which has arrived; 0: none yet. Agents
+    of an earlier version do not say."""
 
 
 class AttestationIn(msgspec.Struct, frozen=True):

@@ -61,7 +61,8 @@ async def retire(request: Request) -> Response:
 
 
 async def look(request: Request) -> Response:
-    """A fresh look at these nodes; each hears of it in the answer to its next heartbeat."""
+    """A fresh look at these nodes; each hears of it in the answers to its heartbeats until it has
+    looked. Who asks again wants a look from now on, and not one that may have begun."""
     want = wire.decode(await body_of(request), LookIn)
 
     def act(connection: Connection, asker: Asker, now: int) -> int:
@@ -76,12 +77,15 @@ async def look(request: Request) -> Response:
             query = query.where(t.node.c.cluster.in_(sorted(asker.scope.clusters)))
         rows = [
             {"node": row.id, "asked_at": now, "asked_by": asker.name}
-            for row in connection.execute(query)
+            for row in connection.execute(query.order_by(t.node.c.id))
             if fnmatch.fnmatchcase(row.name, want.node)
         ]
         if not rows:
             raise gone("node")
-        connection.execute(insert(connection, t.look).on_conflict_do_nothing(), rows)
+        statement = insert(connection, t.look)
+        asked = {"asked_at": statement.excluded.asked_at, "asked_by": statement.excluded.asked_by}
+        statement = statement.on_conflict_do_update(index_elements=["node"], set_=asked)
+        connection.execute(statement, rows)
         return len(rows)
 
     on = f"{want.cluster or '*'}/{want.node}"

@@ -37,7 +37,6 @@ Reply = Callable[[int, bytes, int | None], None]
 """Takes status, body and seconds of Retry-After."""
 encode: Final = msgspec.json.Encoder().encode
 _OK_BEAT: Final = encode({"look": False})
-_LOOK: Final = encode({"look": True})
 
 
 async def reports(center: Center, call: Call) -> Answer:
@@ -66,7 +65,8 @@ def _mark(said: wire.HeartbeatIn | wire.ReportIn) -> bytes:
 def _noted(center: Center, caller: Caller, beat: wire.HeartbeatIn) -> Answer:
     node, pulse = caller.key.node, center.pulse
     pulse.beat(node, Beat(caller.at, caller.skew_ms, beat.spool.depth))
-    return 200, _LOOK if pulse.look(node) else _OK_BEAT
+    asked = pulse.look(node, beat.looked)
+    return 200, _OK_BEAT if asked is None else encode({"look": True, "request": asked})
 
 
 def _incoming(center: Center, call: Call, caller: Caller) -> Incoming:

@@ -333,6 +333,7 @@ class Receipt(msgspec.Struct):
 
 class Heard(msgspec.Struct):
     look: bool
+    request: int | msgspec.UnsetType = msgspec.UNSET
 
 
 Answers = Mapping[tuple[str, str], Mapping[int, Any]]

@@ -351,11 +351,11 @@ waiver = Table(  # never deleted: it is its own history
     Column("ended_by", Text),
     Column("ended_at", BigInteger),
 )
-look = Table(  # nodes asked for a fresh look that were not told yet
+look = Table(  # nodes asked for a fresh look that have not said yet that they looked
     "look",
     meta,
     Column("node", Integer, primary_key=True, autoincrement=False),
-    Column("asked_at", BigInteger, nullable=False),
+    Column("asked_at", BigInteger, nullable=False),  # names the request
     Column("asked_by", Text, nullable=False),
 )
 question = Table(  # SQL that somebody saved

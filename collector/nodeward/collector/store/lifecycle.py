@@ -96,7 +96,8 @@ def retire(connection: Connection, names: Names, nodes: Sequence[int], now: int,
     ids = [row.node for row in rows]
     states = names.states(connection, {row.set for row in rows if row.set is not None})
     connection.execute(update(t.node).where(t.node.c.id.in_(ids)).values(retired_at=now))
-    connection.execute(t.expiry.delete().where(t.expiry.c.node.in_(ids)))
+    for table in (t.expiry, t.look):
+        connection.execute(table.delete().where(table.c.node.in_(ids)))
     forget_keys(connection, ids)
     keys = update(t.agent).where(t.agent.c.node.in_(ids), t.agent.c.status.not_in(ENDS))
     connection.execute(keys.values(status="retired", changed_at=database_now(connection)))

@@ -32,8 +32,8 @@ class Pulse:
         self._engine = engine
         self._marks: dict[int, bytes] = {}
         self._beats: dict[int, Beat] = {}
-        self._looks: set[int] = set()
-        self._told: set[int] = set()
+        self._looks: dict[int, int] = {}  # node -> when it was asked, which names the request
+        self._looked: set[tuple[int, int]] = set()
         self._lock = threading.Lock()
 
     def knows(self, node: int, mark: bytes) -> bool:
@@ -68,24 +68,30 @@ class Pulse:
     def beat(self, node: int, beat: Beat) -> None:
         self._beats[node] = beat
 
-    def look(self, node: int) -> bool:
-        """Whether to tell this node to look now. It is told once."""
-        if node not in self._looks:
-            return False
-        self._looks.discard(node)
-        self._told.add(node)
-        return True
+    def look(self, node: int, looked: int | None) -> int | None:
+        """The request for a look that this node is to be told of.
+
+        It is told until it says that it `looked` for it: the answer may not arrive, nor the node
+        live to look. One that does not say (None) is told once, or it would look without end.
+        """
+        asked = self._looks.get(node)
+        if asked is None:
+            return None
+        if looked is None or looked == asked:
+            self._looks.pop(node, None)
+            self._looked.add((node, asked))
+        return None if looked == asked else asked
 
     def poll_looks(self) -> None:
         """Hear of looks that were asked for on any replica."""
         with self._engine.connect() as connection:
-            asked = set(connection.execute(select(t.look.c.node)).scalars())
-        self._looks = asked - self._told
+            rows = connection.execute(select(t.look.c.node, t.look.c.asked_at)).all()
+        self._looks = {node: at for node, at in rows if (node, at) not in self._looked}
 
-    def take_told(self) -> set[int]:
-        """The nodes that were told since the last call."""
-        told, self._told = self._told, set()
-        return told
+    def take_looked(self) -> set[tuple[int, int]]:
+        """(node, request) of those that were done since the last call."""
+        looked, self._looked = self._looked, set()
+        return looked
 
     def take(self) -> Mapping[int, Beat]:
         """The beats since the last call."""
@@ -110,7 +116,8 @@ def flush(connection: Connection, beats: Mapping[int, Beat]) -> None:
         bulk(connection).beats(rows)
 
 
-def forget_looks(connection: Connection, told: set[int]) -> None:
-    """These nodes were told."""
-    if told:
-        connection.execute(t.look.delete().where(t.look.c.node.in_(sorted(told))))
+def forget_looks(connection: Connection, looked: set[tuple[int, int]]) -> None:
+    """These (node, request) were done. What was asked since then stays."""
+    for node, asked in sorted(looked):
+        this = t.look.delete().where(t.look.c.node == node, t.look.c.asked_at == asked)
+        connection.execute(this)

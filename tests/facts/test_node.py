@@ -121,6 +121,20 @@ def test_no_node_is_made_of_less(processes: list[Process], files: list[str]) -> 
     assert recognise(processes, set(files)) is None
 
 
+@pytest.mark.parametrize("processes", [[], [process("/usr/bin/etcd")]])
+def test_a_host_of_kubernetes_etcd_alone_is_one_of_its_hosts(processes: list[Process]) -> None:
+    node = of(*processes, files=("/etc/kubernetes/pki/etcd/server.crt",))
+    assert node.roles == (Role.ETCD,)
+    assert node.running is bool(processes)
+
+
+def test_etcd_alone_does_not_outweigh_what_is_installed() -> None:
+    files = ("/etc/kubernetes/pki/etcd/server.crt", "/etc/kubernetes/manifests/kube-apiserver.yaml")
+    node = of(process("/usr/bin/etcd"), files=files)
+    assert node.control_plane
+    assert not node.running
+
+
 def test_each_sign_says_where_it_was_seen() -> None:
     node = of(process("/usr/bin/kubelet", pid=812), files=("/lib/systemd/system/kubelet.service",))
     assert [(s.what, s.source) for s in node.signs] == [

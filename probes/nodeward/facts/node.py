@@ -67,6 +67,7 @@ class Node(Fact):
 _ALL = (Role.CONTROL_PLANE, Role.WORKER)
 _PLANE = (Role.CONTROL_PLANE,)
 _WORKER = (Role.WORKER,)
+_ETCD = (Role.ETCD,)
 
 # Programs and what their running makes of a host. Those of the second table are told apart by
 # their first argument (k3s and rke2 write it into their process title).
@@ -75,7 +76,7 @@ _PROGRAMS: dict[str, tuple[Role, ...]] = {
     "kube-apiserver": _PLANE,
     "kube-controller-manager": _PLANE,
     "kube-scheduler": _PLANE,
-    "etcd": (Role.ETCD,),
+    "etcd": _ETCD,
     "kubelite": _ALL,
 }
 _VERBS: dict[tuple[str, str], tuple[Role, ...]] = {
@@ -120,7 +121,8 @@ _FILES: dict[str, tuple[Role, ...]] = {
     "/var/lib/kubelet/config.yaml": _WORKER,
     "/var/lib/kubelet/kubeconfig": _WORKER,
     "/etc/kubernetes/manifests/kube-apiserver.yaml": _PLANE,
-    "/etc/kubernetes/manifests/etcd.yaml": (Role.ETCD,),
+    "/etc/kubernetes/manifests/etcd.yaml": _ETCD,
+    "/etc/kubernetes/pki/etcd/server.crt": _ETCD,
     "/var/lib/rancher/k3s/server/tls": _ALL,
     "/var/lib/rancher/k3s/agent/kubelet.kubeconfig": _WORKER,
     "/var/lib/rancher/rke2/server/tls": _ALL,
@@ -180,10 +182,12 @@ def recognise(
     """
     running = list(_of_processes(processes))
     installed = list(_of_files(present))
-    if not any(_makes_a_node(roles) for roles, _, _ in (*running, *installed)):
-        return None
-    # What runs decides; files count where nothing does.
-    decisive = running if any(_makes_a_node(roles) for roles, _, _ in running) else installed
+    more = any(roles != _ETCD for roles, _, _ in running)
+    if not more and not installed:
+        return None  # etcd alone serves others than Kubernetes too
+    # What runs decides; files count where nothing does, or nothing but etcd.
+    alone = all(roles == _ETCD for roles, _, _ in installed)
+    decisive = running if more or (running and alone) else installed
     marks = [(path, found) for path, found in _MARKS if path in present]
     return Node(
         roles=_roles(decisive, worker_only=_MICROK8S_WORKER in present),
@@ -199,11 +203,6 @@ def recognise(
 
 
 _Found = tuple[tuple[Role, ...], Distribution | None, Sign]
-
-
-def _makes_a_node(roles: tuple[Role, ...]) -> bool:
-    """etcd alone serves others than Kubernetes too."""
-    return roles != (Role.ETCD,)
 
 
 def _of_processes(processes: Iterable[Process]) -> Iterator[_Found]:

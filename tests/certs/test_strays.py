@@ -14,13 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certificate_maker import Authority, key, pem, write
+from certificate_maker import Authority, key, key_pem, pem, write
 from nodeward.agent.runner import Looker
 from nodeward.facts.strays import Strays
 from nodeward.host import TreeHost
 from nodeward.host.admin_search import AdministratorSearch, group_in, homes_of
 from nodeward.model import Finding, Seen
-from pki_node import PkiNode, client
+from pki_node import PkiNode, client, kubeconfig
 
 MASTERS = ("system:masters",)
 BOSS = pem(Authority().issue(client("boss", "system:masters"), key("P-256", 333)))
@@ -71,6 +71,19 @@ def test_it_is_found_in_any_form_and_depth(node: PkiNode, place: str, form: str)
     assert found.status == "fail"
     assert found.severity == "low"  # its key is not here
     assert [e.source for e in found.evidence if e.what != "searched"] == [f"/{place}"]
+
+
+@pytest.mark.parametrize("before", ["", "#", "##"])
+def test_a_kubeconfig_in_a_secret_is_looked_into(node: PkiNode, before: str) -> None:
+    """Base64 in base64: what stands before decides which letters the inner one becomes."""
+    own = key("P-256", 333)
+    user = {"client-certificate-data": encoded(BOSS), "client-key-data": encoded(key_pem(own))}
+    text = f"{before}\n{kubeconfig(user, {})}"
+    write(node.root / "opt/secret.yaml", f"kind: Secret\ndata:\n  value: {encoded(text)}\n", 0o644)
+    found = judged(node)
+    assert (found.status, found.severity) == ("fail", "critical")
+    assert "/opt/secret.yaml" in found.because
+    assert "with its key, which everyone can read" in found.because
 
 
 def test_a_kubeconfig_far_away_is_judged_as_one(node: PkiNode) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from nodeward.host.base import HostError, MissingError
 from nodeward.host.masks import ITS_ROOT, behind
-from nodeward.host.pem import MARK_ENCODED, decoded, holds_key, plain_texts
+from nodeward.host.pem import decoded, encoded, holds_key, plain_texts
 from nodeward.host.query import Query
 from nodeward.lazy import dataclass, pattern
 
@@ -111,7 +111,7 @@ class AdministratorSearch(Query[AdministratorFiles]):
 def group_in(raw: bytes, groups: tuple[str, ...]) -> str:
     """The first of these groups that a certificate in this text is of: PEM, DER, or PEM in base64
     as in kubeconfigs and Secrets, on one line or several."""
-    if raw[:1] != b"\x30" and _MARK not in raw and MARK_ENCODED not in raw:
+    if raw[:1] != b"\x30" and _MARK not in raw and not encoded(raw):
         return ""
     names = [(group.encode("ascii"), group) for group in groups]
     for certificate in _certificates(raw):

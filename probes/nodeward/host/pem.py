@@ -26,6 +26,13 @@ _PUBLIC = ("CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE", "PUBLIC KEY
 _MARK = b"-----BEGIN "
 MARK_ENCODED = b"LS0tLS1CRUdJTi"
 _ENCODED = pattern(rb"LS0tLS1CRUdJTi[A-Za-z0-9+/=\s]+")  # "-----BEGIN" in base64
+_TWICE = tuple(
+    base64.b64encode(bytes(before) + MARK_ENCODED)[start : (before + len(MARK_ENCODED)) * 8 // 6]
+    for before, start in ((0, 0), (1, 2), (2, 3))
+)
+"""The same in base64 once more, wherever in a group of three bytes it begins: a kubeconfig in a
+Secret."""
+_RUN = pattern(rb"[A-Za-z0-9+/]{64,}")
 _NOT_BASE64 = bytes(set(range(256)) - {*b"+/", *range(48, 58), *range(65, 91), *range(97, 123)})
 _PRIVATE = pattern(rb"-----BEGIN (?!OPENSSH)[A-Z0-9 ]*PRIVATE KEY-----")
 _KEPT = "-----BEGIN KEY-----\n-----END KEY-----"
@@ -89,10 +96,19 @@ class LoosePem(Query[PemContents]):
 
 def plain_texts(raw: bytes) -> Iterator[bytes]:
     """A text as it stands, with the line ends that JSON writes as two letters, and each part of it
-    that is PEM in base64."""
+    that is PEM in base64, once or more often."""
     yield raw.replace(b"\\n", b"\n") if b"\\n" in raw else raw
     if MARK_ENCODED in raw:
         yield from (decoded(run[0]) for run in _ENCODED.finditer(raw))
+    if any(mark in raw for mark in _TWICE):
+        for run in _RUN.finditer(raw):
+            if any(mark in run[0] for mark in _TWICE):
+                yield from plain_texts(decoded(run[0]))
+
+
+def encoded(raw: bytes) -> bool:
+    """Whether PEM stands in it in base64."""
+    return any(mark in raw for mark in (MARK_ENCODED, *_TWICE))
 
 
 def decoded(text: bytes) -> bytes:
@@ -106,7 +122,7 @@ def holds_key(raw: bytes) -> bool:
     """Whether a private key stands in it, in any of these forms; OpenSSH's own are none here."""
     if raw[:1] == b"\x30":
         return _private(raw)
-    if b"PRIVATE KEY-----" not in raw and MARK_ENCODED not in raw:
+    if b"PRIVATE KEY-----" not in raw and not encoded(raw):
         return False
     return any(_PRIVATE.search(text) for text in plain_texts(raw))
 

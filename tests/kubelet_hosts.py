@@ -385,7 +385,7 @@ def microk8s() -> Host:
                 (
                     "/snap/microk8s/7731/kubelite",
                     "--scheduler-args-file=/x",
-                    "--kubelet-args-file=/y",
+                    f"--kubelet-args-file={data}/args/kubelet",
                 ),
             ),
         ),

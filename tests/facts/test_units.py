@@ -17,6 +17,8 @@ from nodeward.facts.units import (
     parse_unit,
     service_entries,
     split_words,
+    with_specifiers,
+    without,
 )
 
 PLAIN = st.text("abc-=/.", min_size=1, max_size=6)
@@ -61,7 +63,7 @@ def test_an_empty_assignment_resets_what_came_before() -> None:
         ("/k ${A}", ["/k", "--x=1 --y"]),  # in braces it is not
         ("/k --z=${B}", ["/k", "--z=2"]),
         ("/k $NONE ${NONE}", ["/k", ""]),
-        ("@!/k '$A' 100%%", ["/k", "--x=1", "--y", "100%"]),
+        ("@!/k '$A'", ["/k", "--x=1", "--y"]),
     ],
 )
 def test_variables_are_filled_in(line: str, words: list[str]) -> None:
@@ -82,3 +84,48 @@ def test_an_environment_file_is_read_with_its_quotes() -> None:
     raw = b"# c\nA=1\nB=\"two words\"\n C='x'\nexport D=4\n9=no\nA=5\nE=a\\\nb\n"
     found = {k: w.text for k, w in parse_environment_file(raw, "f").items()}
     assert found == {"A": "5", "B": "two words", "C": "x", "E": "ab"}  # systemd drops "export D"
+
+
+@pytest.mark.parametrize(
+    ("raw", "value"),
+    [
+        ('A="--x\n --y"\nB=1\n', "--x\n --y"),
+        ("A='--x'  \"--y\"\n", "--x--y"),
+        ("A=--x\\ --y  \n", "--x --y"),
+        ('A=--l="a b" --y\n', '--l="a b" --y'),
+        ('A="\\"q\\" \\x \\$"\n', '"q" \\x $'),
+        ("# a comment \\\nA=--y\n", "--y"),
+        ("A=1\r\nA=2\r\n", "2"),
+        ('A="never closed\n', "never closed\n"),
+        ("A=\nB=2\n", ""),
+    ],
+    ids=["two lines", "put together", "a blank escaped", "quotes inside", "escapes", "a comment",
+         "other line ends", "an open quote", "empty"],
+)  # fmt: skip
+def test_an_environment_file_is_read_as_systemd_reads_it(raw: str, value: str) -> None:
+    assert parse_environment_file(raw.encode(), "f")["A"].text == value
+
+
+@given(st.text(alphabet="A=\"'\\ \n#x", max_size=60))
+def test_no_environment_file_is_too_odd(text: str) -> None:
+    found = parse_environment_file(text.encode(), "f")
+    assert all(set(name) <= {"A", "x"} for name in found)
+
+
+def test_a_variable_whose_quote_is_never_closed_ends_with_its_value() -> None:
+    (entry,) = service_entries(parse_unit(b"[Service]\nExecStart=/k $A", "u"), "ExecStart")
+    assert [w.text for w in command(entry, {"A": Word('"--x y', "f: A")})] == ["/k", "--x y"]
+
+
+def test_specifiers_that_the_name_decides_are_filled_in() -> None:
+    assert with_specifiers("%E/%N %n %p %i 5%% %H", "a@b.service") == (
+        "/etc/a@b a@b.service a b 5% %H"
+    )
+
+
+def test_an_unset_variable_is_gone() -> None:
+    (entry,) = service_entries(
+        parse_unit(b"[Service]\nUnsetEnvironment=A B=1 C=1", "u"), "UnsetEnvironment"
+    )
+    environment = {name: Word("1" if name == "B" else "2", "f") for name in "ABCD"}
+    assert set(without(environment, entry)) == {"C", "D"}

@@ -16,6 +16,7 @@ import kubelet_hosts
 import tls_keys
 from nodeward.agent.scan import scan, select
 from nodeward.host import TreeHost
+from nodeward.model import Status
 
 GOLDENS = Path(__file__).parent / "goldens"
 CLIENT_CA = {
@@ -57,3 +58,27 @@ def test_a_distribution_is_judged_as_before(
         golden.parent.mkdir(exist_ok=True)
         golden.write_text(found)
     assert found == golden.read_text()
+
+
+@pytest.mark.parametrize(
+    ("lines", "place"),
+    [
+        ("--read-only-port=0\n--read-only-port 10255\n", "args/kubelet:2"),
+        ("--anonymous-auth=false --read-only-port='102'55\n", "args/kubelet:1"),
+    ],
+)
+def test_a_line_of_microk8s_holds_several_words(lines: str, place: str, tmp_path: Path) -> None:
+    host = kubelet_hosts.microk8s()
+    path = "/var/snap/microk8s/current/args/kubelet"
+    found = kubelet_hosts.findings(replace(host, files={**host.files, path: lines}), tmp_path)
+    opened = found["kubelet.port.readonly"]
+    assert opened.status is Status.FAIL
+    assert place in opened.because
+
+
+def test_microk8s_reads_the_file_that_it_was_told_to(tmp_path: Path) -> None:
+    host = kubelet_hosts.microk8s()
+    run = replace(host.runs[0], argv=("kubelite", "--kubelet-args-file", "/srv/args"))
+    files = {**host.files, "/srv/args": "--anonymous-auth=true\n"}
+    found = kubelet_hosts.findings(replace(host, files=files, runs=(run,)), tmp_path)
+    assert "/srv/args:1" in found["kubelet.authn.anonymous"].because

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import kubelet_hosts
-from kubelet_hosts import HEAD, Host
+from kubelet_hosts import HEAD, Host, Run
 from nodeward.agent.scan import scan, select
 from nodeward.host import TreeHost
 from nodeward.model import Finding, Status
@@ -60,3 +60,58 @@ def test_an_exported_line_of_an_environment_file_counts_for_nothing(tmp_path: Pa
     }
     found = judge(files, tmp_path, *DECIDING)
     assert {f.status for f in found} == {Status.FAIL}
+
+
+@pytest.mark.parametrize(
+    ("named", "file"),
+    [
+        ("/etc/default/kubelet.d/*.env", "/etc/default/kubelet.d/1.env"),
+        ("-/etc/default/%N", "/etc/default/kubelet"),
+        ("-/etc/%p/env", "/etc/kubelet/env"),
+    ],
+)
+def test_environment_files_are_found_by_pattern_and_specifier(
+    named: str, file: str, tmp_path: Path
+) -> None:
+    files = {
+        UNIT: f"[Service]\nEnvironmentFile={named}\nExecStart=/usr/bin/kubelet --config=/c $A\n",
+        file: "A=--v=2\\ --read-only-port=10255\n",
+        "/c": HEAD,
+    }
+    (found,) = judge(files, tmp_path, "kubelet.port.readonly")
+    assert found.status is Status.FAIL
+    assert file in found.because
+
+
+@pytest.mark.parametrize("named", ["-/etc/%H/env", "-/etc/*/env"])
+def test_an_environment_file_that_cannot_be_told_leaves_it_unknown(
+    named: str, tmp_path: Path
+) -> None:
+    files = {
+        UNIT: f"[Service]\nEnvironmentFile={named}\nExecStart=/usr/bin/kubelet --config=/c $A\n",
+        "/c": HEAD,
+    }
+    (found,) = judge(files, tmp_path, "kubelet.port.readonly")
+    assert found.status is Status.UNKNOWN
+    assert "what this stands for is not known" in found.because
+
+
+def test_a_masked_unit_starts_nothing(tmp_path: Path) -> None:
+    files = {
+        UNIT: "->/dev/null",
+        "/usr/lib/systemd/system/kubelet.service": "[Service]\nExecStart=/usr/bin/kubelet\n",
+        "/usr/bin/kubelet": "",
+    }
+    found = judge(files, tmp_path, *DECIDING)
+    assert {f.status for f in found} == {Status.UNKNOWN}
+
+
+def test_an_open_quote_in_its_unit_does_not_hide_what_a_kubelet_was_given(tmp_path: Path) -> None:
+    run = Run("/opt/v1.36.2/kubelet", ("kubelet", "--config=/c", "--read-only-port=10255"))
+    host = Host({UNIT: "[Service]\nExecStart=/usr/bin/kubelet 'open\n", "/c": HEAD}, (run,))
+    report = scan(
+        TreeHost(kubelet_hosts.build(host, tmp_path / "host")),
+        select(["kubelet.port.readonly"]),
+        at=kubelet_hosts.BOOT,
+    )
+    assert report.findings[0].status is Status.FAIL

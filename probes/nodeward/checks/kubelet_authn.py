@@ -96,6 +96,11 @@ MODE = "authorization.mode"
         ),
         Example(
             Status.UNKNOWN,
+            (example(C, "{}"), answers(pods=reply(503))),
+            "what it answers tells nothing of who is let in",
+        ),
+        Example(
+            Status.UNKNOWN,
             (example(C, "authentication: {anonymous: {enabled: 'true'}}"), OFFLINE),
             "a text is no boolean: no kubelet starts with that",
         ),
@@ -183,6 +188,11 @@ def _anonymous(kubelet: Kubelet, answers: Answers) -> Verdict:
             ),
             "the running kubelet still refuses what it would not from its next restart",
         ),
+        Example(
+            Status.UNKNOWN,
+            (example(C, "{}"), answers(pods=reply(403), unhandled=reply(403))),
+            "a refusal that does not say of whom is not this kubelet's",
+        ),
         Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
         Example(Status.NOT_APPLICABLE, NO_KUBELET, "no kubelet"),
     ],
@@ -207,7 +217,7 @@ def _mode(kubelet: Kubelet, answers: Answers) -> Verdict:
                 *seen,
                 remedy=remedy,
             )
-        if answer.status in (403, 500):
+        if answer.status in (403, 500) and answer.anonymous_is_someone:
             because = f"port {port.number} asks before it allows ({answer}); {said(MODE, setting)}"
             return Verdict.passed(because, *seen)
     match setting.value:

@@ -231,8 +231,12 @@ def port_of(answers: Answers, role: str) -> Port | None:
 def silent(port: Port | None, path: str) -> str | None:
     """Why the kubelet's own open port gave no answer that tells anything; None when it did."""
     answer = port.reply(path) if port is not None else None
-    if port is None or answer is None or answer.outcome == "answered":
+    if port is None or answer is None or answer.anonymous_is_someone is not None:
         return None
+    if answer.outcome == "answered":
+        return (
+            f"port {port.number} answers {answer} to GET {path}, which does not tell who is let in"
+        )
     return f"port {port.number} is open and gives no answer ({answer.outcome})"
 
 

@@ -33,15 +33,21 @@ AGE_DOUBT = "whether this k3s is older than 1.32 is not known, and so what it gi
 
 
 def microk8s_words(raw: bytes, path: str = MICROK8S_ARGS) -> tuple[Word, ...]:
-    """The lines of args/kubelet, or of another daemon's file, with the snap's variables filled
-    in."""
-    found = []
+    """The arguments in args/kubelet, or in another daemon's file, with the snap's variables filled
+    in. kubelite (its ReadArgsFromFile) drops every quote and splits each line at its blanks."""
+    found: list[Word] = []
     for number, line in enumerate(raw.decode("utf-8", "surrogateescape").split("\n"), 1):
         text = line.strip()
         if text and not text.startswith("#"):
             filled = re.sub(r"\$\{?(SNAP_DATA|SNAP_COMMON|SNAP)\}?", lambda m: _SNAP[m[1]], text)
-            found.append(Word(filled.strip("\"'"), f"{path}:{number}"))
+            words = re.sub("[\"']", "", filled).split()
+            found += [Word(word, f"{path}:{number}") for word in words]
     return tuple(found)
+
+
+def microk8s_file(argv: tuple[str, ...]) -> str:
+    """Where a kubelite that was started like this has the arguments of its kubelet."""
+    return option(argv, "--kubelet-args-file") or MICROK8S_ARGS
 
 
 @dataclass(frozen=True, slots=True)

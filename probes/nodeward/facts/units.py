@@ -75,25 +75,49 @@ def service_entries(entries: Iterable[Entry], key: str) -> tuple[Entry, ...]:
     return tuple(found)
 
 
+_NAME = pattern(r"\s*(?:[#;][^\n]*|([^=\n]*)(=?))")
+_PART = pattern(
+    r"(?s)[ \t]*(?:'([^']*)'?|"
+    r'"((?:[^"\\]|\\.)*)"?|'
+    r"((?:[^\s'\"\\]|\\.)(?:[^\n\\]|\\.)*))"
+)
+"""A piece of a value: in single quotes, in double quotes, or bare. The last goes to the end of its
+line, with every quote in it; quoted ones may span lines, and are put together."""
+
+
 def parse_environment_file(raw: bytes, path: str) -> Mapping[str, Word]:
-    """EnvironmentFile=: NAME=value lines, quotes removed, a later one wins. It is no shell script:
-    systemd drops a line that starts with "export", for no name has a blank in it."""
+    """EnvironmentFile=: NAME=value, by systemd's parse_env_file; a later one wins. It is no shell
+    script: systemd drops a line that starts with "export", for no name has a blank in it. A
+    backslash at the end of a comment does nothing, as from systemd 254 on."""
+    text = raw.decode("utf-8", "surrogateescape").replace("\r", "\n")
     found: dict[str, Word] = {}
-    text = raw.decode("utf-8", "surrogateescape").replace("\\\n", "")
-    for line in text.split("\n"):
-        name, equals, value = line.strip().partition("=")
-        name = name.strip()
-        if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+    place = 0
+    while place < len(text) and (head := _NAME.match(text, place)):
+        place = head.end()
+        if not head[2]:
             continue
-        found[name] = Word(_unquote(value.strip()), f"{path}: {name}")
+        value, place = _value_at(text, place)
+        name = head[1].strip()
+        if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            found[name] = Word(value, f"{path}: {name}")
     return found
 
 
-def _unquote(value: str) -> str:
-    if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
-        inner = value[1:-1]
-        return re.sub(r"\\(.)", r"\1", inner) if value[0] == '"' else inner
-    return value
+def _value_at(text: str, place: int) -> tuple[str, int]:
+    """The value that begins there, and where it ends."""
+    value = ""
+    while part := _PART.match(text, place):
+        place = part.end()
+        single, double, bare = part.groups()
+        if bare is not None:
+            return value + _plain(r"\\(.)", bare.rstrip()), place
+        value += single if single is not None else _plain(r"\\([\"\\`$\n])", double)
+    return value, place
+
+
+def _plain(escape: str, text: str) -> str:
+    """Without the backslashes that escape a character; one before the end of a line joins two."""
+    return re.sub(f"(?s){escape}", lambda m: m[1].replace("\n", ""), text)
 
 
 def parse_environment(entry: Entry) -> Mapping[str, Word]:
@@ -106,8 +130,27 @@ def parse_environment(entry: Entry) -> Mapping[str, Word]:
     return found
 
 
-def split_words(text: str, what: str) -> list[str]:
-    """Split as systemd does: blanks, quotes that open a word or stand inside one, C escapes."""
+_FIXED = {"%": "%", "E": "/etc", "S": "/var/lib", "C": "/var/cache", "L": "/var/log", "t": "/run"}
+
+
+def with_specifiers(text: str, unit: str) -> str:
+    """systemd.unit(5), Specifiers: those that the unit's name decides, and fixed directories. The
+    others are left as they stand."""
+    stem = unit.rpartition(".")[0]
+    prefix, _, instance = stem.partition("@")
+    known = {**_FIXED, "n": unit, "N": stem, "p": prefix, "i": instance, "I": instance}
+    return re.sub(r"%(.)", lambda m: known.get(m[1], m[0]), text)
+
+
+def without(environment: Mapping[str, Word], entry: Entry) -> dict[str, Word]:
+    """UnsetEnvironment=: names, or NAME=value for what has that very value."""
+    words = split_words(entry.value, entry.source)
+    return {n: w for n, w in environment.items() if n not in words and f"{n}={w.text}" not in words}
+
+
+def split_words(text: str, what: str, *, relaxed: bool = False) -> list[str]:
+    """Split as systemd does: blanks, quotes that open a word or stand inside one, C escapes. A
+    quote that is never closed ends with the text where `relaxed`, as in a variable's value."""
     words: list[str] = []
     word: str | None = None
     quote = ""
@@ -124,7 +167,7 @@ def split_words(text: str, what: str) -> list[str]:
             word = None
         else:
             word = (word or "") + char
-    if quote:
+    if quote and not relaxed:
         raise ParseError(what, 0, "an open quote")
     return words if word is None else [*words, word]
 
@@ -141,12 +184,13 @@ def command(entry: Entry, environment: Mapping[str, Word]) -> tuple[Word, ...]:
         if whole := _WHOLE.fullmatch(text):
             value = environment.get(whole[1])
             if value is not None:
-                found += [Word(w, value.source) for w in split_words(value.text, value.source)]
+                words = split_words(value.text, value.source, relaxed=True)
+                found += [Word(w, value.source) for w in words]
             continue
         sources = [environment[n].source for n in _INSIDE.findall(text) if n in environment]
         plain = _INSIDE.sub(lambda m: environment[m[1]].text if m[1] in environment else "", text)
         source = sources[0] if sources else entry.source
-        found.append(Word(plain.replace("%%", "%").replace("$$", "$"), source))
+        found.append(Word(plain.replace("$$", "$"), source))
     if found:
         found[0] = Word(found[0].text.lstrip("-@:+!"), found[0].source)
     return tuple(found)

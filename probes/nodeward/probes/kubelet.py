@@ -6,6 +6,7 @@ import posixpath
 from collections.abc import Iterator
 from dataclasses import replace
 
+from nodeward.facts.errors import ParseError
 from nodeward.facts.kubelet import (
     ConfigFile,
     Kubelet,
@@ -135,7 +136,7 @@ def _with_sources(host: Host, launch: Launch) -> Launch:
     """Note for each argument the file that holds it, where the unit gives the same word."""
     try:
         service = read_service(host, f"{launch.unit.removesuffix('.service')}.service")
-    except HostError:
+    except (HostError, ParseError):
         return launch
     ours = (launch.program, posixpath.basename(launch.argv[0]))
     if not service.words or posixpath.basename(service.words[0].text) not in ours:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -12,12 +13,12 @@ from nodeward.facts.kubelet_embedded import (
     FIRST_START,
     K3S_COPY,
     K3S_OWN,
-    MICROK8S_ARGS,
     K3sStart,
     is_managed,
     k3s_doubts,
     k3s_kubelet_args,
     k3s_words,
+    microk8s_file,
     microk8s_words,
     without_copied,
 )
@@ -39,11 +40,12 @@ def there(host: Host, path: str) -> bool:
 
 def _microk8s(host: Host, launch: Launch) -> Launch:
     """kubelite's own arguments are others; its kubelet's stand in a file of the snap."""
-    words = microk8s_words(host.read(MICROK8S_ARGS))
+    path = posixpath.join(launch.cwd, microk8s_file(launch.argv))
+    words = microk8s_words(host.read(path), path)
     version = launch.version or _snap_version(host)
     unit = "snap.microk8s.daemon-kubelite"
     launch = _embedded(replace(launch, version=version, unit=unit), "kubelite", words)
-    return with_dates(host, launch, [MICROK8S_ARGS])
+    return with_dates(host, launch, [path])
 
 
 def _snap_version(host: Host) -> str | None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import posixpath
+from collections.abc import Iterable
+from dataclasses import replace
+from fnmatch import fnmatchcase
+
 from nodeward.facts.units import (
     UNIT_DIRECTORIES,
     Entry,
@@ -11,9 +16,11 @@ from nodeward.facts.units import (
     parse_environment_file,
     parse_unit,
     service_entries,
+    with_specifiers,
+    without,
 )
 from nodeward.host import Host, HostError, MissingError, NotRegularError
-from nodeward.lazy import dataclass
+from nodeward.lazy import dataclass, pattern
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +40,15 @@ class Service:
 
 
 def read_service(host: Host, name: str) -> Service:
-    """The service `name` ("kubelet.service"). MissingError when no directory has its unit."""
+    """The service `name` ("kubelet.service"). MissingError when no directory has its unit, or it is
+    masked."""
     unit = _first(host, [f"{d}/{name}" for d in UNIT_DIRECTORIES])
-    files, entries = [unit], list(parse_unit(host.read(unit), unit))
-    for path in _dropins(host, name):
-        files.append(path)
-        entries += parse_unit(host.read(path), path)
+    files = [unit, *_dropins(host, name)]
+    entries = [
+        replace(entry, value=with_specifiers(entry.value, name))
+        for path in files
+        for entry in parse_unit(host.read(path), path)
+    ]
     environment, read, unread = _environment(host, entries)
     starts = service_entries(entries, "ExecStart")
     words = command(starts[-1], environment) if starts else ()
@@ -56,12 +66,21 @@ def read_service(host: Host, name: str) -> Service:
 
 def _first(host: Host, paths: list[str]) -> str:
     for path in paths:
+        if _masked(host, path):
+            raise MissingError(path, "masked: a link to /dev/null")
         try:
             host.stat(path)
         except MissingError:
             continue
         return path
     raise MissingError(paths[0], "no such unit in any directory")
+
+
+def _masked(host: Host, path: str) -> bool:
+    try:
+        return host.link(path) == "/dev/null"
+    except HostError:
+        return False
 
 
 def _dropins(host: Host, name: str) -> list[str]:
@@ -86,12 +105,14 @@ def _environment(
     environment: dict[str, Word] = {}
     for entry in service_entries(entries, "Environment"):
         environment |= parse_environment(entry)
-    read, unread = [], []
+    read: list[str] = []
+    unread: list[str] = []
     for entry in service_entries(entries, "EnvironmentFile"):
         path = entry.value.removeprefix("-").strip("\"'")
         try:
-            environment |= parse_environment_file(host.read(path), path)
-            read.append(path)
+            for one in _matching(host, path):
+                environment |= parse_environment_file(host.read(one), one)
+                read.append(one)
         except MissingError:
             if not entry.value.startswith("-"):
                 unread.append(f"{path}: not there")
@@ -100,4 +121,23 @@ def _environment(
         except HostError as exc:
             unread.append(f"{path}: {exc.why}")
             read.append(path)
+    for entry in service_entries(entries, "UnsetEnvironment"):
+        environment = without(environment, entry)
     return environment, read, tuple(unread)
+
+
+_SPECIFIER = pattern(r"%[A-Za-z]")
+_WILD = pattern(r"[*?[]")
+
+
+def _matching(host: Host, path: str) -> Iterable[str]:
+    """The files that EnvironmentFile= names: it may be a pattern."""
+    folder, name = posixpath.split(path)
+    if _SPECIFIER.search(path) or _WILD.search(folder):
+        raise NotRegularError(path, "what this stands for is not known here")
+    if not _WILD.search(name):
+        return [path]
+    names = [n for n in host.names(folder) if fnmatchcase(n, name) and n[0] != "."]
+    if not names:
+        raise MissingError(path, "nothing there has such a name")
+    return [f"{folder}/{n}" for n in sorted(names)]

@@ -443,3 +443,68 @@ def test_a_host_that_is_no_node_is_not_judged(tmp_path: Path) -> None:
     add_process(tmp_path, 1, ["init"], exe="/sbin/init")
     statuses = {str(f.status) for c, f in findings(tmp_path, "cert.*").items() if "secret" not in c}
     assert statuses == {"not-applicable"}
+
+
+@pytest.mark.parametrize(
+    ("mark", "command"),
+    [
+        ("var/lib/rancher/k3s/server/tls/x", "k3s certificate rotate-ca --path /opt/k3s/server"),
+        ("var/snap/microk8s/current/args/kubelet", "microk8s refresh-certs --cert ca.crt"),
+        ("var/lib/k0s/pki/apiserver.crt", "k0s start"),
+    ],
+)
+def test_what_a_distribution_makes_again_cannot_be_moved_away(
+    root: Path, mark: str, command: str
+) -> None:
+    write(root / mark, "")
+    put(root, "/root/boss.crt", left=300, subject=(("O", "system:masters"), ("CN", "boss")))
+    found = findings(root, "cert.superadmin")["cert.superadmin"]
+    assert found.status == "fail"
+    assert found.remedy
+    assert command in found.remedy.steps
+    assert "super-admin.conf" not in str(found.remedy)
+
+
+def test_kubeadms_can_be_moved_away(tmp_path: Path) -> None:
+    kubeadm(tmp_path)
+    put(tmp_path, "/root/boss.crt", left=300, subject=(("O", "system:masters"), ("CN", "boss")))
+    found = findings(tmp_path, "cert.superadmin")["cert.superadmin"]
+    assert "super-admin.conf" in str(found.remedy)
+
+
+def test_a_certificate_that_does_not_verify_is_made_anew_by_its_distribution(root: Path) -> None:
+    k3s(root)
+    put(root, f"{SERVER}/serving-kube-apiserver.crt", left=300, usages=())
+    found = findings(root, "cert.chain")["cert.chain"]
+    assert found.status == "fail"
+    assert found.remedy
+    assert "k3s certificate rotate" in found.remedy.steps
+
+
+def test_a_kubelet_of_k0s_has_the_unit_of_k0s(root: Path) -> None:
+    write(root / "etc/systemd/system/k0sworker.service", "[Service]\nExecStart=/bin/k0s worker\n")
+    write(root / "var/lib/k0s/kubelet.conf", "")
+    put(root, "/srv/kubelet.crt", left=10)
+    add_process(root, 9, ["kubelet", "--tls-cert-file=/srv/kubelet.crt"], exe="/bin/kubelet")
+    found = findings(root, "cert.expiry.kubelet-server")["cert.expiry.kubelet-server"]
+    assert found.remedy
+    assert "systemctl restart k0sworker" in found.remedy.steps
+
+
+def test_a_link_to_the_certificate_before_is_set_anew(tmp_path: Path) -> None:
+    """The kubelet has its new one already: no request is to be approved, nothing to join."""
+    kubeadm(tmp_path)
+    folder = "/var/lib/kubelet/pki"
+    put(tmp_path, f"{folder}/kubelet-client-2025-11-19-00-00-00.pem", left=-3)
+    put(tmp_path, f"{folder}/kubelet-client-2026-11-01-00-00-00.pem", left=340)
+    link = tmp_path / f"{folder[1:]}/kubelet-client-current.pem"
+    link.symlink_to("kubelet-client-2025-11-19-00-00-00.pem")
+    found = findings(tmp_path, "cert.rotation-stalled")["cert.rotation-stalled"]
+    assert found.status == "fail"
+    assert "should lead" in found.because
+    assert found.remedy
+    assert found.remedy.steps == (
+        f"ln -sfn {folder}/kubelet-client-2026-11-01-00-00-00.pem"
+        f" {folder}/kubelet-client-current.pem",
+        "systemctl restart kubelet",
+    )

@@ -13,6 +13,8 @@ from nodeward.facts.bundles import pairing, steps
 from nodeward.facts.daemons import Daemons
 from nodeward.facts.pki import Held, Kind, Pki, PrivateKey
 from nodeward.facts.pki_roles import ANCHORS, SERVER, USAGES, covers, expected_names
+from nodeward.facts.renewal import AT_START, Renewer, renewer
+from nodeward.facts.renewal_steps import remedy
 from nodeward.facts.signature import chain
 from nodeward.facts.system import System
 from nodeward.facts.x509 import Certificate, Extensions
@@ -149,7 +151,7 @@ def cert_chain(
             if severity is None:
                 dark.append(f"{text}, {held.pem.where}")
             else:
-                offences.append(Offence(severity, evidence))
+                offences.append(Offence(severity, evidence, _anew(held, facts)))
         if not found:
             notes.append(_good(held, leaf, facts))
     if not offences and not notes and not dark and not facts.unseen:
@@ -165,7 +167,14 @@ def _refused(facts: Pki) -> Iterator[Offence]:
     for held in (*own, *trust):
         if held.use.in_use:
             evidence = Evidence(held.use.component, held.pem.refused, held.pem.where)
-            yield Offence(Severity.HIGH, evidence)
+            yield Offence(Severity.HIGH, evidence, _anew(held, facts))
+
+
+def _anew(held: Held, facts: Pki) -> Remedy | None:
+    """Where its distribution makes it with all that belongs to it: by that; None elsewhere."""
+    by = renewer(held, facts)
+    made = by in AT_START or by is Renewer.MICROK8S
+    return remedy(held, by, facts) if made and held.use.kind is Kind.CERTIFICATE else None
 
 
 def _faults(

@@ -32,6 +32,7 @@ from nodeward.facts.access import octal, readers
 from nodeward.facts.clock import Now
 from nodeward.facts.kubeconfig import ADMINISTRATORS, Cluster, Kubeconfig, Kubeconfigs, User
 from nodeward.facts.pki import LOOSE, Guard, Kind, Pem, Pki
+from nodeward.facts.renewal_steps import keep_to_root
 from nodeward.facts.strays import Stray, Strays
 from nodeward.facts.tokens import Token
 from nodeward.facts.urls import split_url
@@ -182,6 +183,8 @@ def superadmin(
     else:
         why = strays.error if isinstance(strays, Unreadable) else f"no {strays.what}"
         dark.append(f"homes and the like: {why}")
+    mend = keep_to_root(facts)
+    offences = [replace(o, remedy=mend) for o in offences]
     said = verdict(offences, good, *notes, dark=dark, unseen=facts)
     # Where it was looked, and where not, is told beside what was found as well.
     return (

@@ -10,7 +10,7 @@ from nodeward.checks.cert_samples import DARK, NOTHING, NOW, certificate, pki, p
 from nodeward.facts.clock import Now
 from nodeward.facts.pki import Held, Kind, Pki, Use
 from nodeward.facts.renewal import Renewer, renewer
-from nodeward.facts.renewal_steps import kubelet, rejoin
+from nodeward.facts.renewal_steps import kubelet, rejoin, relink
 from nodeward.facts.x509 import Certificate
 from nodeward.model import Evidence, Example, Severity, Status, Verdict, check
 
@@ -92,7 +92,11 @@ def rotation(held: Held, now: Now, limits: ExpiryLimits, facts: Pki) -> Offence 
         return _stalled(held, "leads to a file that is not there", facts, ended=True)
     if held.leaf is None:
         return f"{held.pem.where}: {held.pem.error or 'no certificate'}"
-    if text := _late(held, held.leaf, now.at, limits, facts):
+    if newer := _newer(held, held.leaf, now.at, facts):
+        text = f"is older than {newer}, to which the link should lead"
+        evidence = Evidence(held.use.component, text, held.pem.where)
+        return Offence(Severity.HIGH, evidence, relink(held.use.path, newer, facts))
+    if text := _late(held.leaf, now.at, limits):
         return _stalled(held, text, facts, ended=now.at > held.leaf.not_after)
     used = (now.at - held.leaf.not_before) / max(1, held.leaf.lifetime_s)
     text = f"{max(0.0, used):.0%} of its life is over, renewal is due between 70% and 90%"
@@ -105,13 +109,16 @@ def _stalled(held: Held, text: str, facts: Pki, *, ended: bool = False) -> Offen
     return Offence(Severity.HIGH, evidence, rejoin(facts) if lost else kubelet(held.use, facts))
 
 
-def _late(held: Held, leaf: Certificate, now: float, limits: ExpiryLimits, facts: Pki) -> str:
+def _newer(held: Held, leaf: Certificate, now: float, facts: Pki) -> str:
+    """The file of the rotation that the link should lead to instead; "" where it does."""
+    files = [(h.leaf, h.pem) for h in facts.held(held.use.component) if h.use.superseded]
+    good = [(c.not_before, p.path) for c, p in files if c and c.not_before <= now <= c.not_after]
+    return max((path for start, path in good if start > leaf.not_before), default="")
+
+
+def _late(leaf: Certificate, now: float, limits: ExpiryLimits) -> str:
     used = (now - leaf.not_before) / max(1, leaf.lifetime_s)
     if used > limits.stalled:
         ends = f"it {'ends' if used < 1 else 'ended'} on {moment(leaf.not_after)}"
         return f"rotation stalled: {min(used, 1):.0%} of its life is over, {ends}"
-    for other in facts.held(held.use.component):
-        newer = other.leaf
-        if other.use.superseded and newer and newer.not_before > leaf.not_before:
-            return f"is older than {other.pem.path}, to which the link should lead"
     return ""

@@ -105,6 +105,39 @@ def reissue(held: Held, pki: Pki) -> Remedy | None:
     return None if by is Renewer.KUBEADM else remedy(held, by, pki)
 
 
+def keep_to_root(pki: Pki) -> Remedy | None:
+    """What helps against an administrator's credential that its distribution makes at each start,
+    wherever it was taken to; None where the one that kubeadm makes can be taken away."""
+    name = str(pki.distribution)
+    if pki.distribution not in (
+        Distribution.K3S,
+        Distribution.RKE2,
+        Distribution.K0S,
+        Distribution.MICROK8S,
+    ):
+        return None
+    return Remedy(
+        f"{name} keeps its own and makes it again: let root alone read it, take every copy of it"
+        " away, and give people users of their own, whom RBAC makes what they need to be.",
+        steps=(
+            "chown root:root FILE && chmod 600 FILE",
+            "# copies elsewhere: shred -u COPY",
+            "# if others could read it, every copy is good until the authority is replaced:",
+            *authority(pki).steps,
+        ),
+        breaks="Whoever used it needs a kubeconfig of his own first.",
+    )
+
+
+def relink(link: str, newer: str, pki: Pki) -> Remedy:
+    """The kubelet has a newer certificate, and its link leads to the one before."""
+    return Remedy(
+        "Let the link lead to the newer certificate, and the kubelet take it.",
+        steps=(f"ln -sfn {newer} {link}", f"systemctl restart {_kubelet_unit(pki)}"),
+        breaks="A restart of the kubelet leaves containers running.",
+    )
+
+
 def restart(component: str, pki: Pki) -> Remedy:
     """How the daemon of a component takes what its file holds by now."""
     pod, breaks = _STATIC_PODS.get(component), "The daemon is away while it restarts."
@@ -115,7 +148,10 @@ def restart(component: str, pki: Pki) -> Remedy:
     elif pki.distribution is Distribution.MICROK8S:
         steps = ("snap restart microk8s.daemon-kubelite",)
     elif component.startswith("kubelet"):
-        steps, breaks = ("systemctl restart kubelet",), "Containers run on while it restarts."
+        steps, breaks = (
+            (f"systemctl restart {_kubelet_unit(pki)}",),
+            "Containers run on while it restarts.",
+        )
     elif pod and pki.distribution is Distribution.KUBEADM:
         steps = _moved_aside(pod)
     else:
@@ -446,7 +482,7 @@ def _by_hand(held: Held, pki: Pki) -> Remedy:
             breaks="Whoever has pinned the old certificate must learn the new one; containers keep"
             " running.",
         )
-    return _whoever_issued(use)
+    return _whoever_issued(use, pki)
 
 
 def _own(held: Held) -> bool:
@@ -474,11 +510,9 @@ def _external(held: Held) -> Remedy:
     )
 
 
-_UNITS = {"kubelet-client": "kubelet", "kubelet-server": "kubelet", "kube-proxy": "kube-proxy"}
-
-
-def _whoever_issued(use: Use) -> Remedy:
-    unit = _UNITS.get(use.component)
+def _whoever_issued(use: Use, pki: Pki) -> Remedy:
+    kubelet_unit = _kubelet_unit(pki) if use.component.startswith("kubelet-") else ""
+    unit = "kube-proxy" if use.component == "kube-proxy" else kubelet_unit
     restart = f"systemctl restart {unit}" if unit else f"# restart the daemon of {use.component}"
     look = f"openssl x509 -noout -issuer -subject -dates -in {use.path}"
     if use.part:

@@ -38,6 +38,7 @@ from nodeward.collector.store.pulse import Pulse, flush, forget_looks
 from nodeward.collector.store.sessions import Sessions, shared_secret
 from nodeward.collector.store.telling import deliver
 from nodeward.collector.store.trend import note_trend
+from nodeward.collector.store.unused import collect
 from nodeward.collector.store.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -160,6 +161,7 @@ class Center:
             writes.append(lambda c: self._retire(c, now))
         for write in writes:
             _logged(partial(self.writer.act_now, write))
+        _logged(partial(collect, self.engine, self.writer.engine, self.writer.names))
         _logged(partial(self._archive, now))
 
     def _archive(self, now: int) -> None:

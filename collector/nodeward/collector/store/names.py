@@ -1,6 +1,7 @@
 """Shared rows that everything points at: checks, state sets, platforms, clusters.
 
-They are written once and never change, so what was read stays true and is kept in memory. After a
+They are written once and never change, so what was read stays true and is kept in memory; but a
+state set that nobody has leaves the store (unused.py), so it is looked for once more. After a
 rollback the memory is dropped: an id that was given out in it may be given out again.
 """
 
@@ -13,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import Connection, Table, select
 
 from nodeward.collector.db import tables as t
-from nodeward.collector.db.engine import Record, insert
+from nodeward.collector.db.engine import Record, insert, is_sqlite
 from nodeward.collector.posture import Order, State
 from nodeward.collector.problem import bad
 
@@ -24,6 +25,8 @@ MOST_ORDERS: Final = 200
 MOST_STATES: Final = 100_000
 """State sets kept in memory: about 400 bytes each."""
 CHUNK: Final = 500
+HOLD: Final = 0x6E6F6465736574
+"""The number of PostgreSQL's lock under which ids of state sets are written, or sets collected."""
 
 
 class Platform(NamedTuple):
@@ -149,9 +152,11 @@ class Names:
         return found
 
     def set_ids(self, connection: Connection, states: Iterable[State]) -> dict[bytes, int]:
-        """Digest -> id of these states, stored if they are new."""
+        """Digest -> id of these states, stored if they are new; there until the transaction ends
+        (store/unused.py)."""
+        _hold_sets(connection)
         wanted = {state.digest: state for state in states}
-        found = {d: self._set_ids[d] for d in wanted if d in self._set_ids}
+        found = self._still(connection, wanted)
         missing = [wanted[d] for d in sorted(wanted.keys() - found.keys())]
         if not missing:
             return found
@@ -164,6 +169,15 @@ class Names:
             self._remember(before[state.digest], state)
             self._set_ids[state.digest] = before[state.digest]
         return found | before
+
+    def _still(self, connection: Connection, wanted: Iterable[bytes]) -> dict[bytes, int]:
+        """Those of them that are remembered, and have not left the store since."""
+        held = ((digest, self._set_ids.get(digest)) for digest in wanted)
+        known = {digest: number for digest, number in held if number is not None}
+        s, there = t.state_set.c, set[int]()
+        for part in _chunks(sorted(known.values())):
+            there.update(connection.execute(select(s.id).where(s.id.in_(part))).scalars())
+        return {digest: number for digest, number in known.items() if number in there}
 
     def _store_sets(self, connection: Connection, new: Sequence[State]) -> None:
         rows = [
@@ -241,6 +255,11 @@ class Names:
             rows: Iterable[Record] = connection.execute(query)
             out |= {bytes(row.digest): int(row.id) for row in rows}
         return out
+
+
+def _hold_sets(connection: Connection) -> None:
+    if not is_sqlite(connection):
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock_shared({HOLD})")
 
 
 def _chunks(items: Sequence[Any]) -> Iterable[Sequence[Any]]:

@@ -1,0 +1,71 @@
+"""Postures that no node has any more leave the store, some at a time.
+
+They are named by their content and shared, so nobody knows who had one last: it is looked for. The
+past does not need them: it is today's posture with its changes undone (store/past.py).
+
+A replica remembers the ids of postures, and may be about to write one of them to a node. So whoever
+writes an id holds the postures until its transaction ends, and asks once more whether they are
+there; who collects waits for all of them, and looks after that.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import Connection, Engine, Exists, bindparam, delete, func, select
+
+from nodeward.collector.db import tables as t
+from nodeward.collector.db.engine import is_sqlite
+from nodeward.collector.store.names import HOLD, Names
+
+AT_ONCE: Final = 100
+"""Postures in one transaction: while it lasts, no report is written."""
+MOST: Final = 20_000
+"""Postures in one go; the rest have their turn in the next."""
+
+
+def collect(engine: Engine, writing: Engine, names: Names) -> int:
+    """How many left. `writing`: transactions of their own, for they are to begin with the lock."""
+    with engine.connect() as connection:
+        found = _unused(connection)
+        states = names.states(connection, found)
+    gone = 0
+    for start in range(0, len(found), AT_ONCE):
+        part = [number for number in found[start : start + AT_ONCE] if number in states]
+        with writing.begin() as connection:
+            _alone(connection)
+            s = t.state_set.c
+            these = delete(t.state_set).where(s.id.in_(part), ~_had()).returning(s.id)
+            ids = connection.execute(these).scalars().all()
+            posted = [
+                {"r": rule, "v": value, "s": number}
+                for number in ids
+                for rule, value in states[number].posted()
+            ]
+            if posted:
+                q = t.posting.c
+                row = (q.rule == bindparam("r"), q.value == bindparam("v"), q.set == bindparam("s"))
+                connection.execute(delete(t.posting).where(*row), posted)
+        gone += len(ids)
+    return gone
+
+
+def _unused(connection: Connection) -> list[int]:
+    """The newest stays whatever it is: SQLite would give its id to the next one, and a replica may
+    remember what it meant."""
+    s = t.state_set.c
+    newest = select(func.max(t.state_set.alias("newer").c.id)).scalar_subquery()
+    query = select(s.id).where(s.id < newest, ~_had()).order_by(s.id).limit(MOST)
+    return list(connection.execute(query).scalars())
+
+
+def _had() -> Exists:
+    """Whether a node has it."""
+    return select(t.posture.c.node).where(t.posture.c.set == t.state_set.c.id).exists()
+
+
+def _alone(connection: Connection) -> None:
+    """Nobody writes ids of postures until this transaction ends. SQLite has one writer anyway."""
+    if not is_sqlite(connection):
+        connection.exec_driver_sql("SET LOCAL lock_timeout = '2s'")  # all others wait behind us
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({HOLD})")

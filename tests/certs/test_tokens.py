@@ -88,6 +88,24 @@ def test_copies_at_other_places_are_found(node: PkiNode, place: str) -> None:
     assert (found.status, found.evidence[0].source) == ("fail", f"/{place}")
 
 
+@pytest.mark.parametrize("form", ["JSON", "YAML"])
+def test_a_kubeconfig_far_away_with_a_token_is_found(node: PkiNode, form: str) -> None:
+    """A pipeline's, say: its name is no usual one, and no certificate is in it."""
+    token = jwt(sub="system:serviceaccount:ci:deployer")
+    text = kubeconfig({"token": token}, {"certificate-authority": "/etc/kubernetes/pki/ca.crt"})
+    if form == "YAML":
+        text = (
+            f"apiVersion: v1\nkind: Config\nclusters: []\ncontexts: []\nusers:\n- name: u\n"
+            f"  user:\n    token: {token}\n"
+        )
+    write(node.root / "opt/pipeline/cluster.yaml", text, 0o644)
+    found = judged(node)
+    assert found.status == "fail"
+    assert "system:serviceaccount:ci:deployer" in found.because
+    assert "/opt/pipeline/cluster.yaml" in found.because
+    assert judged(node, "cert.key-perms").severity == "high"
+
+
 def test_a_kubelet_with_another_root_directory(node: PkiNode) -> None:
     node.stop(10)
     node.process(10, "kubelet", {"root-dir": "/data/kubelet", "kubeconfig": "/etc/k.conf"})

@@ -52,6 +52,7 @@ from nodeward.model import (
 )
 
 _MASTERS = "system:masters"
+_NODES = "system:nodes"
 _CLUSTER = Cluster("c", "https://10.0.0.1:6443", authority="/etc/kubernetes/pki/ca.crt")
 
 
@@ -336,6 +337,13 @@ def _bootstrap(
     return Kubeconfigs((Kubeconfig(path, "kubelet-bootstrap", users=(user,), guard=at),))
 
 
+def _bootstrap_certificate(group: str) -> Kubeconfigs:
+    path = "/etc/kubernetes/bootstrap-kubelet.conf"
+    leaf = certificate(name="bootstrap", organizations=(group,))
+    user = User("b", certificate=Pem(path, "user b", certificates=(leaf,)), has_key=True)
+    return Kubeconfigs((Kubeconfig(path, "kubelet-bootstrap", users=(user,), guard=guard()),))
+
+
 def _bootstrap_file(error: str) -> Kubeconfigs:
     user = User("tls-bootstrap-token-user", token_file="/etc/kubernetes/token", file_error=error)  # noqa: S106
     path = "/etc/kubernetes/bootstrap-kubelet.conf"
@@ -356,7 +364,7 @@ _HIDDEN = pki("kubelet-client", "/etc/kubernetes/kubelet.conf", error="EACCES")
     ),
     severity=Severity.MEDIUM,
     remedy=Remedy(
-        "Delete the token in the cluster, then the file.",
+        "Delete the token in the cluster, then the file. A certificate is good until it ends.",
         steps=(
             "kubeadm token list",
             "kubeadm token delete TOKEN-ID",
@@ -367,6 +375,16 @@ _HIDDEN = pki("kubelet-client", "/etc/kubernetes/kubelet.conf", error="EACCES")
     sources=(BOOTSTRAP,),
     examples=lambda: (
         Example(Status.FAIL, (_bootstrap(_TOKEN), _JOINED, NOW), "joined, and the token is there"),
+        Example(
+            Status.FAIL,
+            (_bootstrap_certificate("system:bootstrappers"), _JOINED, NOW),
+            "joined, and a certificate to join with is there",
+        ),
+        Example(
+            Status.PASS,
+            (_bootstrap_certificate(_NODES), _JOINED, NOW),
+            "a node's own certificate",
+        ),
         Example(Status.PASS, (_bootstrap(_TOKEN), NOTHING, NOW), "not joined yet"),
         Example(Status.PASS, (_NONE, _JOINED, NOW), "joined, and no bootstrap kubeconfig"),
         Example(Status.UNKNOWN, (_bootstrap(_TOKEN), _HIDDEN, NOW), "whether it joined is hidden"),
@@ -404,19 +422,33 @@ def bootstrap_token(found: Kubeconfigs, facts: Pki, now: Now) -> Verdict:
             dark.append(f"{one.path}: {one.error}")
         dark += unread_tokens(one)
         for user in one.users:
-            token = user.token or user.file_token
-            if not token or (token.expires_at and token.expires_at < now.at):
+            credential = _joins_with(user, facts, now.at)
+            if credential is None:
                 continue
             waits = True
             if joined:
                 written = one.guard.mtime if one.guard and now.at >= YEAR_2000 else None
                 age = "an unknown time" if written is None else span(now.at - written)
-                text = f"{token} is still there, written {age} ago"
-                offences.append(Offence(Severity.MEDIUM, Evidence("token", text, one.path)))
+                text = f"{credential.value} is still there, written {age} ago"
+                evidence = replace(credential, value=text, source=one.path)
+                offences.append(Offence(Severity.MEDIUM, evidence))
     if waits and not joined:
         dark += hidden  # it may have joined long ago
     good = "the node has not joined yet" if waits else "no bootstrap token is left"
     return verdict(offences, good, dark=dark)
+
+
+def _joins_with(user: User, facts: Pki, now: float) -> Evidence | None:
+    """What lets its holder join as any node: a token or a certificate that has not ended. That of
+    a node joins as no other."""
+    token = user.token or user.file_token
+    if token and not (token.expires_at and token.expires_at < now):
+        return Evidence("token", str(token))
+    pem = user.certificate or facts.at(user.certificate_file)
+    leaf = next(iter(pem.certificates), None)
+    if leaf and leaf.not_after >= now and _NODES not in leaf.organizations:
+        return Evidence("certificate", leaf.subject)
+    return None
 
 
 def _insecure(cluster: Cluster, component: str = "scheduler") -> Kubeconfigs:

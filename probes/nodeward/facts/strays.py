@@ -14,6 +14,7 @@ class Stray:
     group: str
     kubeconfig: bool = False
     key: bool = False
+    token: bool = False
 
 
 @dataclass(frozen=True, slots=True)

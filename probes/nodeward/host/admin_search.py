@@ -35,6 +35,8 @@ _NAME = pattern(
 _MARK = b"CERTIFICATE-----"
 _BLOCK = pattern(rb"-----BEGIN [A-Z0-9 ]*CERTIFICATE-----(.*?)(?:-----END|\Z)", re.DOTALL)
 _KUBECONFIG = b"client-certificate-data"
+_TOKEN = pattern(rb"""\btoken["']?\s*:\s*["']?eyJ""")
+"""A JSON web token in a kubeconfig."""
 _STORES = ("overlay", "io.containerd.")
 """Folders of containers' images and layers, by their names' beginning."""
 _CODE = frozenset(("__pycache__", "node_modules", "site-packages", "dist-packages", ".git"))
@@ -53,12 +55,14 @@ _STEP = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 @dataclass(frozen=True, slots=True)
 class AdministratorFile:
     """`group` is that of a certificate in it, "" for none. `kubeconfig`: it is of that form;
-    otherwise a certificate or something that holds one. `key`: a private key is in it."""
+    otherwise a certificate or something that holds one. `key`: a private key is in it; `token`: a
+    JSON web token, in a kubeconfig."""
 
     path: str
     group: str
     kubeconfig: bool
     key: bool = False
+    token: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,8 +273,10 @@ class _Search:
             os.close(fd)
         self.files, self.size = self.files + 1, self.size + len(raw)
         group, key = group_in(raw, self.want.groups), holds_key(raw)
-        if group or key:
-            self.rows.append(AdministratorFile(path, group, _KUBECONFIG in raw, key))
+        token = b"clusters" in raw and b"users" in raw and _TOKEN.search(raw) is not None
+        if group or key or token:
+            form = token or _KUBECONFIG in raw
+            self.rows.append(AdministratorFile(path, group, form, key, token))
 
 
 def homes_of(passwd: str) -> Iterator[str]:

@@ -66,7 +66,7 @@ def read_kubeconfigs(
     search = _Search(files, None, NOWHERE, {one.path: one for one in own.rows})
     search.of_copies()
     for one in strays.rows if isinstance(strays, Strays) else ():
-        if one.kubeconfig and one.group:
+        if one.kubeconfig and (one.group or one.token):
             search.add(one.path, "copy", in_use=False)
     known = {one.path for one in own.rows}
     copies = [_read(files, one) for path, one in search.found.items() if path not in known]

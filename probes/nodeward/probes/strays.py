@@ -47,7 +47,7 @@ def read_strays(host: Host, homes: Homes | Absent | Unreadable) -> Strays:
     ]
     found = host.ask(AdministratorSearch(folders, ADMINISTRATORS, (WITHOUT, *without)))
     return Strays(
-        tuple(Stray(row.path, row.group, row.kubeconfig, row.key) for row in found.rows),
+        tuple(Stray(row.path, row.group, row.kubeconfig, row.key, row.token) for row in found.rows),
         found.folders,
         found.entries,
         found.files,

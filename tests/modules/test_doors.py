@@ -222,3 +222,22 @@ def test_a_shape_gives_back_the_name_that_it_was_asked() -> None:
 )  # fmt: skip
 def test_names_that_a_pattern_may_match(pattern: str, one: str) -> None:
     assert one in instances(pattern)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "install udf /sbin/modprobe -i ax25; /sbin/modprobe -i udf\n",
+        "install lib_x /sbin/modprobe -i ax25\nsoftdep udf post: lib-x\n",
+    ],
+)
+def test_what_one_request_has_brought_in_stops_the_next_no_more(root: Path, lines: str) -> None:
+    """modprobe does not try again what is there: mkiss then finds the ax25 that it needs."""
+    put(root, {"a.conf": lines, "b.conf": "install ax25 /bin/false\ninstall sctp /bin/false\n",
+               "c.conf": "install gcm /sbin/modprobe mkiss && /sbin/modprobe -i tipc\n",
+               "d.conf": "blacklist tipc\n"})  # fmt: skip
+    found = judged(root, "tipc")
+    assert found.status is Status.FAIL
+    assert "once fs-udf has brought in ax25: any process can load tipc" in found.because
+    (root / "etc/modprobe.d/a.conf").write_text("")
+    assert judged(root, "tipc").status is Status.PASS

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from module_hosts import RELEASE, debian, put
+from module_hosts import RELEASE, debian, program, put
 from nodeward.agent.runner import Looker, examine
 from nodeward.agent.scan import select
 from nodeward.facts.next_boot import on_command_line, parse_list
@@ -114,3 +114,22 @@ def test_each_line_that_is_no_comment_is_one_name(lines: list[str]) -> None:
     assert [(f.place, f.name) for f in found] == [
         (f"f:{n}", x) for n, x in wanted if not x.startswith(("#", ";"))
     ]
+
+
+@pytest.mark.parametrize("setting", ["", "/bin/false"])
+def test_a_boot_brings_back_a_busybox_that_knows_no_install(root: Path, setting: str) -> None:
+    program(root, "/bin/busybox", b"\x7fELF BusyBox v1.36\0")
+    put(root, {"/sbin/modprobe": "-> /bin/busybox", "/proc/sys/kernel/modprobe": f"{setting}\n",
+               "x.conf": "install sctp /bin/false\ninstall dccp /bin/false\n"})  # fmt: skip
+    found = findings(root)[KEPT]
+    assert found.status is Status.FAIL
+    assert "DCCP, SCTP" in found.because
+
+
+def test_every_component_that_only_run_keeps_out_is_lost_with_a_boot(root: Path) -> None:
+    put(
+        root, {"/run/modprobe.d/x.conf": "install algif_aead /bin/false\ninstall esp4 /bin/false\n"}
+    )
+    found = findings(root)[KEPT]
+    assert found.status is Status.FAIL
+    assert found.because.startswith("algif_aead, esp4 can be loaded again")

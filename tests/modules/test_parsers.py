@@ -252,3 +252,9 @@ def test_binary_and_text_indexes_of_one_kernel_agree(tmp_path: Path) -> None:
             ours, other = getattr(tries, table), getattr(texts, table)
             assert ours.get(name) == other.get(name)
             assert ours.match(name) == other.match(name)
+
+
+def test_an_option_behind_two_dashes_is_a_name() -> None:
+    assert command.steps("/sbin/modprobe -i sctp -- -n", {}) == (
+        (";", command.Modprobe(("sctp",), True, False)),
+    )

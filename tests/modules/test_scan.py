@@ -223,6 +223,36 @@ def test_modules_disabled_is_a_block_until_the_next_boot(root: Path) -> None:
     assert findings(root)["kernel.module.persistence"].status is Status.FAIL
 
 
+def test_a_script_that_is_called_false_may_load_what_it_likes(root: Path) -> None:
+    program(root, "/opt/false", b'#!/bin/sh\nexec /sbin/modprobe "$@"\n')
+    put(root, {"/proc/sys/kernel/modprobe": "/opt/false\n"})
+    assert findings(root)["kernel.module.sctp"].status is Status.UNKNOWN
+    program(root, "/opt/false", b"\x7fELF")
+    assert findings(root)["kernel.module.sctp"].status is Status.PASS
+
+
+def test_a_stick_with_a_driver_of_its_own_brings_usb_storage_along(root: Path) -> None:
+    """blacklist is for a module's own aliases only, and ums-realtek needs usb-storage."""
+    folder, home = root / f"lib/modules/{RELEASE}", "kernel/drivers/usb/storage"
+    dep, alias = folder / "modules.dep", folder / "modules.alias"
+    lines = f"{home}/usb-storage.ko:\n{home}/ums-realtek.ko: {home}/usb-storage.ko\n"
+    dep.write_text(lines + dep.read_text())
+    stick = "alias usb:v0BDAp0184d*dc*dsc*dp*ic*isc*ip*in* ums_realtek\n"
+    generic = "alias usb:v*p*d*dc*dsc*dp*ic08isc06ip50in* usb_storage\n"
+    alias.write_text(generic + stick + alias.read_text())
+    put(
+        root,
+        {f"/lib/modules/{RELEASE}/{home}/{name}.ko": "" for name in ("usb-storage", "ums-realtek")},
+    )
+    others = "".join(f"install {m} /bin/false\n" for m in ("squashfs", "udf", "cifs", "nfs"))
+    put(root, {"x.conf": f"blacklist usb_storage\n{others}"})
+    found = findings(root)["kernel.module.filesystems"]
+    assert "usb-storage (can be loaded in part)" in found.because
+    assert "one for ums-realtek" in found.because
+    put(root, {"y.conf": "blacklist ums_realtek\n"})
+    assert findings(root)["kernel.module.filesystems"].status is Status.PASS
+
+
 def test_a_program_that_may_not_be_executed_is_a_block(root: Path) -> None:
     program(root, "/opt/modprobe", mode=0o644)
     put(root, {"/proc/sys/kernel/modprobe": "/opt/modprobe\n"})
@@ -733,3 +763,10 @@ def look(root: Path) -> KernelModules:
     assert isinstance(reading, Seen)
     assert isinstance(reading.fact, KernelModules)
     return reading.fact
+
+
+def test_options_that_the_shell_would_read_leave_a_command_unclear(root: Path) -> None:
+    put(root, {"a.conf": "install sctp /bin/false $CMDLINE_OPTS\n"})
+    assert findings(root)["kernel.module.sctp"].status is Status.PASS
+    put(root, {"b.conf": "options sctp ; /sbin/modprobe -i sctp\n"})
+    assert findings(root)["kernel.module.sctp"].status is Status.UNKNOWN

@@ -19,7 +19,7 @@ from nodeward.checks.module_terms import (
 from nodeward.facts.exposure import BAD, Exposure, State, expose
 from nodeward.facts.kernel_modules import Helper, KernelModules
 from nodeward.facts.modprobe_conf import Entry
-from nodeward.facts.module_requests import BY_NAME, RDS, SCTP, TIPC, Component
+from nodeward.facts.module_requests import BY_NAME, COMPONENTS, RDS, SCTP, TIPC, Component
 from nodeward.facts.next_boot import ModulesLoad, at_boot, next_boot
 from nodeward.model import (
     Evidence,
@@ -84,7 +84,8 @@ def autoload_switch(node: KernelModules) -> Verdict:
     return Verdict.passed(f"{disabled}kernel.modprobe is {said}{leads}", setting)
 
 
-RELIED_ON = (BY_NAME["dccp"], SCTP, RDS, TIPC)
+RELIED_ON = (BY_NAME["dccp"], SCTP, RDS, TIPC)  # what no boot should load by name
+MOST_NAMED = 8
 
 
 @check(
@@ -159,8 +160,8 @@ RELIED_ON = (BY_NAME["dccp"], SCTP, RDS, TIPC)
     ),
 )
 def persistence(node: KernelModules, load: ModulesLoad) -> Verdict:
-    now = {c.name: expose(node, c) for c in RELIED_ON}
-    kept = [c for c in RELIED_ON if now[c.name].state in (State.BLOCKED, State.OFF)]
+    now = {c.name: expose(node, c) for c in COMPONENTS}
+    kept = [c for c in COMPONENTS if now[c.name].state in (State.BLOCKED, State.OFF)]
     if not kept:
         dark = [e for e in now.values() if e.state is State.UNKNOWN]
         if dark:
@@ -182,7 +183,7 @@ def persistence(node: KernelModules, load: ModulesLoad) -> Verdict:
               for place in node.unapplied]  # fmt: skip
     note = f"; {node.unapplied[0]} is not read at a boot" if unread else ""
     return Verdict.failed(
-        f"{', '.join(c.title for c, _ in lost)} can be loaded again after the next boot: now"
+        f"{_titles([c for c, _ in lost])} can be loaded again after the next boot: now"
         f" {now[lost[0][0].name].because}{note}",
         *_sources(now[c.name] for c, _ in lost),
         *unread,
@@ -191,7 +192,7 @@ def persistence(node: KernelModules, load: ModulesLoad) -> Verdict:
 
 def _by_name(node: KernelModules, load: ModulesLoad, kept: Sequence[Component]) -> Verdict:
     """Where the rules are there after a boot too: whether the boot loads it by name."""
-    mine = {m: c for c in kept for m in c.registers}
+    mine = {m: c for c in kept if c in RELIED_ON for m in c.registers}
     comes = [c for c in at_boot(node, load) if c.module in mine and not c.unclear]
     if comes:
         first = comes[0]
@@ -202,9 +203,14 @@ def _by_name(node: KernelModules, load: ModulesLoad, kept: Sequence[Component]) 
               for c in comes),
             remedy=Remedy("Take the name out of modules-load.d."),
         )  # fmt: skip
-    return Verdict.passed(
-        f"what keeps {', '.join(c.title for c in kept)} out is there after a boot too"
-    )
+    return Verdict.passed(f"what keeps {_titles(kept)} out is there after a boot too")
+
+
+def _titles(components: Sequence[Component]) -> str:
+    """The first few by name."""
+    more = len(components) - MOST_NAMED
+    named = ", ".join(c.title for c in components[:MOST_NAMED])
+    return f"{named} and {more} more" if more > 0 else named
 
 
 def _sources(exposures: Iterable[Exposure]) -> list[Evidence]:

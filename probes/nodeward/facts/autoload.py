@@ -266,9 +266,16 @@ class Modprobe:
 
     def steps(self, rule: Rule) -> Steps:
         """What the command of an install rule does. Kept: few commands stand in many rules."""
+        if "$CMDLINE_OPTS" in rule.value and self._shellish:
+            return ((";", command.Unclear("an options line that the shell would read")),)
         if rule.value not in self._steps:
             self._steps[rule.value] = command.steps(rule.value, self.programs)
         return self._steps[rule.value]
+
+    @cached_property
+    def _shellish(self) -> bool:
+        """Whether kmod would put shell code into a command, in the place of $CMDLINE_OPTS."""
+        return any(command.shellish(rule.value) for rule in self.conf.of("options"))
 
     @cached_property
     def ignoring(self) -> bool:

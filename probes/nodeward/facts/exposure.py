@@ -325,11 +325,7 @@ def _judged(node: KernelModules, variant: Variant, component: Component) -> Expo
         try:
             ways = list(_ways(node, variant, component))
         except EndlessError:
-            return _shown(
-                State.UNKNOWN,
-                f"what draws in {_or(component.registers)} leads too far to follow",
-                Evidence("configuration", "too many rules", variant.conf.dirs[0]),
-            )
+            return _too_far(variant, component)
         dim += [(w.door.request, w.run) for w in ways if not w.loads]
         ways = [w for w in ways if w.loads]
     held = [(r, run) for r, run in runs if run.found and (r, run) not in through + dim]
@@ -338,6 +334,12 @@ def _judged(node: KernelModules, variant: Variant, component: Component) -> Expo
         return _open(variant, component, through, held)
     if ways:
         return _open_by(variant, component, ways, held)
+    try:
+        stepped = _with_help(node, variant, component, runs)
+    except EndlessError:
+        return _too_far(variant, component)
+    if stepped is not None:
+        return stepped
     lost = _led_nowhere(variant, runs)
     if lost is not None:
         return lost
@@ -369,6 +371,46 @@ def _judged(node: KernelModules, variant: Variant, component: Component) -> Expo
             Evidence("requests tried", str(len(runs)), f"{variant.tree.folder}/modules.alias"),
         )
     return _blocked(variant, component, held)
+
+
+def _too_far(variant: Variant, component: Component) -> Exposure:
+    return _shown(
+        State.UNKNOWN,
+        f"what draws in {_or(component.registers)} leads too far to follow",
+        Evidence("configuration", "too many rules", variant.conf.dirs[0]),
+    )
+
+
+def _with_help(
+    node: KernelModules,
+    variant: Variant,
+    component: Component,
+    runs: Sequence[tuple[Request, Run]],
+) -> Exposure | None:
+    """Where a request stops at another module: whether something else brings that one in, and the
+    request then gets through, for modprobe does not try again what is there."""
+    stopped = {
+        e.module for _, run in (*runs, *_side_runs(variant, component)) for e in run.events
+        if e.does in (Does.RUNS, Does.REFUSED)
+    }  # fmt: skip
+    for module in sorted(stopped - set(component.registers)):
+        request = opened(node, variant, module)
+        brought = set(variant.engine.run(request).inserted) if request else set()
+        if not brought:
+            continue
+        found = _judged(node, variant.having(brought), component)
+        if found.state in BAD or found.state is State.UNKNOWN:
+            because = f"once {request} has brought in {module}: {found.because}"
+            return replace(found, because=because)
+    return None
+
+
+def _side_runs(variant: Variant, component: Component) -> Iterator[tuple[Request, Run]]:
+    """Those of other modules that bring a component in or try to. They were played before."""
+    for module in component.registers:
+        if not variant.engine.sealed(module):
+            for door in variant.doors.doors(module):
+                yield door.request, variant.engine.run(door.request.name)
 
 
 def _led_nowhere(variant: Variant, runs: Sequence[tuple[Request, Run]]) -> Exposure | None:

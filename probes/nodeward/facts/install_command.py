@@ -163,14 +163,15 @@ def _exit(words: list[str]) -> Step:
 def _modprobe(arguments: list[str]) -> Step:
     ignore = blacklist = every = False
     names: list[str] = []
-    for word in arguments:
+    last = arguments.index("--") if "--" in arguments else len(arguments)
+    for word in arguments[:last]:
         if word in ("-i", "--ignore-install"):
             ignore = True
         elif word in ("-b", "--use-blacklist"):
             blacklist = True
         elif word in ("-a", "--all"):
             every = True
-        elif word in ("-q", "--quiet", "-s", "--syslog", "-v", "--verbose", "--"):
+        elif word in ("-q", "--quiet", "-s", "--syslog", "-v", "--verbose"):
             continue
         elif word in ("-n", "--dry-run", "--show", "-c", "--showconfig", "-V", "--version"):
             return Exit(0)
@@ -178,9 +179,15 @@ def _modprobe(arguments: list[str]) -> Step:
             return Unclear(f"modprobe {word}")
         else:
             names.append(word)
+    names += arguments[last + 1 :]
     if not names:
         return Exit(1)
     return Modprobe(tuple(names if every else names[:1]), ignore, blacklist)
+
+
+def shellish(text: str) -> bool:
+    """Whether a text that a command takes in could make the shell do more."""
+    return _STRANGE.search(text) is not None
 
 
 def paths(command: str) -> frozenset[str]:

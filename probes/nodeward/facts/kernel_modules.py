@@ -241,6 +241,12 @@ class Variant:
         engine = replace(self.engine, conf=conf, ignores=self.engine.ignoring, _runs={}, _soft={})
         return replace(self, conf=conf, engine=engine, base=self.base or self)
 
+    def having(self, modules: Iterable[str]) -> Variant:
+        """The same as if these modules were loaded."""
+        kernel = replace(self.engine.kernel, live=self.engine.kernel.live | set(modules))
+        engine = replace(self.engine, kernel=kernel, _runs={})
+        return replace(self, engine=engine, base=self.base or self)
+
     def without(self, modules: Sequence[str]) -> Variant:
         """The same as if these modules were not loaded."""
         kernel = replace(self.engine.kernel, live=self.engine.kernel.live - set(modules))

@@ -51,6 +51,7 @@ class Reader:
     def __init__(self, engine: Modprobe, index: Index) -> None:
         self._engine = engine
         self._index = index
+        self._meant: dict[str, Meant] = {}
 
     def known(self, name: str) -> bool:
         """Whether this kernel has such a module."""
@@ -61,7 +62,12 @@ class Reader:
         return tuple(dict.fromkeys(m for word in words for m in self.read(word).modules))
 
     def read(self, word: str) -> Meant:
-        """What one word means."""
+        """What one word means. Kept: thousands of lines may be about the same."""
+        if word not in self._meant:
+            self._meant[word] = self._read(word)
+        return self._meant[word]
+
+    def _read(self, word: str) -> Meant:
         name = normal(word)
         if name is not None and (self.known(name) or name in JUDGED):
             return Meant((word,), (name,))

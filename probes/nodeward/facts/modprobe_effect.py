@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
-from nodeward.facts.autoload import Does, Modprobe, Program
+from nodeward.facts.autoload import Does, Found, Modprobe, Program
 from nodeward.facts.busybox_conf import OLD_FILE
 from nodeward.facts.exposure import opened
 from nodeward.facts.globs import WILD, matches
@@ -62,6 +62,7 @@ class _Judge:
         self.first = first_file(node)
         self.aliased = Aliased(variant)
         self._opened: dict[str, str] = {}
+        self._competing: dict[str, Sequence[tuple[Found, frozenset[str]]]] = {}
 
     def all(self) -> list[Useless]:
         return [*self.thrown_away(), *self.not_read(), *self.masked(), *self.rules(),
@@ -258,13 +259,25 @@ class _Judge:
             request = self.opened(module)
             why = f"it catches only who asks for {module} by its own name: {request} still loads it"
             return self.line(rule, why, (module,)) if request else None
-        for name in [n for n in REQUESTS if matches(rule.name, n)] or [rule.name]:
-            run = self.engine.run(name)
-            other = next((f for f in run.found if f.name in run.inserted), None)
-            if other is not None and module in run.inserted:
+        for other, inserted in self.competing(rule.name):
+            if module in inserted:
                 why = f"all aliases of a name count, and {other.place} leads it to {other.name}"
                 return self.line(rule, why, (other.name,))
         return None
+
+    def competing(self, pattern: str) -> Sequence[tuple[Found, frozenset[str]]]:
+        """The requests of a pattern that an alias brings something in for: which one, and all that
+        comes. Kept: thousands of lines may have the same name."""
+        if pattern not in self._competing:
+            found = []
+            for name in [n for n in REQUESTS if matches(pattern, n)] or [pattern]:
+                run = self.engine.run(name)
+                inserted = frozenset(run.inserted)
+                other = next((f for f in run.found if f.name in inserted), None)
+                if other is not None:
+                    found.append((other, inserted))
+            self._competing[pattern] = found
+        return self._competing[pattern]
 
     def softdep(self, rule: Rule) -> Useless | None:
         """What a softdep ties to a module is not to be judged; whether it is read at all is."""

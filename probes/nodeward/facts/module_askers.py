@@ -58,9 +58,10 @@ ASKERS = (
     # drivers/tty/tty_ldisc.c, unless dev.tty.ldisc_autoload is 0; fs/exec.c
     Asker("tty-ldisc-", "ioctl(TIOCSETD) of a terminal", number=True),
     Asker("binfmt-", "execve() of a file of that format"),
-    # fs/char_dev.c: the two nodes that anybody may open
+    # fs/char_dev.c: the nodes that anybody may open (udev's rules make /dev/kvm such a one)
     Asker("char-major-10-200", "open() of /dev/net/tun"),
     Asker("char-major-10-229", "open() of /dev/fuse"),
+    Asker("char-major-10-232", "open() of /dev/kvm"),
     # what takes a capability that a user namespace gives
     Asker("fs-", _MOUNT),
     Asker("rtnl-link-", "a network interface", userns=True),
@@ -94,7 +95,7 @@ ASKERS = (
 )  # fmt: skip
 _WHOLE = frozenset(
     {"rds_tcp", "rds_rdma", "bridge", "8021q", "dlci", "bpfilter", "char_major_10_200",
-     "char_major_10_229"}
+     "char_major_10_229", "char_major_10_232"}
 )  # fmt: skip
 _NORMAL = tuple((normal(a.prefix) or "", a) for a in ASKERS)
 _BY_FAMILY = {

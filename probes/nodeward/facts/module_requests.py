@@ -206,15 +206,28 @@ FILESYSTEMS = (
     _filesystem("cifs", "cifs", "smb3", homes=("kernel/fs/cifs", "kernel/fs/smb/client")),
     _filesystem("nfs", "nfs", "nfs4"),
 )
+_STICKS = (
+    # Mass storage, SCSI commands: bulk-only transport, and the newer attached SCSI.
+    ("0781p5581d0100", "50", "bulk-only"), ("0781p5581d0100", "62", "UAS"),
+    # Devices with drivers of their own (drivers/usb/storage/unusual_*.h), which need usb-storage.
+    *((device, "50", f"one for {driver}") for device, driver in (
+        ("07B4p010Ad0102", "ums-alauda"), ("14CDp6116d0150", "ums-cypress"),
+        ("0C0BpA109d0100", "ums-datafab"), ("0CF2p6250d0100", "ums-eneub6250"),
+        ("07ABpFC01d0100", "ums-freecom"), ("0BF6pA001d0100", "ums-isd200"),
+        ("05DCp0001d0001", "ums-jumpshot"), ("045Ap5210d0101", "ums-karma"),
+        ("0D49p7010d0100", "ums-onetouch"), ("0BDAp0184d0100", "ums-realtek"),
+        ("07AFp0006d0100", "ums-sddr09"), ("55AApA103d0100", "ums-sddr55"),
+        ("0781p0005d0005", "ums-usbat"),
+    )),
+)  # fmt: skip
 USB_STORAGE = Component(
     "usb_storage",
     "usb-storage",
     ("usb_storage",),
-    # Mass storage, SCSI commands: bulk-only transport, and the newer attached SCSI.
     tuple(
-        Request(f"usb:v0781p5581d0100dc00dsc00dp00ic08isc06ip{protocol}in00",
+        Request(f"usb:v{device}dc00dsc00dp00ic08isc06ip{protocol}in00",
                 f"a USB stick that is plugged in ({title})")
-        for protocol, title in (("50", "bulk-only"), ("62", "UAS"))
+        for device, protocol, title in _STICKS
     ),
     homes=("kernel/drivers/usb/storage",),
     by_udev=True,

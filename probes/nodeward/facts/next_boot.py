@@ -76,21 +76,19 @@ def _rebooted(node: KernelModules) -> KernelModules:
     modprobe, _ = node.boot_sysctl.get("kernel.modprobe", (DEFAULT_MODPROBE, ""))
     helper = node.helper
     if helper.setting != modprobe:
-        # The kernel's default is taken for kmod.
         kinds = {"": "off", DEFAULT_MODPROBE: "kmod", "/bin/false": "false", "/bin/true": "true"}
         helper = Helper(modprobe, kinds.get(modprobe, "other"), "")
-        if modprobe not in kinds and node.boot_helper is not None:
+        if node.boot_helper is not None and node.boot_helper.setting == modprobe:
             helper = node.boot_helper
-    return replace(
-        node,
-        entries=tuple(
-            Entry(e.path, Kind.DANGLING) if e.path in node.volatile else e
-            for e in node.entries
-            if not e.path.startswith("/run/")
-        ),
-        disabled=disabled == "1",
-        helper=helper,
-    ).fresh()
+    entries = tuple(
+        Entry(e.path, Kind.DANGLING) if e.path in node.volatile else e
+        for e in node.entries
+        if not e.path.startswith("/run/")
+    )
+    later = (entries, disabled == "1", helper)
+    if later == (node.entries, node.disabled, node.helper):
+        return node  # a boot changes nothing: nor has anything to be judged again
+    return replace(node, entries=entries, disabled=disabled == "1", helper=helper).fresh()
 
 
 def at_boot(node: KernelModules, load: ModulesLoad) -> tuple[Comes, ...]:

@@ -56,9 +56,9 @@ class WhatProgram(Query[ProgramKind]):
         name = real.rpartition("/")[2]
         if not statmod.S_ISREG(found.mode) or not found.mode & 0o111:
             return ProgramKind("not executable", real, writable)
-        if name in NOTHING:
-            return ProgramKind(name, real, writable)
         raw = host.read(self.path, limit=PROGRAM_LIMIT)
+        if name in NOTHING:  # a script may be called so, and do what it likes
+            return ProgramKind("other" if raw.startswith(b"#!") else name, real, writable)
         kind = _called(_from_bytes(raw), self.path.rpartition("/")[2])
         at = raw.find(b"kmod version ")
         told = re.match(rb"\d+", raw[at + 13 : at + 20]) if kind == "kmod" and at >= 0 else None

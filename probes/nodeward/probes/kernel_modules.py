@@ -99,9 +99,11 @@ def _inputs(host: Host) -> KernelModules:
     if helper.kind == "busybox":
         entries = modprobe_d.with_included(host, entries)
     boot_sysctl = _boot_sysctl(host)
+    boot_helper = _boot_helper(host, boot_sysctl, helper)
+    wanted = _wanted({h.kind for h in (helper, boot_helper) if h is not None}, entries)
     return KernelModules(
         live=host.live,
-        kernels=_kernels(host, notes, _wanted(helper, entries), _options(modular=modular)),
+        kernels=_kernels(host, notes, wanted, _options(modular=modular)),
         habits=modprobe_d.habits_of(helper, folders),
         entries=entries,
         helper=helper,
@@ -114,7 +116,7 @@ def _inputs(host: Host) -> KernelModules:
         programs=_programs(host, entries, notes),
         banner=_banner(host),
         boot_sysctl=boot_sysctl,
-        boot_helper=_boot_helper(host, boot_sysctl),
+        boot_helper=boot_helper,
         unapplied=_unapplied(host, boot_sysctl),
         volatile=frozenset(e.path for e in entries if _in_run(host, e)),
         assumed=tuple(notes.assumed),
@@ -250,14 +252,19 @@ def _unapplied(host: Host, boot_sysctl: Mapping[str, tuple[str, str]]) -> tuple[
                  if k not in boot_sysctl or boot_sysctl[k][0] != v)  # fmt: skip
 
 
-def _boot_helper(host: Host, boot_sysctl: Mapping[str, tuple[str, str]]) -> Helper | None:
-    setting, _ = boot_sysctl.get("kernel.modprobe", ("", ""))
-    if not setting:
+def _boot_helper(
+    host: Host, boot_sysctl: Mapping[str, tuple[str, str]], now: Helper
+) -> Helper | None:
+    """What kernel.modprobe leads to after a boot, where that is not what it leads to now."""
+    setting, _ = boot_sysctl.get("kernel.modprobe", (DEFAULT_MODPROBE, ""))
+    if not setting or setting == now.setting:
         return None
     try:
         found = host.ask(WhatProgram(setting))
     except HostError as exc:
         return Helper(setting, "other", "", error=f"{exc.path}: {exc.why}")
+    if found.kind == "missing" and setting == DEFAULT_MODPROBE and not host.live:
+        return None  # taken for kmod, as where the tree tells nothing
     return Helper(setting, found.kind, found.real, found.writable, found.dirs, found.version)
 
 
@@ -280,11 +287,13 @@ def _built_in(host: Host, loaded: tuple[Loaded, ...]) -> frozenset[str]:
     return frozenset(names) - {m.name for m in loaded}
 
 
-def _wanted(helper: Helper, entries: Iterable[Entry]) -> tuple[str, ...]:
-    """depmod's files that this modprobe reads. The symbols' is large, and the kernel asks a
-    process nothing of it: only a rule can lead there."""
-    if helper.kind == "busybox":
+def _wanted(kinds: set[str], entries: Iterable[Entry]) -> tuple[str, ...]:
+    """depmod's files that these kinds of modprobe read. The symbols' is large, and the kernel asks
+    a process nothing of it: only a rule can lead there."""
+    if kinds == {"busybox"}:
         return TEXT
+    if "busybox" in kinds:
+        return (*TEXT, *_wanted(kinds - {"busybox"}, entries))
     named = any(b"symbol:" in (e.data or b"") for e in entries)
     return (*BINARY, "modules.symbols.bin") if named else BINARY
 

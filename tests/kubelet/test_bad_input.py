@@ -242,10 +242,24 @@ def test_a_kubelet_under_another_name_is_found_by_its_port(
     argv: tuple[str, ...], tmp_path: Path
 ) -> None:
     root = kubelet_hosts.build(Host({CONFIG: CLOSED}, (Run("/opt/x/agent", argv),)), tmp_path / "h")
-    assert judge(root).status is Status.NOT_APPLICABLE
+    assert judge(root).status is Status.UNKNOWN
     found = judge(hold_10250(root, 812))
     assert found.status is Status.FAIL
     assert "--anonymous-auth" in found.because
+
+
+def test_a_kubelet_whose_file_has_its_version_in_its_name_is_one(tmp_path: Path) -> None:
+    run = Run("/opt/kubelet-1.36.2", ("kubelet", "--fail-swap-on=false", "--anonymous-auth=true"))
+    found = judge(kubelet_hosts.build(Host({}, (run,)), tmp_path / "host"))
+    assert found.status is Status.FAIL
+    assert "argument 2 of pid 812" in found.because
+
+
+def test_without_sockets_another_program_with_its_flags_may_be_one(tmp_path: Path) -> None:
+    run = Run("/opt/node-agent", ("node-agent", "--fail-swap-on=false"))
+    found = judge(kubelet_hosts.build(Host({}, (run,)), tmp_path / "host"))
+    assert found.status is Status.UNKNOWN
+    assert "node-agent (pid 812) has flags of a kubelet" in found.because
 
 
 @pytest.mark.parametrize("argv", [("server", "--config=/etc/s.yaml"), ()], ids=["another", "empty"])

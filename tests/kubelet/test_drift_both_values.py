@@ -176,3 +176,9 @@ def test_of_a_changed_file_that_gives_nothing_it_is_said_that_the_old_values_are
 ):
     found = drift(example(FILE, "hairpinMode: none\n", changed_at=5000.0), OFFLINE)
     assert f"it gives nothing that counts for security; {NOT_KNOWN}" in found.because
+
+
+def test_a_list_that_counts_for_security_is_named_too() -> None:
+    config = "tlsCipherSuites: [TLS_RSA_WITH_AES_128_CBC_SHA]"
+    kubelet = example("--config=/var/lib/kubelet/config.yaml", config, changed_at=5000.0)
+    assert "tlsCipherSuites TLS_RSA_WITH_AES_128_CBC_SHA" in drift(kubelet, OFFLINE).because

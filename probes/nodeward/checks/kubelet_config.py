@@ -208,6 +208,14 @@ _LOWER = frozenset(path.lower() for path in FIELDS)
             "the flag opens what the file closes",
         ),
         Example(
+            Status.FAIL,
+            example(
+                f"{C} --tls-cipher-suites=TLS_RSA_WITH_AES_128_CBC_SHA",
+                "tlsCipherSuites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]",
+            ),
+            "and a list that holds a weaker one",
+        ),
+        Example(
             Status.PASS,
             example(f"{C} --anonymous-auth=false", "authentication: {anonymous: {enabled: true}}"),
             "the flag is the stronger one",

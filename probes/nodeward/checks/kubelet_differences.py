@@ -20,7 +20,7 @@ FILLED = frozenset(
 )
 """Fields that the kubelet fills in or leaves out when nobody sets them."""
 COMPARED = {Holds.BOOL, Holds.NUMBER, Holds.TEXT, Holds.DURATION}
-ZERO = {Holds.BOOL: False, Holds.NUMBER: 0}
+ZERO: Mapping[Holds, Any] = {Holds.BOOL: False, Holds.NUMBER: 0, Holds.TEXT: "", Holds.LIST: []}
 WHOLE = frozenset(
     ["tlsCipherSuites", "clusterDNS", "enforceNodeAllocatable", "allowedUnsafeSysctls",
      "featureGates"]

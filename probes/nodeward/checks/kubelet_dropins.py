@@ -77,6 +77,15 @@ _DROPIN = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration
             "1.28 ignores a false in a drop-in",
         ),
         Example(
+            Status.FAIL,
+            example(
+                f"{C} --config-dir=/d",
+                "{}",
+                {"10.conf": _DROPIN + "allowedUnsafeSysctls: ['kernel.msg*']"},
+            ),
+            "one that lets pods do more",
+        ),
+        Example(
             Status.UNKNOWN,
             example(f"{C} --config-dir=/d", "{}", {"10.conf": "readOnlyPort: 0"}, version=None),
             "without apiVersion and kind, and the version is not known",
@@ -183,7 +192,7 @@ def _without_effect(kubelet: Kubelet, dropins: list[ConfigFile]) -> Iterator[Evi
 def _ignored_by_mergo(kubelet: Kubelet, file: ConfigFile) -> Iterator[Evidence]:
     for path in STRONGER:
         value = dig(file.mapping, path)
-        if value in (False, 0, "") and value is not None:
+        if value in (False, 0, "", []) and value is not None:
             now = kubelet.without_flags(path)
             if now.value != value:
                 text_ = f"{text(value)} has no effect by {Rules.MERGO}: {text(now.value)} in force"

@@ -29,6 +29,7 @@ from nodeward.facts.clock import Now
 from nodeward.facts.kubeconfig import ComponentKubeconfigs, Kubeconfig, Kubeconfigs, User
 from nodeward.facts.kubelet import Kubelet, Setting, Unknown, example
 from nodeward.facts.kubelet_answers import SECURE, Port, Tls
+from nodeward.facts.kubelet_strength import is_weak_cipher
 from nodeward.facts.pki import ComponentPki, Pki
 from nodeward.model import (
     Absent,
@@ -424,11 +425,6 @@ def _name(number: int) -> str:
     return NAMES.get(number, f"0x{number:04X}")
 
 
-def weak(name: str) -> bool:
-    """Without forward secrecy, or with CBC, RC4 or 3DES."""
-    return name.startswith("TLS_RSA_") or any(part in name for part in ("_CBC_", "_RC4_", "3DES"))
-
-
 @check(
     "kubelet.tls.ciphers",
     title="The kubelet's port takes strong ciphers only",
@@ -496,7 +492,7 @@ def _ciphers(kubelet: Kubelet, answers: Answers) -> Verdict:
     if not setting.value and version.value != "VersionTLS13":
         because = f"{CIPHERS} is not set ({setting.source}), and Go's defaults hold CBC"
         return Verdict.failed(unprobed(answers, because), seen, remedy=remedy)
-    bad = [text(name) for name in setting.value if weak(text(name))]
+    bad = [text(name) for name in setting.value if is_weak_cipher(text(name))]
     if bad and version.value != "VersionTLS13":
         because = f"{CIPHERS} holds {', '.join(bad[:3])} ({setting.source})"
         return Verdict.failed(unprobed(answers, because), seen, remedy=remedy)

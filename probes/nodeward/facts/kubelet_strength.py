@@ -47,6 +47,34 @@ def _positive(value: Any) -> int:  # noqa: ANN401
     return int(isinstance(value, int) and value > 0)
 
 
+def _bound(value: Any) -> int:  # noqa: ANN401
+    """Everywhere, on one address, on loopback."""
+    try:
+        address = ipaddress.ip_address(value)
+    except ValueError:
+        return 0
+    return 2 if address.is_loopback else int(not address.is_unspecified)
+
+
+def _fewest(value: Any) -> int:  # noqa: ANN401
+    return -len(value) if isinstance(value, list) else 0
+
+
+def is_weak_cipher(name: str) -> bool:
+    """Without forward secrecy, or with CBC, RC4 or 3DES."""
+    return name.startswith("TLS_RSA_") or any(part in name for part in ("_CBC_", "_RC4_", "3DES"))
+
+
+def _ciphers(value: Any) -> int:  # noqa: ANN401
+    """None named means Go's own, which hold weak ones."""
+    named = value if isinstance(value, list) else []
+    return int(bool(named) and not any(is_weak_cipher(str(name)) for name in named))
+
+
+def _removes(value: Any) -> int:  # noqa: ANN401
+    return int(isinstance(value, int) and value < 100)
+
+
 STRONGER: Mapping[str, Callable[[Any], int]] = {
     "authentication.anonymous.enabled": _off,
     "authentication.webhook.enabled": _on,
@@ -69,6 +97,12 @@ STRONGER: Mapping[str, Callable[[Any], int]] = {
     "enableSystemLogQuery": _off,
     "staticPodURL": _unset,
     "failSwapOn": _on,
+    "address": _bound,
+    "tlsCipherSuites": _ciphers,
+    "allowedUnsafeSysctls": _fewest,
+    "enableControllerAttachDetach": _on,
+    "imageGCHighThresholdPercent": _removes,
+    "imagePullCredentialsVerificationPolicy": lambda v: int(v != "NeverVerify"),
 }
 """Path -> rank of a value; more is stronger. Only fields of which one value is weaker."""
 

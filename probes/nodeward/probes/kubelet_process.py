@@ -34,7 +34,12 @@ def find(
         return sorted(found, key=lambda p: bool(network_of(host, p.pid)))
     if not processes.complete:
         raise HostError("/proc", "other users' processes are hidden from us")
-    rows = listeners.on(PORT) if isinstance(listeners, Listeners) else ()
+    alike = [p for p in processes.rows if _is_named_after_one(p) and _speaks_like_one(host, p)]
+    if alike:
+        return alike
+    if not isinstance(listeners, Listeners):
+        return _by_arguments_alone(host, processes)
+    rows = listeners.on(PORT)
     if not rows:
         raise MissingError("kubelet", "no such process")
     by_pid = {p.pid: p for p in processes.rows}
@@ -45,6 +50,20 @@ def find(
     first = holders[0]
     who = f"{first.program} (pid {first.pid})" if first else "a process that cannot be told"
     raise HostError(f"port {PORT}", f"{who} holds it; whether that is a kubelet is not known")
+
+
+def _by_arguments_alone(host: Host, processes: Processes) -> list[Process]:
+    """None for certain: who holds the port was not seen, and a supervisor has such flags too."""
+    alike = next((p for p in processes.rows if _speaks_like_one(host, p)), None)
+    if alike is None:
+        raise MissingError("kubelet", "no such process")
+    who = f"{alike.program} (pid {alike.pid}) has flags of a kubelet"
+    raise HostError(f"port {PORT}", f"{who}, and who holds the port cannot be seen")
+
+
+def _is_named_after_one(process: Process) -> bool:
+    """kubelet-1.30.4, kubelet.real."""
+    return process.program.startswith(("kubelet-", "kubelet_", "kubelet."))
 
 
 def _is_kubelet(process: Process) -> bool:

@@ -6,6 +6,7 @@ import hmac
 import json
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -74,6 +75,14 @@ def _rule(collector: Any, listener: Listener, **over: Any) -> str:
     answer = collector.post("/v1/alerts", body | over)
     assert answer.status_code == 201, answer.text
     return str(answer.json()["secret"])
+
+
+def _all_told(listener: Listener, many: int) -> None:
+    """The collector's own round may be at it, too."""
+    until = time.monotonic() + 60
+    while len(listener.told) < many:
+        assert time.monotonic() < until, listener.told
+        time.sleep(0.02)
 
 
 def _due_now(collector: Any) -> None:
@@ -244,6 +253,40 @@ def test_of_many_failures_at_once_each_is_queued_once(
     for _ in range(2):
         _look(collector)
     assert _queued(collector) == 1_050
+
+
+@pytest.mark.parametrize("off_ms", [-3_600_000, 3_600_000])
+def test_a_change_is_told_of_whatever_the_clock_of_who_wrote_it_says(
+    collector: Any, listener: Listener, monkeypatch: pytest.MonkeyPatch, off_ms: int
+) -> None:
+    """Nor does it matter what the clock of who looks says, or of who made the rule."""
+    for module in ("api.caller", "api.acting", "center"):
+        monkeypatch.setattr(f"nodeward.collector.{module}.now_ms", lambda: now_ms() + off_ms)
+    _rule(collector, listener)
+    agent = collector.agent("n1")
+    agent.full(_f("a.x", "pass"), _f("a.y", "pass"))
+    collector.center._alert()
+    monkeypatch.setattr("nodeward.collector.center.now_ms", lambda: now_ms() - off_ms)
+    agent.delta(_f("a.x", "fail"))
+    collector.center._alert()
+    agent.delta(_f("a.y", "fail"))
+    collector.center._alert()
+    _all_told(listener, 2)
+    told = [json.loads(raw)["labels"]["check"] for _, _, raw in listener.told]
+    assert sorted(told) == ["a.x", "a.y"]
+
+
+def test_a_database_whose_clock_is_set_back_loses_no_alert(
+    collector: Any, listener: Listener
+) -> None:
+    _rule(collector, listener)
+    agent = collector.agent("n1")
+    agent.full(_f("a.x", "pass"))
+    ahead = t.alert_rule.update().values(upto=now_ms() + 3_600_000)
+    collector.center.writer.act_now(lambda c: c.execute(ahead))
+    agent.delta(_f("a.x", "fail"))
+    collector.center._alert()
+    _all_told(listener, 1)
 
 
 def test_of_many_silent_nodes_each_is_queued_once(

@@ -14,12 +14,12 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from nodeward.collector.archive import archive_closed, let_go
 from nodeward.collector.clock import now_ms, span_ms
-from nodeward.collector.db.engine import APPLICATION, open_engine
+from nodeward.collector.db.engine import APPLICATION, database_now, open_engine
 from nodeward.collector.db.partitions import make_days
 from nodeward.collector.gather import Gather
 from nodeward.collector.metrics import Metrics
@@ -80,6 +80,12 @@ class Center:
         self._folding = threading.Lock()
         self.began = time.monotonic()
         self._came = (self.began, 0)
+
+    def now(self) -> int:
+        """By the database's clock, as what was written says it. Blocks."""
+        with self.engine.connect() as connection:
+            now: int = connection.execute(select(database_now(connection))).scalar_one()
+            return now
 
     def apply(self, new: Settings) -> list[str]:
         """Other settings from now on; the names of those that only a restart can change."""
@@ -179,9 +185,9 @@ class Center:
     def _alert(self) -> None:
         stale_ms = self.settings.stale_ms
         listening_ms = int((time.monotonic() - self.began) * 1000)
-        evaluate(self.engine, self.writer, stale_ms, now_ms(), listening_ms=listening_ms)
+        evaluate(self.engine, self.writer, stale_ms, self.now(), listening_ms=listening_ms)
         ca = self.settings.alerts_ca
-        while deliver(self.engine, self.writer, now_ms, ca) and not self._stopping.is_set():
+        while deliver(self.engine, self.writer, self.now, ca) and not self._stopping.is_set():
             pass
 
     def _flush(self) -> None:
@@ -194,7 +200,7 @@ class Center:
         ends brings all nodes at once, and what they say can be read unfolded."""
         with self._folding:  # the same reports twice at once would be in each other's way
             while not self._stopping.is_set():
-                now = now_ms()
+                now = self.now()
                 before = now - LATEST_MS if self._pouring() else None
                 self._verify(now, now - LATEST_MS)
                 if not fold_some(self.engine, self.writer, now, before):

@@ -88,7 +88,7 @@ def _incoming(center: Center, call: Call, caller: Caller) -> Incoming:
         signature=caller.signature,
         signed_at=caller.signed_at,
         verified=caller.verified,
-        at=caller.at,
+        at=None,
         skew_ms=caller.skew_ms,
     )
 

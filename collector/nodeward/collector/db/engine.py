@@ -87,7 +87,7 @@ def database_now(connection: Connection) -> ColumnElement[int]:
     if is_sqlite(connection):
         told = "CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER)"
     else:
-        told = "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)"
+        told = "CAST(floor(extract(epoch FROM clock_timestamp()) * 1000) AS bigint)"
     return literal_column(told, BigInteger)
 
 

@@ -23,7 +23,7 @@ from sqlalchemy import Connection, Engine, case, func, or_, select, update
 
 from nodeward.collector.clock import DAY_MS, now_ms, rfc3339
 from nodeward.collector.db import tables as t
-from nodeward.collector.db.engine import Record, insert
+from nodeward.collector.db.engine import Record, database_now, insert
 from nodeward.collector.posture import CODE, unpack
 from nodeward.collector.problem import bad, gone
 from nodeward.collector.store.access import EVERYTHING
@@ -40,7 +40,8 @@ COUNT_MS: Final = 60_000
 UNKNOWN: Final = (Status.UNKNOWN, Status.ERROR)
 TARGETS: Final = ("alertmanager", "webhook", "apprise")
 OVERLAP_MS: Final = 60_000
-"""Changes of the last minute are looked at again: some commit later than their time says."""
+"""Changes of the last minute are looked at again: some commit later than their time says. All these
+times are of the database's clock, for those who write changes and who looks at them differ."""
 MOST_AT_ONCE: Final = 1_000
 
 
@@ -73,13 +74,14 @@ class Rule:
 def make_rule(connection: Connection, *, name: str, rule: Rule, by: str, now: int) -> str:
     """Store a rule; the secret that signs its webhook, shown here for the only time."""
     secret = secrets.token_urlsafe(32)
+    begins: int = connection.execute(select(database_now(connection))).scalar_one()
     row = {
         "id": secrets.token_hex(6),
         "name": name,
         "spec": json.dumps(rule.checked().__dict__ | {"secret": secret}),
         "created_by": by,
         "created_at": now,
-        "upto": now if rule.kind == "change" else 0,
+        "upto": begins if rule.kind == "change" else 0,
     }
     connection.execute(insert(connection, t.alert_rule).on_conflict_do_nothing(), [row])
     query = select(t.alert_rule.c.id).where(t.alert_rule.c.name == name)
@@ -126,7 +128,7 @@ def evaluate(engine: Engine, writer: Writer, stale_ms: int, now: int, *, listeni
     through the writer.
 
     `listening_ms`: for how long we have been. Who was not heard of because we were away is not
-    silent.
+    silent. `now`: by the database's clock, which may have been set back since it was looked last.
     """
     with engine.connect() as connection:
         rows = connection.execute(select(t.alert_rule)).all()
@@ -140,7 +142,8 @@ def evaluate(engine: Engine, writer: Writer, stale_ms: int, now: int, *, listeni
             continue
         with engine.connect() as connection:
             told = _told(connection, row)
-            found = _found(connection, writer.names, rule, row.upto, stale_ms, now)
+            upto = min(row.upto, now)
+            found = _found(connection, writer.names, rule, upto, stale_ms, now)
             fresh = (alert for alert in found if _key(alert) not in told)
             while part := list(islice(fresh, MOST_AT_ONCE)):
                 writer.act_now(partial(_queue, rule=row.id, found=part, now=now))

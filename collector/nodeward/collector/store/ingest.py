@@ -32,6 +32,9 @@ KINDS = {"full": 0, "delta": 1}
 class Incoming(msgspec.Struct, frozen=True, gc=False):
     """A report that is authentic (or will be verified before it is folded) and well-formed.
 
+    `at`: None is when it is written, by the database's clock, so that whoever follows the changes
+    sees them in one order, whatever the replicas' clocks say. A past is written with its own times.
+
     `node` comes from the credential. What its findings come to is in `statuses`; their text is read
     from `sent` when it is folded. `signature` covers the bytes as sent.
     """
@@ -44,7 +47,7 @@ class Incoming(msgspec.Struct, frozen=True, gc=False):
     signature: bytes
     signed_at: int
     verified: bool
-    at: int
+    at: int | None
     skew_ms: int
 
 
@@ -64,6 +67,7 @@ class _Node:
     before: State
     new: bool
     job: Incoming | None = None
+    at: int = 0
 
 
 @dataclass(frozen=True)
@@ -108,18 +112,20 @@ def ingest(connection: Connection, names: Names, jobs: Sequence[Incoming]) -> li
     """Store what is new. One outcome a job, in order."""
     nodes = _lock(connection, names, {job.node for job in jobs})
     lists = {job.statuses.checks for job in jobs}
-    names.want_rules(connection, set().union(*lists), jobs[0].at)
+    now: int = connection.execute(select(database_now(connection))).scalar_one()  # they are locked
+    names.want_rules(connection, set().union(*lists), now)
     work = _Work()
     known = _known(connection, jobs, nodes)
     for job in jobs:
+        at = now if job.at is None else job.at
         outcome = _judge(nodes[job.node], job, known)
         work.outcomes.append(outcome)
         if outcome == "stored":
-            _take(nodes[job.node], job, names, work)
+            _take(nodes[job.node], job, at, names, work)
             known.receipts[job.node, job.report.boot, job.report.seq] = _Receipt(b"", job.sent)
             known.boots.add((job.node, job.report.boot))
         elif outcome in ("conflict", "old"):
-            work.events.append(_event(job, outcome))
+            work.events.append(_event(job, outcome, at))
         if outcome == "conflict":
             work.clones.add(job.agent)
     _write(connection, names, [n for n in nodes.values() if n.job is not None], work)
@@ -209,26 +215,26 @@ def _judge(node: _Node, job: Incoming, known: _Known) -> Outcome:
     return "stored"
 
 
-def _take(node: _Node, job: Incoming, names: Names, work: _Work) -> None:
+def _take(node: _Node, job: Incoming, at: int, names: Names, work: _Work) -> None:
     """Bring the node in memory to this report's posture."""
     report = job.report
     step = work.step(names, node.state, job.statuses, full=report.kind == "full")
     node.state = step.new
     if node.first_at is None:
-        node.first_at = job.at  # the first posture is no change
+        node.first_at = at  # the first posture is no change
     else:
-        work.changes += [(job.at, node.node, rule, a, b) for rule, a, b in step.differences]
+        work.changes += [(at, node.node, rule, a, b) for rule, a, b in step.differences]
     if node.boot != report.boot:
-        work.boots.append({"node": node.node, "boot": report.boot, "at": job.at})
+        work.boots.append({"node": node.node, "boot": report.boot, "at": at})
     node.boot, node.seq, node.digest = report.boot, report.seq, digest_bytes(report.digest)
-    node.job = job
+    node.job, node.at = job, at
     work.reports.append(
         (
             node.node,
             report.boot,
             report.seq,
             job.agent,
-            job.at,
+            at,
             KINDS[report.kind],
             b"",
             job.signed_at,
@@ -239,10 +245,10 @@ def _take(node: _Node, job: Incoming, names: Names, work: _Work) -> None:
     )
 
 
-def _event(job: Incoming, outcome: str) -> dict[str, Any]:
+def _event(job: Incoming, outcome: str, at: int) -> dict[str, Any]:
     detail = {"boot": job.report.boot, "seq": job.report.seq}
     kind = "agent.identity.conflict" if outcome == "conflict" else "report.out-of-order"
-    return security_event(kind, at=job.at, node=job.node, agent=job.agent, detail=detail)
+    return security_event(kind, at=at, node=job.node, agent=job.agent, detail=detail)
 
 
 def security_event(
@@ -303,8 +309,8 @@ def _posture_row(connection: Connection, names: Names, node: _Node) -> Row:
         node.seq,
         node.digest,
         node.first_at,
-        job.at,
-        job.at,
+        node.at,
+        node.at,
         job.skew_ms,
         node.node,
     )

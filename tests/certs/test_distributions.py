@@ -499,12 +499,16 @@ def test_a_link_to_the_certificate_before_is_set_anew(tmp_path: Path) -> None:
     put(tmp_path, f"{folder}/kubelet-client-2026-11-01-00-00-00.pem", left=340)
     link = tmp_path / f"{folder[1:]}/kubelet-client-current.pem"
     link.symlink_to("kubelet-client-2025-11-19-00-00-00.pem")
-    found = findings(tmp_path, "cert.rotation-stalled")["cert.rotation-stalled"]
-    assert found.status == "fail"
-    assert "should lead" in found.because
-    assert found.remedy
-    assert found.remedy.steps == (
-        f"ln -sfn {folder}/kubelet-client-2026-11-01-00-00-00.pem"
-        f" {folder}/kubelet-client-current.pem",
-        "systemctl restart kubelet",
-    )
+    stalled = findings(tmp_path, "cert.rotation-stalled")["cert.rotation-stalled"]
+    ended = findings(tmp_path, "cert.expiry.kubelet-client")["cert.expiry.kubelet-client"]
+    assert "should lead" in stalled.because
+    assert "the link does not lead to it" in ended.because
+    assert "newer than the one in use" in " ".join(e.value for e in ended.evidence)
+    for found in (stalled, ended):
+        assert found.status == "fail"
+        assert found.remedy
+        assert found.remedy.steps == (
+            f"ln -sfn {folder}/kubelet-client-2026-11-01-00-00-00.pem"
+            f" {folder}/kubelet-client-current.pem",
+            "systemctl restart kubelet",
+        )

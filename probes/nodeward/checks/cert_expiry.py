@@ -19,9 +19,10 @@ from nodeward.facts.renewal import (
     AT_START_WINDOW_S,
     CONTINUOUSLY,
     Renewer,
+    newer,
     renewer,
 )
-from nodeward.facts.renewal_steps import remedy, restart
+from nodeward.facts.renewal_steps import relink, remedy, restart
 from nodeward.facts.served import Port, Presented, Served
 from nodeward.facts.webhooks import COMPONENT as WEBHOOK
 from nodeward.facts.x509 import Certificate
@@ -125,6 +126,7 @@ class Judged:
     by: Renewer = Renewer.HAND
     until: int | None = None
     valid: bool | None = True
+    newer: str = ""
 
     @property
     def weight(self) -> tuple[int, int]:
@@ -195,16 +197,27 @@ def _by_itself(held: Held, now: float, limits: ExpiryLimits, facts: Pki) -> Judg
         return _unreadable(held)
     if not leaf.not_before <= now <= leaf.not_after:
         missed = _not_in_time(held, _missed(leaf, now), by, facts)
-        return replace(missed, valid=None if now < leaf.not_before else False)
+        missed = replace(missed, valid=None if now < leaf.not_before else False)
+        better = newer(held, now, facts)
+        text = f"{missed.text}; {better} is newer, and the link does not lead to it"
+        return replace(missed, text=text, newer=better) if better else missed
     left = f"ends on {moment(leaf.not_after)}, in {span(leaf.not_after - now)}"
     if not held.use.in_use:
-        why = "already replaced" if held.use.superseded else "not in use"
+        why = "not in use"
+        if held.use.superseded:
+            why = "newer than the one in use" if _ahead(held, leaf, facts) else "already replaced"
         return Judged(Status.PASS, f"{left}; {why}", held, by=by)
     if by in CONTINUOUSLY:
         return _rotating(held, leaf, now, left, limits, by)
     if by in AT_START:
         return _at_start(held, leaf, now, left, limits, by, facts)
     return _static(held, leaf, now, left, limits, by)
+
+
+def _ahead(held: Held, leaf: Certificate, facts: Pki) -> bool:
+    """Whether a file of a rotation is the next one and not the last."""
+    used = [h.leaf for h in facts.held(held.use.component) if h.use.in_use]
+    return any(one and one.not_before < leaf.not_before for one in used)
 
 
 def _unreadable(held: Held) -> Judged:
@@ -380,6 +393,8 @@ def _mend(worst: Judged, facts: Pki) -> Remedy:
         )
     if not worst.held.use.in_use:
         return Remedy(f"Remove {worst.held.use.path}, or renew it if something does use it.")
+    if worst.newer:
+        return relink(worst.held.use.path, worst.newer, facts)
     mend = remedy(worst.held, worst.by, facts, ended=worst.valid is False)
     return _early(mend) if worst.valid is None else mend
 

@@ -9,7 +9,7 @@ from nodeward.checks.cert_expiry import YEAR_2000, ExpiryLimits, day, moment
 from nodeward.checks.cert_samples import DARK, NOTHING, NOW, certificate, pki, place, together
 from nodeward.facts.clock import Now
 from nodeward.facts.pki import Held, Kind, Pki, Use
-from nodeward.facts.renewal import Renewer, renewer
+from nodeward.facts.renewal import Renewer, newer, renewer
 from nodeward.facts.renewal_steps import kubelet, rejoin, relink
 from nodeward.facts.x509 import Certificate
 from nodeward.model import Evidence, Example, Severity, Status, Verdict, check
@@ -92,10 +92,10 @@ def rotation(held: Held, now: Now, limits: ExpiryLimits, facts: Pki) -> Offence 
         return _stalled(held, "leads to a file that is not there", facts, ended=True)
     if held.leaf is None:
         return f"{held.pem.where}: {held.pem.error or 'no certificate'}"
-    if newer := _newer(held, held.leaf, now.at, facts):
-        text = f"is older than {newer}, to which the link should lead"
+    if better := newer(held, now.at, facts):
+        text = f"is older than {better}, to which the link should lead"
         evidence = Evidence(held.use.component, text, held.pem.where)
-        return Offence(Severity.HIGH, evidence, relink(held.use.path, newer, facts))
+        return Offence(Severity.HIGH, evidence, relink(held.use.path, better, facts))
     if text := _late(held.leaf, now.at, limits):
         return _stalled(held, text, facts, ended=now.at > held.leaf.not_after)
     used = (now.at - held.leaf.not_before) / max(1, held.leaf.lifetime_s)
@@ -107,13 +107,6 @@ def _stalled(held: Held, text: str, facts: Pki, *, ended: bool = False) -> Offen
     evidence = Evidence(held.use.component, text, held.pem.where)
     lost = ended and held.use.component == "kubelet-client"
     return Offence(Severity.HIGH, evidence, rejoin(facts) if lost else kubelet(held.use, facts))
-
-
-def _newer(held: Held, leaf: Certificate, now: float, facts: Pki) -> str:
-    """The file of the rotation that the link should lead to instead; "" where it does."""
-    files = [(h.leaf, h.pem) for h in facts.held(held.use.component) if h.use.superseded]
-    good = [(c.not_before, p.path) for c, p in files if c and c.not_before <= now <= c.not_after]
-    return max((path for start, path in good if start > leaf.not_before), default="")
 
 
 def _late(leaf: Certificate, now: float, limits: ExpiryLimits) -> str:

@@ -97,6 +97,16 @@ def renewer(held: Held, pki: Pki) -> Renewer:
     return Renewer.HAND
 
 
+def newer(held: Held, now: float, pki: Pki) -> str:
+    """The file of a rotation that the link of one in use should lead to instead; "" where it does
+    lead to the newest that is valid."""
+    files = [(h.leaf, h.pem) for h in pki.held(held.use.component) if h.use.superseded]
+    good = [(c.not_before, p.path) for c, p in files if c and c.not_before <= now <= c.not_after]
+    if held.leaf is None or not held.use.in_use:
+        return ""
+    return max((path for start, path in good if start > held.leaf.not_before), default="")
+
+
 def of_kubeadm(held: Held, pki: Pki) -> bool:
     """Whether kubeadm made it and knows it by a name. Copies of its kubeconfigs it does not."""
     file, _ = KUBEADM.get(held.use.component, ("", ""))

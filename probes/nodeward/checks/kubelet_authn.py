@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nodeward.checks.kubelet_differences import in_force
 from nodeward.checks.kubelet_samples import answers, reply
 from nodeward.checks.kubelet_support import (
     AUTHN,
@@ -44,6 +45,7 @@ OFFLINE = Unreadable("ports", "offline")
 
 ANONYMOUS = "authentication.anonymous.enabled"
 MODE = "authorization.mode"
+NOT_SEEN = "what the kubelet read at its start cannot be told, and its port does not show it"
 
 
 @check(
@@ -133,6 +135,8 @@ def _anonymous(kubelet: Kubelet, answers: Answers) -> Verdict:
         because = f"a caller without credentials gets 401; {said(ANONYMOUS, setting)}"
         return Verdict.passed(because, *seen)
     match setting.value:
+        case False if kubelet.may_differ(setting):
+            return Verdict.unknown(f"{NOT_SEEN}; {said(ANONYMOUS, setting)}", *seen)
         case False if (why := silent(port, PODS)) is not None:
             return Verdict.unknown(f"{why}; {said(ANONYMOUS, setting)}", *seen)
         case False:
@@ -193,6 +197,26 @@ def _anonymous(kubelet: Kubelet, answers: Answers) -> Verdict:
             (example(C, "{}"), answers(pods=reply(403), unhandled=reply(403))),
             "a refusal that does not say of whom is not this kubelet's",
         ),
+        Example(
+            Status.UNKNOWN,
+            (
+                example(C, "{}", changed_at=5000.0),
+                answers(pods=reply(401), unhandled=reply(401)),
+            ),
+            "the file was changed after the start, and nothing shows what it said before",
+        ),
+        Example(
+            Status.FAIL,
+            (
+                example(C, "{}"),
+                answers(
+                    pods=reply(401),
+                    unhandled=reply(401),
+                    configz={"authorization": {"mode": "AlwaysAllow"}},
+                ),
+            ),
+            "the kubelet itself says so, whatever the file says",
+        ),
         Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
         Example(Status.NOT_APPLICABLE, NO_KUBELET, "no kubelet"),
     ],
@@ -220,7 +244,16 @@ def _mode(kubelet: Kubelet, answers: Answers) -> Verdict:
         if answer.status in (403, 500) and answer.anonymous_is_someone:
             because = f"port {port.number} asks before it allows ({answer}); {said(MODE, setting)}"
             return Verdict.passed(because, *seen)
+    now = in_force(answers).get(MODE)
+    if now in ("Webhook", "AlwaysAllow"):
+        seen.append(Evidence(f"{MODE} in force", text(now), "GET /configz"))
+        because = f"the kubelet itself says {text(now)}; {said(MODE, setting)}"
+        if now == "Webhook":
+            return Verdict.passed(because, *seen)
+        return Verdict.failed(because, *seen, remedy=remedy)
     match setting.value:
+        case "Webhook" if kubelet.may_differ(setting):
+            return Verdict.unknown(f"{NOT_SEEN}; {said(MODE, setting)}", *seen)
         case "Webhook" if (why := silent(port, PODS)) is not None:
             return Verdict.unknown(f"{why}; {said(MODE, setting)}", *seen)
         case "Webhook":

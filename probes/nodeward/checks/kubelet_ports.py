@@ -133,7 +133,7 @@ def _read_only(kubelet: Kubelet, answers: Answers) -> Verdict:
         if _looked(answers):
             return Verdict.passed(f"the kubelet holds no read-only port open; {said(RO, setting)}")
         return unknown(RO, setting)
-    if value == 0 and setting.later and not _looked(answers):
+    if value == 0 and kubelet.may_differ(setting) and not _looked(answers):
         because = "which ports the kubelet holds open since its start cannot be seen"
         return Verdict.unknown(f"{because}; {said(RO, setting)}", *seen)
     if value == 0:

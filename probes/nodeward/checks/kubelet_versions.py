@@ -171,6 +171,11 @@ _2026 = Now(1_795_392_000.0)  # 2026-11-23
         ),
         Example(Status.FAIL, (example(C, "{}", version="v1.19.4"), _2026), "older than our table"),
         Example(Status.UNKNOWN, (example(C, "{}", version=None), _2026), "version not known"),
+        Example(
+            Status.UNKNOWN,
+            (example(C, "{}", version="v1.41.0"), Now(_2026.at + 10 * 365.25 * 86400)),
+            "ten years on this table tells nothing of it",
+        ),
         Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
     ],
 )
@@ -187,9 +192,10 @@ def _eol(kubelet: Kubelet, now: Now, params: SupportedUntil) -> Verdict:
     if day is None and minor < OLDEST:
         return Verdict.failed(f"{kubelet.version} ended before 2023-10-28", seen)
     if day is None:
-        return Verdict.passed(
-            f"{kubelet.version} is newer than 1.{NEWEST}, the last known here", seen
-        )
+        because = f"{kubelet.version} is newer than 1.{NEWEST}, the last known here"
+        if now.utc.date() > date.fromisoformat(END_OF_LIFE[NEWEST]):
+            return Verdict.unknown(f"{because}, which itself gets no fixes any more", seen)
+        return Verdict.passed(because, seen)
     try:
         ended = now.utc.date() > date.fromisoformat(day)
     except ValueError:

@@ -224,6 +224,12 @@ class Kubelet(Fact):
         """The files that were read, with when they were changed."""
         return tuple((f.path, f.changed_at) for f in self.files if f.changed_at is not None)
 
+    def may_differ(self, setting: Setting) -> bool:
+        """Whether another value may be in force: what gives it was changed since the start, or a
+        file was that may have given another."""
+        changed = (changed_after(at, self.started_at) for _, at in self.dated())
+        return setting.later or (setting.layer is not Layer.FLAG and any(changed))
+
     def steps(self) -> tuple[Kubelet, ...]:
         """The same kubelet with no drop-in, with the first, with the first two, ..."""
         base = [f for f in self.files if not f.dropin]

@@ -318,7 +318,10 @@ def requests(variant: Variant, component: Component) -> tuple[Request, ...]:
 def _judged(node: KernelModules, variant: Variant, component: Component) -> Exposure:
     engine = variant.engine
     runs = [(r, engine.run(r.name)) for r in requests(variant, component)]
-    through = [(r, run) for r, run in runs if set(run.inserted) & set(component.registers)]
+    through = _through(component, runs)
+    if not through and not all(engine.sealed(m) for m in component.registers):
+        runs += [(r, engine.run(r.name)) for r in component.rarer]
+        through = _through(component, runs)
     dim = [(r, run) for r, run in runs if run.unclear]
     ways: Sequence[Way] = ()
     if not through:
@@ -429,6 +432,14 @@ def _led_nowhere(variant: Variant, runs: Sequence[tuple[Request, Run]]) -> Expos
     return None
 
 
+def _through(
+    component: Component, runs: Sequence[tuple[Request, Run]]
+) -> list[tuple[Request, Run]]:
+    """Those that bring it in."""
+    mine = set(component.registers)
+    return [(r, run) for r, run in runs if not mine.isdisjoint(run.inserted)]
+
+
 class Way(NamedTuple):
     """A request that brings a component in by another's alias. `loads` is False where that cannot
     be told: an install command on the way is not to be followed."""
@@ -487,7 +498,8 @@ def _there(node: KernelModules, variant: Variant, name: str, asking: frozenset[s
 
 def openings(node: KernelModules, variant: Variant, component: Component) -> tuple[str, ...]:
     """The requests that load it, its own and those that bring it along. EndlessError."""
-    own = {r.name: variant.engine.run(r.name) for r in requests(variant, component)}
+    asked = (*requests(variant, component), *component.rarer)
+    own = {r.name: variant.engine.run(r.name) for r in asked}
     side = {w.door.request.name: w.run for w in _ways(node, variant, component)}
     mine = set(component.registers)
     return tuple(name for name, run in (own | side).items() if mine & set(run.inserted))
@@ -503,7 +515,7 @@ def opened(node: KernelModules, variant: Variant, module: str) -> str:
             continue
         if not _there(node, variant, component.wants, frozenset()):
             continue
-        for r in requests(variant, component):
+        for r in (*requests(variant, component), *component.rarer):
             if module in engine.run(r.name).inserted:
                 return r.name
     for door in variant.doors.doors(module):

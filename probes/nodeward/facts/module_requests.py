@@ -44,6 +44,7 @@ class Component:
     `registers` are the modules any of which makes it usable; `parts` come along and are not
     enough. `homes` are where upstream's kernel keeps them, to see a file the index forgot.
     `by_udev`: it is udev that asks, for a device, and not the kernel through kernel.modprobe.
+    `rarer` requests bring it in with another module: they count where its own are kept out.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Component:
     homes: tuple[str, ...] = ()
     wants: str = ""  # another component's name that must be reachable first
     by_udev: bool = False
+    rarer: tuple[Request, ...] = ()
 
     @property
     def modules(self) -> tuple[str, ...]:
@@ -206,31 +208,34 @@ FILESYSTEMS = (
     _filesystem("cifs", "cifs", "smb3", homes=("kernel/fs/cifs", "kernel/fs/smb/client")),
     _filesystem("nfs", "nfs", "nfs4"),
 )
-_STICKS = (
-    # Mass storage, SCSI commands: bulk-only transport, and the newer attached SCSI.
-    ("0781p5581d0100", "50", "bulk-only"), ("0781p5581d0100", "62", "UAS"),
-    # Devices with drivers of their own (drivers/usb/storage/unusual_*.h), which need usb-storage.
-    *((device, "50", f"one for {driver}") for device, driver in (
-        ("07B4p010Ad0102", "ums-alauda"), ("14CDp6116d0150", "ums-cypress"),
-        ("0C0BpA109d0100", "ums-datafab"), ("0CF2p6250d0100", "ums-eneub6250"),
-        ("07ABpFC01d0100", "ums-freecom"), ("0BF6pA001d0100", "ums-isd200"),
-        ("05DCp0001d0001", "ums-jumpshot"), ("045Ap5210d0101", "ums-karma"),
-        ("0D49p7010d0100", "ums-onetouch"), ("0BDAp0184d0100", "ums-realtek"),
-        ("07AFp0006d0100", "ums-sddr09"), ("55AApA103d0100", "ums-sddr55"),
-        ("0781p0005d0005", "ums-usbat"),
-    )),
-)  # fmt: skip
+
+
+def _stick(device: str, protocol: str, title: str) -> Request:
+    """Mass storage that speaks SCSI commands."""
+    name = f"usb:v{device}dc00dsc00dp00ic08isc06ip{protocol}in00"
+    return Request(name, f"a USB stick that is plugged in ({title})")
+
+
 USB_STORAGE = Component(
     "usb_storage",
     "usb-storage",
     ("usb_storage",),
-    tuple(
-        Request(f"usb:v{device}dc00dsc00dp00ic08isc06ip{protocol}in00",
-                f"a USB stick that is plugged in ({title})")
-        for device, protocol, title in _STICKS
-    ),
+    # Bulk-only transport, and the newer attached SCSI.
+    (_stick("0781p5581d0100", "50", "bulk-only"), _stick("0781p5581d0100", "62", "UAS")),
     homes=("kernel/drivers/usb/storage",),
     by_udev=True,
+    # With drivers of their own (drivers/usb/storage/unusual_*.h), which need usb-storage.
+    rarer=tuple(
+        _stick(device, "50", f"one for ums-{driver}") for device, driver in (
+            ("07B4p010Ad0102", "alauda"), ("14CDp6116d0150", "cypress"),
+            ("0C0BpA109d0100", "datafab"), ("0CF2p6250d0100", "eneub6250"),
+            ("07ABpFC01d0100", "freecom"), ("0BF6pA001d0100", "isd200"),
+            ("05DCp0001d0001", "jumpshot"), ("045Ap5210d0101", "karma"),
+            ("0D49p7010d0100", "onetouch"), ("0BDAp0184d0100", "realtek"),
+            ("07AFp0006d0100", "sddr09"), ("55AApA103d0100", "sddr55"),
+            ("0781p0005d0005", "usbat"),
+        )
+    ),
 )  # fmt: skip
 
 

@@ -78,6 +78,8 @@ def judged(root: Path, check: str = "sctp") -> Finding:
         ("alias tty-ldisc-[7-9] sctp_diag\n", "tty-ldisc-7", "it needs sctp"),
         ("alias *ldisc-7 sctp_diag\n", "algif-ldisc-7", "it needs sctp"),
         ("alias rtnl-link-odd sctp_diag\n", "rtnl-link-odd", "user namespace"),
+        ("alias net-pf-16-proto-4-type-1 sctp_diag\n", "proto-4-type-1", "it needs sctp"),
+        ("alias net-pf-16-proto-4-type-2-6 sctp_diag\n", "proto-4-type-2-6", "sock_diag"),
         ("softdep nft_ct pre: sctp\n", "nft-expr-ct", "softdep nft_ct"),
     ],
 )  # fmt: skip
@@ -98,7 +100,13 @@ def test_what_a_process_can_ask_for_lets_it_in(
 
 @pytest.mark.parametrize(
     "lines",
-    ["softdep e1000e pre: sctp\n", "softdep ppp pre: sctp\n", "softdep loop pre: sctp\n"],
+    [
+        "softdep e1000e pre: sctp\n",
+        "softdep ppp pre: sctp\n",
+        "softdep loop pre: sctp\n",
+        "softdep odd pre: sctp\nalias net-pf-16-proto-4-type-10-6 odd\ninstall odd /bin/true\n",
+        "softdep odd pre: sctp\nalias net-pf-16-proto-4-type-2-47 odd\ninstall odd /bin/true\n",
+    ],
 )
 def test_what_only_root_or_a_device_asks_for_is_said_and_no_failure(root: Path, lines: str) -> None:
     put(root, {"x.conf": lines})

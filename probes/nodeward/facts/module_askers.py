@@ -103,7 +103,13 @@ _BY_FAMILY = {
     if re.fullmatch(r"net-pf-\d+", r.name)
 }  # fmt: skip
 _FAMILY = pattern(r"net_pf_\d+(_proto_.+)?")
-_DIAG = pattern(r"net_pf_16_proto_4_type_(\d+)(_\d+)?")
+_DIAG = pattern(r"net_pf_16_proto_4_type_(\d+)(?:_(\d+))?")
+_FAMILIES_THERE = frozenset({"1", "2", "10", "16", "17", "44"})  # unix, inet, netlink, packet, xdp
+_BY_PROTOCOL = {  # ICMP, IGMP, TCP, UDP, UDP-Lite, raw and MPTCP are in every kernel
+    **dict.fromkeys(("1", "2", "6", "17", "136", "255", "262"), ""),
+    "33": "dccp",
+    "132": "sctp",
+}
 
 
 @lru_cache(maxsize=4096)
@@ -111,9 +117,8 @@ def asker(name: str, kernel: tuple[int, int]) -> Asker | None:
     """Who asks a kernel of this version for a name (with "_" for "-"); None: nobody without rights
     in the first user namespace."""
     diag = _DIAG.fullmatch(name)
-    if diag and kernel >= DIAG_GUARD:  # only for what is there already
-        known = "" if diag[2] else _BY_FAMILY.get(diag[1], "")
-        return Asker("net-pf-", "sock_diag", after=known) if known else None
+    if diag and kernel >= DIAG_GUARD:
+        return _by_sock_diag(diag[1], diag[2])
     if name.startswith("net_pf_") and not _FAMILY.fullmatch(name):
         return None
     if name.startswith("binfmt_") and not re.fullmatch(r"binfmt_[0-9a-f]{4}", name):
@@ -126,6 +131,16 @@ def asker(name: str, kernel: tuple[int, int]) -> Asker | None:
             dated = found.since <= kernel < found.until or kernel == (0, 0)
             return found if dated else None
     return None
+
+
+def _by_sock_diag(family: str, protocol: str | None) -> Asker | None:
+    """net/core/sock.c, sock_load_diag_module(): only for a family or protocol that is there, and
+    for protocols only as AF_INET's (net/ipv4/inet_diag.c)."""
+    if protocol is None:
+        after = "" if family in _FAMILIES_THERE else _BY_FAMILY.get(family)
+    else:
+        after = _BY_PROTOCOL.get(protocol) if family == "2" else None
+    return None if after is None else Asker("net-pf-", "a look-up by sock_diag", after=after)
 
 
 def instances(text: str) -> tuple[str, ...]:

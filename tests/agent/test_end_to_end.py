@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,20 @@ def test_a_collector_that_was_away_gets_every_change(
         daemon.kept("fail" if on else "pass")
     centre.start()
     centre.until(lambda: centre.changes() == ["fail", "pass", "fail"])
+
+
+def test_a_look_that_was_asked_for_is_taken_and_told(
+    make: Callable[..., Daemon], centre: Centre
+) -> None:
+    """Until the node says so, the collector keeps the request."""
+    daemon = joined(make, centre, looks={"interval_s": 2})
+    with closing(sqlite3.connect(centre.folder / "state/collector.db", timeout=30)) as store:
+        with store:
+            store.execute("INSERT INTO look SELECT id, 41, 'tests' FROM node")
+        centre.until(lambda: store.execute("SELECT count(*) FROM look").fetchone() == (0,), 300)
+    with closing(sqlite3.connect(daemon.folder / "state/spool.db")) as spool:
+        kept = spool.execute("SELECT value FROM about WHERE key = 'looked'").fetchone()
+    assert kept == (41,)
 
 
 def test_heartbeats_pass_within_a_session(make: Callable[..., Daemon], centre: Centre) -> None:

@@ -83,3 +83,48 @@ def test_the_number_on_a_tile_is_that_of_the_list_it_opens(
     where = "/certificates?format=json&limit=500&cluster=lab"
     for tile in told(where)["ending"]:
         assert len(told(f"{where}&days={tile['within']}")["items"]) == tile["certificates"]
+
+
+@pytest.mark.parametrize("wanted", ["cluster=lab", "node=lab-worker-0002", "cluster=no-such"])
+def test_the_numbers_of_keys_are_those_of_their_lists(
+    fleet: Site, reader: requests.Session, wanted: str
+) -> None:
+    where = f"{fleet.url}/agents?format=json&limit=500&{wanted}"
+    whole = reader.get(where).json()
+    assert sum(whole["states"].values()) == len(whole["items"]) < 120
+    for state, many in whole["states"].items():
+        assert len(reader.get(f"{where}&state={state}").json()["items"]) == many
+
+
+def test_what_was_found_says_that_there_is_more(fleet: Site, reader: requests.Session) -> None:
+    def found(part: str, form: str) -> requests.Response:
+        return reader.get(f"{fleet.url}/find?q={part}&format={form}")
+
+    assert "There are more" in found("lab-worker", "html").text
+    assert found("lab-worker", "json").json()["truncated"]
+    assert found("lab-worker", "csv").text.splitlines()[-1].startswith("More than these 12 rows")
+    assert "There are more" not in found("lab-worker-0002", "html").text
+    assert not found("lab-worker-0002", "json").json()["truncated"]
+
+
+@pytest.mark.parametrize("path", ["/findings?severity=none", "/nodes?nope=1", "/sql?sql=x"])
+@pytest.mark.parametrize("form", ["json", "csv"])
+def test_who_asks_for_data_reads_in_json_why_there_are_none(
+    fleet: Site, reader: requests.Session, path: str, form: str
+) -> None:
+    answer = reader.get(f"{fleet.url}{path}&format={form}")
+    assert answer.status_code == 400
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json()["error"]["message"]
+
+
+def test_a_waiver_for_no_cluster_is_refused_by_the_name_of_the_field(operator: Eyes) -> None:
+    page = operator.page
+    operator.go("/waivers?check=kernel.module.sctp&cluster=no-such")
+    form = page.locator("form[action='/waivers']")
+    for field, text in {"Reason": "old", "Owner": "platform", "Until": "3d"}.items():
+        form.get_by_label(field).fill(text)
+    form.get_by_role("button", name="Ask").click()
+    expect(page.get_by_role("alert")).to_contain_text("Cluster: no cluster is called so")
+    expect(form.get_by_label("Cluster")).to_have_value("no-such")
+    operator.complaints.clear()  # that an answer was a 400

@@ -17,8 +17,9 @@ from nodeward.collector.store.ask import Db, Filter
 
 
 def agents(visit: Visit, db: Db) -> Shown:
-    page = ask.agents(db, page_filter(visit, (str,)))
-    data = {"states": questions.agent_states(db), "items": page.items, "next": page.next}
+    want = page_filter(visit, (str,))
+    page = ask.agents(db, want)
+    data = {"states": questions.agent_states(db, want), "items": page.items, "next": page.next}
     more = {"clusters": [c["cluster"] for c in ask.clusters(db, Filter()).items]}
     return Shown("Agents", data, ask.KEY, page.items, more)
 

@@ -14,16 +14,20 @@ from nodeward.collector.store.ask import Db, Filter
 from nodeward.model import CheckId
 
 MOST: Final = 12
+"""Of either kind; where there are more it says so."""
 LONGEST: Final = 100
 
 
 def find(visit: Visit, db: Db) -> Shown:
     """Only what the asker may see: checks that their nodes told of, and those nodes."""
     part = visit.query.get("q", "").strip()[:LONGEST]
+    checks = _checks(db, part.lower()) if part else []
+    nodes = _nodes(db, part) if part else []
     data: dict[str, Any] = {
         "q": part,
-        "checks": _checks(db, part.lower()) if part else [],
-        "nodes": _nodes(db, part) if part else [],
+        "checks": checks[:MOST],
+        "nodes": nodes[:MOST],
+        "truncated": max(len(checks), len(nodes)) > MOST,
     }
     rows = [{"kind": "check", "name": c["check"]} for c in data["checks"]]
     rows += [{"kind": "node", "name": n["node"], "cluster": n["cluster"]} for n in data["nodes"]]
@@ -38,7 +42,7 @@ def _checks(db: Db, part: str) -> list[dict[str, Any]]:
         title = rule.title if rule else ""
         if part in row["check"].lower() or part in title.lower():
             found.append({"check": row["check"], "title": title, "fail": row["nodes"]["fail"]})
-    return found[:MOST]
+    return found
 
 
 def _nodes(db: Db, part: str) -> list[dict[str, Any]]:
@@ -48,7 +52,7 @@ def _nodes(db: Db, part: str) -> list[dict[str, Any]]:
         .join(t.cluster, t.cluster.c.id == n.cluster)
         .where(n.retired_at.is_(None), n.name.contains(part, autoescape=True))
         .order_by(n.name, n.cluster)
-        .limit(MOST)
+        .limit(MOST + 1)
     )
     if db.scope.clusters is not None:
         query = query.where(n.cluster.in_(sorted(db.scope.clusters)))

@@ -13,6 +13,7 @@ from nodeward.collector.db import tables as t
 from nodeward.collector.db.engine import Record
 from nodeward.collector.posture import LEVELS, WORDS, State, unpack
 from nodeward.collector.store.ask import Db, Filter, Page, cursor_text, rules_of
+from nodeward.collector.store.ask_rollups import of_keys
 from nodeward.collector.store.asked import clusters_of
 from nodeward.collector.store.expiry import days_left, end_text, left
 from nodeward.collector.store.lifecycle import key_state
@@ -84,13 +85,12 @@ def heat(db: Db, groups: Mapping[int, str]) -> Mapping[str, Mapping[str, Counter
     return out
 
 
-def agent_states(db: Db) -> Mapping[str, int]:
-    """How many keys have each status."""
-    a = t.agent.c
+def agent_states(db: Db, want: Filter) -> Mapping[str, int]:
+    """How many of the keys that are meant have each status: as many as its list has."""
     keys = select(key_state(db.now).label("state"))
-    if db.scope.clusters is not None:
-        keys = keys.join(t.node, t.node.c.id == a.node)
-        keys = keys.where(t.node.c.cluster.in_(sorted(db.scope.clusters)))
+    wanted = list(of_keys(db, want))
+    if wanted:
+        keys = keys.join(t.node, t.node.c.id == t.agent.c.node).where(*wanted)
     state = keys.subquery().c.state
     query = select(state, func.count().label("many")).group_by(state).order_by(state)
     return {row.state: int(row.many) for row in db.connection.execute(query)}

@@ -136,7 +136,8 @@ def view(path: str, template: str, question: Question, takes: str = "") -> Route
                 return await asyncio.to_thread(_csv, visit, question)
             shown = await asyncio.to_thread(_ask, visit, question)
         except Problem as problem:
-            return trouble(visit, problem)
+            as_data = visit.query.get("format") in ("json", "csv")
+            return problem_answer(problem) if as_data else trouble(visit, problem)
         return _answer(visit, template, shown)
 
     return Route(path, endpoint, methods=["GET"], name=template)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from sqlalchemy import false, func, select
+from sqlalchemy import ColumnElement, false, func, select
 
 from nodeward.collector.clock import rfc3339
 from nodeward.collector.db import tables as t
@@ -100,6 +100,15 @@ KEY: Final = ("agent", "cluster", "node", "status", "method", "enrolled_at", "ex
 """What is told of an enrolled key."""
 
 
+def of_keys(db: Db, want: Filter) -> Iterator[ColumnElement[bool]]:
+    """The nodes whose keys are meant, whatever became of the keys."""
+    within = clusters_of(db, want)
+    if within is not None:
+        yield t.node.c.cluster.in_(sorted(within)) if within else false()
+    if want.node is not None:
+        yield t.node.c.name == want.node
+
+
 def agents(db: Db, want: Filter) -> Page:
     """Enrolled keys and what became of them."""
     a, state = t.agent.c, key_state(db.now)
@@ -107,13 +116,9 @@ def agents(db: Db, want: Filter) -> Page:
         select(t.agent, state.label("state"), t.node.c.name, t.cluster.c.name.label("cluster_name"))
         .join(t.node, t.node.c.id == a.node)
         .join(t.cluster, t.cluster.c.id == t.node.c.cluster)
+        .where(*of_keys(db, want))
         .order_by(a.id)
     )
-    within = clusters_of(db, want)
-    if within is not None:
-        query = query.where(t.node.c.cluster.in_(sorted(within)) if within else false())
-    if want.node is not None:
-        query = query.where(t.node.c.name == want.node)
     if want.state is not None:
         if want.state not in KEY_STATES:
             raise bad("state", f"must be one of {', '.join(KEY_STATES)}")

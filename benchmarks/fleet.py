@@ -80,7 +80,8 @@ def enrol(settings: Settings, count: int) -> list[Sender]:
         out.append(Sender(name, key, agent, opened.id, opened.key))
         nodes.append({"id": number, "cluster": 1 + number % 20, "name": name, "created_at": now})
         digest = (number - 1).to_bytes(32, "big")
-        postures.append({"node": number, "cluster": 1 + number % 20, "digest": digest})
+        at = {"node": number, "cluster": 1 + number % 20}
+        postures.append({**at, "boot": "b", "digest": digest})
         agents.append(
             {
                 "id": agent, "node": number, "public_key": public, "method": "join-token",

@@ -229,6 +229,8 @@ def test_what_k3s_itself_presents_is_judged(node: PkiNode) -> None:
 
 def test_a_kubelet_that_is_down_is_judged_on_a_running_host(node: PkiNode) -> None:
     ended = {"not_before": NOW - 366 * DAY, "not_after": NOW - DAY}
+    for good in (node.root / "var/lib/kubelet/pki").glob("kubelet-client-*"):
+        good.unlink()
     node.kubelet(client(NAME, "system:nodes", **ended), server(NAME))
     start = "/usr/bin/kubelet --config=/var/lib/kubelet/config.yaml"
     flags = "--kubeconfig=/etc/kubernetes/kubelet.conf"

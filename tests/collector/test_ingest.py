@@ -6,6 +6,9 @@ import gzip
 import json
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+from time import sleep
 from typing import Any
 
 import pytest
@@ -193,6 +196,26 @@ def test_a_report_that_cannot_be_folded_stops_no_other(
     got = {r["node"]: r["because"] for r in collector.items("/v1/findings")}
     assert got == {"n1": "", "n2": "open"}
     assert "report.unreadable" in {e["kind"] for e in collector.items("/v1/events")}
+
+
+def test_an_agent_that_invents_checks_is_refused_and_stops_no_other(
+    collector: Any, f: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nodeward.collector.store.names.MOST_CHECKS", 3)
+    honest, other = collector.agent("n1"), collector.agent("n2")
+    writer, gate = collector.center.writer, Event()
+    writer.submit(lambda _: gate.wait(60))  # until both wait for the same transaction
+    with ThreadPoolExecutor(2) as pool:
+        invented = pool.submit(other.full, *(f(f"z.{i}", "pass") for i in range(4)))
+        kept = pool.submit(honest.full, f("a.x", "fail"))
+        while writer.waiting < 2 and not (invented.done() or kept.done()):
+            sleep(0.01)
+        gate.set()
+        assert kept.result().status_code == 200
+        assert invented.result().status_code == 400
+    assert "distinct checks" in invented.result().json()["error"]["message"]
+    assert [(r["node"], r["check"]) for r in collector.items("/v1/findings")] == [("n1", "a.x")]
+    assert other.full(f("a.x", "pass"), f("z.0", "pass")).status_code == 200
 
 
 def test_what_was_acknowledged_is_there_after_a_restart(start: Callable[[], Any], f: Make) -> None:

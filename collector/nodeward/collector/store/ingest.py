@@ -22,10 +22,10 @@ from nodeward.collector.posture import EMPTY, State, differences
 from nodeward.collector.problem import Problem
 from nodeward.collector.store.bulk import Row, bulk
 from nodeward.collector.store.counters import Moves
-from nodeward.collector.store.names import Names, Platform
+from nodeward.collector.store.names import MOST_CHECKS, Names, Platform
 from nodeward.collector.wire import ReportIn, Statuses, digest_bytes, identity
 
-Outcome = Literal["stored", "same", "send-full", "old", "conflict"]
+Outcome = Literal["stored", "same", "send-full", "old", "conflict", "too-many"]
 KINDS = {"full": 0, "delta": 1}
 
 
@@ -113,12 +113,13 @@ def ingest(connection: Connection, names: Names, jobs: Sequence[Incoming]) -> li
     nodes = _lock(connection, names, {job.node for job in jobs})
     lists = {job.statuses.checks for job in jobs}
     now: int = connection.execute(select(database_now(connection))).scalar_one()  # they are locked
-    names.want_rules(connection, set().union(*lists), now)
+    refused = names.want_rules(connection, lists, now)
     work = _Work()
     known = _known(connection, jobs, nodes)
     for job in jobs:
         at = now if job.at is None else job.at
-        outcome = _judge(nodes[job.node], job, known)
+        unknown = job.statuses.checks in refused
+        outcome = "too-many" if unknown else _judge(nodes[job.node], job, known)
         work.outcomes.append(outcome)
         if outcome == "stored":
             _take(nodes[job.node], job, at, names, work)
@@ -320,6 +321,7 @@ _ANSWERS = {
     "send-full": (409, "send-full", "the collector holds another posture: send a full report"),
     "old": (409, "old-seq", "a later report of this boot is already stored"),
     "conflict": (403, "conflict", "two agents speak with this key: it is quarantined"),
+    "too-many": (400, "invalid", f"findings: more than {MOST_CHECKS} distinct checks in all"),
 }
 
 

@@ -16,7 +16,6 @@ from sqlalchemy import Connection, Table, select
 from nodeward.collector.db import tables as t
 from nodeward.collector.db.engine import Record, insert, is_sqlite
 from nodeward.collector.posture import Order, State
-from nodeward.collector.problem import bad
 
 MOST_CHECKS: Final = 20_000
 """Distinct check ids that a collector takes in; more is a faulty or hostile agent."""
@@ -103,20 +102,27 @@ class Names:
             self.rules[row.name] = row.id
             self.rule_names[row.id] = row.name
 
-    def want_rules(self, connection: Connection, names: Iterable[str], now: int) -> None:
-        """See that all these checks have an id."""
-        new = {name for name in names if name not in self.rules}
-        if not new:
-            return
+    def want_rules(
+        self, connection: Connection, lists: Iterable[tuple[str, ...]], now: int
+    ) -> frozenset[tuple[str, ...]]:
+        """See that all checks of these lists have an id. Those lists that were refused, since they
+        name more than a collector takes in: one agent's must not stop its group."""
+        if all(self.rules.keys() >= set(checks) for checks in lists):
+            return frozenset()
         self.learn_rules(connection)
-        new -= self.rules.keys()
-        if not new:
-            return
-        if len(self.rules) + len(new) > MOST_CHECKS:
-            raise bad("findings", f"more than {MOST_CHECKS} distinct checks")
-        rows = [{"name": name, "created_at": now} for name in sorted(new)]
-        connection.execute(insert(connection, t.rule).on_conflict_do_nothing(), rows)
-        self.learn_rules(connection)
+        new: set[str] = set()
+        refused = set()
+        for checks in sorted(lists, key=len):
+            wanted = set(checks) - self.rules.keys() - new
+            if len(self.rules) + len(new) + len(wanted) > MOST_CHECKS:
+                refused.add(checks)
+            else:
+                new |= wanted
+        if new:
+            rows = [{"name": name, "created_at": now} for name in sorted(new)]
+            connection.execute(insert(connection, t.rule).on_conflict_do_nothing(), rows)
+            self.learn_rules(connection)
+        return frozenset(refused)
 
     def rule_name(self, connection: Connection, rule: int) -> str:
         if rule not in self.rule_names:

@@ -203,8 +203,14 @@ def test_an_agent_that_invents_checks_is_refused_and_stops_no_other(
 ) -> None:
     monkeypatch.setattr("nodeward.collector.store.names.MOST_CHECKS", 3)
     honest, other = collector.agent("n1"), collector.agent("n2")
-    writer, gate = collector.center.writer, Event()
-    writer.submit(lambda _: gate.wait(60))  # until both wait for the same transaction
+    writer, begun, gate = collector.center.writer, Event(), Event()
+
+    def hold(_: Any) -> None:  # until both wait for one transaction
+        begun.set()
+        gate.wait(60)
+
+    writer.submit(hold)
+    assert begun.wait(60)
     with ThreadPoolExecutor(2) as pool:
         invented = pool.submit(other.full, *(f(f"z.{i}", "pass") for i in range(4)))
         kept = pool.submit(honest.full, f("a.x", "fail"))

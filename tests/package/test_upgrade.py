@@ -81,7 +81,13 @@ def _change_builds(node: Node, centre: Centre, name: str, before: str, after: st
         "journalctl --sync; journalctl -u nodeward-agent | grep -q 'failed=https://127.0.0.1:1'"
     )
     for value, status in (("true", "fail"), ("false", "pass")):
-        node.sh(f"sed -i 's/anonymous: {{.*}}/anonymous: {{enabled: {value}}}/' {KUBELET}")
+        # In one step and with the old time: of a file that is newer than the kubelet nobody can
+        # tell what is in force.
+        node.sh(
+            f"sed 's/anonymous: {{.*}}/anonymous: {{enabled: {value}}}/' {KUBELET} >{KUBELET}.new;"
+            f" chmod --reference={KUBELET} {KUBELET}.new; touch -r {KUBELET} {KUBELET}.new;"
+            f" mv {KUBELET}.new {KUBELET}"
+        )
         node.until(f"python3 -c {shlex.quote(KEEPS.format(status=status))}")
     kept, process = node.sh(KEPT), node.sh(PID)
     boot = _spool(node)["boot"]

@@ -149,6 +149,14 @@ MOST_NAMED = 8
             "and modules-load.d names SCTP, which comes before the sysctls",
         ),
         Example(
+            Status.UNKNOWN,
+            (
+                example_node("blacklist sctp\n", SCTP_ALIAS, SCTP_DEP),
+                ModulesLoad(unread=(("/etc/modules-load.d/x.conf", "EACCES"),)),
+            ),
+            "a list of what each boot loads may not be read",
+        ),
+        Example(
             Status.NOT_APPLICABLE,
             (example_node("", SCTP_ALIAS, SCTP_DEP), ModulesLoad()),
             "nothing blocks",
@@ -193,16 +201,24 @@ def persistence(node: KernelModules, load: ModulesLoad) -> Verdict:
 def _by_name(node: KernelModules, load: ModulesLoad, kept: Sequence[Component]) -> Verdict:
     """Where the rules are there after a boot too: whether the boot loads it by name."""
     mine = {m: c for c in kept if c in RELIED_ON for m in c.registers}
-    comes = [c for c in at_boot(node, load) if c.module in mine and not c.unclear]
-    if comes:
-        first = comes[0]
+    comes = [c for c in at_boot(node, load) if c.module in mine]
+    brought = [c for c in comes if not c.unclear]
+    if brought:
+        first = brought[0]
         return Verdict.failed(
             f"{mine[first.module].title} is kept out now, and each boot loads {first.module}, which"
             f" {first.listed.place} names",
             *(Evidence("loaded at each boot", f"{c.module}, by {c.listed.name}", c.listed.place)
-              for c in comes),
+              for c in brought),
             remedy=Remedy("Take the name out of modules-load.d."),
         )  # fmt: skip
+    if comes:
+        return Verdict.unknown(
+            f"cannot tell whether the next boot loads {comes[0].module}: {comes[0].unclear}",
+            Evidence("named for each boot", comes[0].listed.name, comes[0].listed.place),
+        )
+    for path, why in load.unread:
+        return Verdict.unknown(f"what each boot loads: could not read {path}: {why}")
     return Verdict.passed(f"what keeps {_titles(kept)} out is there after a boot too")
 
 

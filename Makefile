@@ -1,12 +1,17 @@
 # The usual names for what script/ does.
 
-.PHONY: test long long-collector lint deb chart image demo docs fresh smoke clean
+.PHONY: test long long-agent long-collector lint deb chart image demo docs fresh smoke clean
 
 test: # what CI runs
 	script/test
 
 long: # and what takes longer: the long tier, and the package in other places
 	script/test --long
+	script/test-system-python
+	script/prove-package
+
+long-agent: # the part of it about the daemon and its packages
+	script/test --long tests/agent tests/package tests/packaging
 	script/test-system-python
 	script/prove-package
 

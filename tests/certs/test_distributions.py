@@ -180,6 +180,84 @@ def test_a_worker_of_microk8s_joins_again(root: Path) -> None:
     assert not any("refresh-certs" in step for step in found.remedy.steps)
 
 
+def test_nothing_renews_dqlites_pair_but_a_hand(root: Path) -> None:
+    write(root / f"{SNAP[1:]}/args/kubelet", "")
+    put(root, f"{SNAP}/var/kubernetes/backend/cluster.crt")
+    found = findings(root, "cert.expiry.other")["cert.expiry.other"]
+    assert "renewed by hand only" in found.because
+
+
+PODS = "/etc/kubernetes/static-pod-resources/kube-apiserver-pod-7/secrets"
+NEW_KEYS = [
+    (
+        "/etc/kubernetes/pki/apiserver.crt",
+        "/etc/kubernetes/pki/etcd/server.crt",
+        "kubeadm certs renew etcd-server",
+    ),
+    (
+        f"{SERVER}/serving-kube-apiserver.crt",
+        f"{SERVER}/client-scheduler.crt",
+        "k3s certificate rotate",
+    ),
+    (
+        "/var/lib/k0s/pki/server.crt",
+        "/var/lib/k0s/pki/etcd/server.crt",
+        "systemctl restart k0scontroller",
+    ),
+    (
+        f"{SNAP}/certs/server.crt",
+        f"{SNAP}/certs/front-proxy-client.crt",
+        f"openssl genrsa -out {SNAP}/certs/server.key 2048",
+    ),
+    (
+        f"{SNAP}/certs/proxy.crt",
+        f"{SNAP}/certs/scheduler.crt",
+        f"mv {SNAP}/certs/scheduler.key /root/",
+    ),
+    (
+        "/system/secrets/etcd/server.crt",
+        "/system/secrets/etcd/peer.crt",
+        "talosctl -n NODE reboot",
+    ),
+    (f"{PODS}/kubelet-client/tls.crt", f"{PODS}/etcd-client/tls.crt", "oc get clusteroperators"),
+    (
+        "/var/lib/kubelet/pki/kubelet-client-current.pem",
+        "/var/lib/kubelet/pki/kubelet-server-current.pem",
+        "mv /var/lib/kubelet/pki/kubelet-server-* /root/",
+    ),
+    (
+        "/etc/kubernetes/certs/client.crt",
+        "/etc/kubernetes/certs/kubeletserver.crt",
+        "az aks rotate-certs -g RESOURCE-GROUP -n CLUSTER",
+    ),
+]
+
+
+@pytest.mark.parametrize(("first", "second", "command"), NEW_KEYS)
+def test_one_key_for_two_is_replaced_as_the_distribution_does(
+    tmp_path: Path, first: str, second: str, command: str
+) -> None:
+    kubeadm(tmp_path)
+    put(tmp_path, first, subject=(("CN", "first"),))
+    put(tmp_path, second, subject=(("CN", "second"),))
+    found = findings(tmp_path, "cert.shared-key")["cert.shared-key"]
+    assert found.status == "fail", found.because
+    assert found.remedy
+    assert command in found.remedy.steps, found.remedy.steps
+
+
+def test_a_new_authority_of_microk8s_has_a_new_key(tmp_path: Path) -> None:
+    """refresh-certs keeps ca.key where it is there, and with it what the old one has issued."""
+    write(tmp_path / f"{SNAP[1:]}/args/kubelet", "")
+    for name in ("ca", "front-proxy-ca"):
+        put(tmp_path, f"{SNAP}/certs/{name}.crt", subject=(("CN", name),))
+    found = findings(tmp_path, "cert.shared-key")["cert.shared-key"]
+    assert found.remedy
+    *_, away, refresh = found.remedy.steps
+    assert away == f"mv {SNAP}/certs/ca.key /root/"
+    assert refresh == "microk8s refresh-certs --cert ca.crt"
+
+
 AUTHORITIES = [
     ("/etc/kubernetes/pki/ca.crt", "var/lib/kubelet/kubeadm-flags.env", "manual-rotation-of-ca"),
     (f"{SERVER}/server-ca.crt", "etc/rancher/k3s/k3s.yaml", "k3s certificate rotate-ca --path"),

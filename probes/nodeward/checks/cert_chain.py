@@ -173,7 +173,7 @@ def _refused(facts: Pki) -> Iterator[Offence]:
 def _anew(held: Held, facts: Pki) -> Remedy | None:
     """Where its distribution makes it with all that belongs to it: by that; None elsewhere."""
     by = renewer(held, facts)
-    made = by in AT_START or by is Renewer.MICROK8S
+    made = by in AT_START or by in (Renewer.MICROK8S, Renewer.JOIN)
     return remedy(held, by, facts) if made and held.use.kind is Kind.CERTIFICATE else None
 
 

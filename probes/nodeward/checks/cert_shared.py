@@ -11,9 +11,10 @@ from nodeward.checks.cert_quality import anchors, leafs, signers
 from nodeward.checks.cert_samples import DARK, EC, NOTHING, UNSEEN, certificate, place, together
 from nodeward.facts.kubeconfig import ADMINISTRATORS
 from nodeward.facts.named_keys import NamedKey
-from nodeward.facts.pki import LOOSE, Kind, Pki
+from nodeward.facts.pki import LOOSE, Held, Kind, Pki
 from nodeward.facts.pki_places import PROGRAM_OF
 from nodeward.facts.pki_roles import SIGNERS
+from nodeward.facts.renewal_keys import part
 from nodeward.model import Evidence, Example, Remedy, Severity, Status, Verdict, check
 from nodeward.model.verdict import MOST_EVIDENCE
 
@@ -40,8 +41,7 @@ def _two(first: str, second: str) -> Pki:
     ),
     severity=Severity.MEDIUM,
     remedy=Remedy(
-        "Issue one of them again with a new key.",
-        steps=("# kubeadm: remove the pair's .crt and .key, then kubeadm init phase certs NAME",),
+        "Make one of them anew with a new key, the way this node's distribution does.",
         breaks="The daemon that uses it restarts.",
     ),
     sources=(PKI,),
@@ -58,12 +58,15 @@ def shared_key(facts: Pki) -> Verdict:
     users = _users_of_keys(facts)
     offences = []
     for key, found in users.items():
-        names = dict.fromkeys(subject for subject, _, _ in found)
-        wheres = dict.fromkeys(where for _, _, where in found)
+        names = dict.fromkeys(name for name, _ in found)
         if len(names) > 1:
-            severity = Severity.HIGH if any(c in SIGNERS for _, c, _ in found) else Severity.MEDIUM
+            held = [one for _, one in found]
+            wheres = ", ".join(dict.fromkeys(one.pem.where for one in held))
+            signs = any(one.use.component in SIGNERS for one in held)
             text = f"one key (sha256:{key[:16]}) serves {' and '.join(names)}"
-            offences.append(Offence(severity, Evidence(found[0][1], text, ", ".join(wheres))))
+            evidence = Evidence(held[0].use.component, text, wheres)
+            severity = Severity.HIGH if signs else Severity.MEDIUM
+            offences.append(Offence(severity, evidence, part(held, facts)))
     if not users and not facts.unseen and not unread(facts):
         return Verdict.not_applicable("no certificate is in use here")
     notes = [key.evidence() for key in named_keys(facts, users)]
@@ -84,7 +87,7 @@ def _cut(evidence: Sequence[Evidence], room: int) -> tuple[Evidence, ...]:
     return (*evidence[: room - 1], count)
 
 
-_Users = dict[str, list[tuple[str, str, str]]]
+_Users = dict[str, list[tuple[str, Held]]]
 
 
 def named_keys(facts: Pki, users: _Users) -> list[NamedKey]:
@@ -98,9 +101,14 @@ def named_keys(facts: Pki, users: _Users) -> list[NamedKey]:
         for key, one in _private_halves(facts)
     }
     seen = [
-        NamedKey(key, component, private[key].place if key in private else where, key in private)
+        NamedKey(
+            key,
+            held.use.component,
+            private[key].place if key in private else held.pem.where,
+            key in private,
+        )
         for key, found in users.items()
-        for _, component, where in found
+        for _, held in found
     ]
     seen += [one for key, one in private.items() if key not in users]
     best: dict[str, NamedKey] = {}
@@ -131,7 +139,7 @@ def _private_halves(facts: Pki) -> Iterator[tuple[str, NamedKey]]:
 
 
 def _users_of_keys(facts: Pki) -> _Users:
-    """Public key -> (name, component, place). A certificate that was renewed with its old key has
+    """Public key -> (name, where it is used). A certificate that was renewed with its old key has
     its old name too; one certificate that a program uses twice has one."""
     found: _Users = defaultdict(list)
     names: dict[tuple[str, str], str] = {}
@@ -141,8 +149,7 @@ def _users_of_keys(facts: Pki) -> _Users:
         trusted = one.is_ca or held.use.kind is Kind.TRUST
         name = one.subject if trusted else f"{component} ({one.subject})"
         name = names.setdefault((PROGRAM_OF.get(component, component), one.sha256), name)
-        found[one.key.spki_sha256].append((name, component, held.pem.where))
+        found[one.key.spki_sha256].append((name, held))
     for held, public in signers(facts):
-        name = "the service account signer"
-        found[public.spki_sha256].append((name, held.use.component, held.pem.where))
+        found[public.spki_sha256].append(("the service account signer", held))
     return found

@@ -4,8 +4,8 @@ Sources: client-go's certificate manager (the kubelet asks for a new certificate
 the old one's life are over); kubeadm's phases/certs/renewal (which certificates it knows, and that
 it renews none of an authority whose key is elsewhere); k3s and RKE2, which renew at start what ends
 within 120 days; k0s pkg/certificate (which makes all of its own anew at each start); MicroK8s'
-refresh-certs; Talos and OpenShift by themselves; Azure's and Google's documentation of node
-certificates. What an operator types is in renewal_steps.
+refresh-certs (not dqlite's pair, and not on a worker); Talos and OpenShift by themselves; Azure's
+and Google's documentation of node certificates. What an operator types is in renewal_steps.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ class Renewer(StrEnum):
     RKE2 = "RKE2 at its start"
     K0S = "k0s at its start"
     MICROK8S = "microk8s refresh-certs"
+    JOIN = "a new join of this node"
     TALOS = "Talos"
     OPENSHIFT = "OpenShift's operators"
     AKS = "az aks rotate-certs"
@@ -91,10 +92,17 @@ def renewer(held: Held, pki: Pki) -> Renewer:
             return Renewer[program.upper()]
     for folder, found in _BY_FOLDER:
         if path.startswith(folder):
-            return found
+            return _of_microk8s(component, pki) if found is Renewer.MICROK8S else found
     if of_kubeadm(held, pki) and not pki.at(authority_key(held)).absent:
         return Renewer.KUBEADM
     return Renewer.HAND
+
+
+def _of_microk8s(component: str, pki: Pki) -> Renewer:
+    """refresh-certs knows nothing of dqlite's pair, and refuses to run on a worker."""
+    if component == "dqlite":
+        return Renewer.HAND
+    return Renewer.MICROK8S if pki.control_plane else Renewer.JOIN
 
 
 def newer(held: Held, now: float, pki: Pki) -> str:

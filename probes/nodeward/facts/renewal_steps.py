@@ -19,7 +19,6 @@ from nodeward.facts.renewal import (
     authority_key,
     kubeadm_name,
     of_kubeadm,
-    renewer,
 )
 from nodeward.facts.supervisors import DATA, K0S, K3S, UNITS
 from nodeward.model import Remedy
@@ -65,7 +64,9 @@ def remedy(held: Held, by: Renewer, pki: Pki, *, ended: bool = False) -> Remedy:
         case Renewer.K0S:
             return _k0s(held, pki)
         case Renewer.MICROK8S:
-            return _microk8s(posixpath.basename(held.use.path), component, pki)
+            return _microk8s(posixpath.basename(held.use.path))
+        case Renewer.JOIN:
+            return _JOIN
         case Renewer.TALOS:
             return Remedy(
                 "Talos renews by itself; one that was not renewed is made anew at boot.",
@@ -98,13 +99,6 @@ def remedy(held: Held, by: Renewer, pki: Pki, *, ended: bool = False) -> Remedy:
             return _by_hand(held, pki)
 
 
-def reissue(held: Held, pki: Pki) -> Remedy | None:
-    """How one that is not as it should be is made anew. kubeadm's renewal keeps everything but the
-    dates: there the check's own remedy tells how its settings change first (None)."""
-    by = renewer(held, pki)
-    return None if by is Renewer.KUBEADM else remedy(held, by, pki)
-
-
 def keep_to_root(pki: Pki) -> Remedy | None:
     """What helps against an administrator's credential that its distribution makes at each start,
     wherever it was taken to; None where the one that kubeadm makes can be taken away."""
@@ -133,7 +127,7 @@ def relink(link: str, newer: str, pki: Pki) -> Remedy:
     """The kubelet has a newer certificate, and its link leads to the one before."""
     return Remedy(
         "Let the link lead to the newer certificate, and the kubelet take it.",
-        steps=(f"ln -sfn {newer} {link}", f"systemctl restart {_kubelet_unit(pki)}"),
+        steps=(f"ln -sfn {newer} {link}", f"systemctl restart {kubelet_unit(pki)}"),
         breaks="A restart of the kubelet leaves containers running.",
     )
 
@@ -149,7 +143,7 @@ def restart(component: str, pki: Pki) -> Remedy:
         steps = ("snap restart microk8s.daemon-kubelite",)
     elif component.startswith("kubelet"):
         steps, breaks = (
-            (f"systemctl restart {_kubelet_unit(pki)}",),
+            (f"systemctl restart {kubelet_unit(pki)}",),
             "Containers run on while it restarts.",
         )
     elif pod and pki.distribution is Distribution.KUBEADM:
@@ -190,7 +184,13 @@ def authority(pki: Pki) -> Remedy:
                 f"# on each server, then on each agent: systemctl restart {_unit(pki, name)}",
             )
         case Distribution.MICROK8S:
-            steps, breaks = ("microk8s refresh-certs --cert ca.crt",), _REJOIN
+            steps = (
+                "# refresh-certs keeps each key that is there; with the old one all that it has"
+                " issued stays good:",
+                "mv /var/snap/microk8s/current/certs/ca.key /root/",
+                "microk8s refresh-certs --cert ca.crt",
+            )
+            breaks = _REJOIN
         case Distribution.K0S:
             home = next((h.data for h in pki.homes.rows if h.program == K0S), DATA[K0S])
             steps = (
@@ -237,7 +237,7 @@ def kubelet(use: Use, pki: Pki) -> Remedy:
     one it asks for with that)."""
     serving = use.component == "kubelet-server"
     signer = "kubelet-serving" if serving else "kube-apiserver-client-kubelet"
-    unit, kubectl = _kubelet_unit(pki), _kubectl(pki)
+    unit, kubectl = kubelet_unit(pki), kubectl_of(pki)
     adm = "adm " if kubectl == "oc" else ""
     there = ("# on a controller:",) if pki.distribution is Distribution.K0S else ()
     approver = " Serving requests are approved by nobody unless an approver is installed."
@@ -296,7 +296,7 @@ def rejoin(pki: Pki) -> Remedy:
             ),
             breaks="Containers keep running.",
         )
-    unit = _kubelet_unit(pki)
+    unit = kubelet_unit(pki)
     return Remedy(
         "Have the kubelet join again with a bootstrap kubeconfig: with the expired certificate it"
         " cannot ask for another.",
@@ -305,19 +305,19 @@ def rejoin(pki: Pki) -> Remedy:
             " and move the old credential away:",
             "mv /var/lib/kubelet/pki/kubelet-client-* /root/",
             f"systemctl restart {unit}",
-            f"{_kubectl(pki)} get csr",
+            f"{kubectl_of(pki)} get csr",
         ),
         breaks="Containers keep running. Take the token away once the node has joined; where nodes"
         " are made by a cloud, replacing this one is simpler.",
     )
 
 
-def _kubelet_unit(pki: Pki) -> str:
+def kubelet_unit(pki: Pki) -> str:
     unit = _unit(pki, K0S) if pki.distribution is Distribution.K0S else ""
     return unit or "kubelet"
 
 
-def _kubectl(pki: Pki) -> str:
+def kubectl_of(pki: Pki) -> str:
     own = {Distribution.K0S: "k0s kubectl", Distribution.OPENSHIFT: "oc"}
     return own.get(pki.distribution, "kubectl")
 
@@ -406,39 +406,35 @@ def _k0s_worker(pki: Pki) -> Remedy:
 
 
 _OF_REFRESH = ("server.crt", "front-proxy-client.crt")
-_LEAVE = "# on this node: microk8s leave; on a control plane: microk8s remove-node NODE --force"
+_DQLITE = Remedy(
+    "Make a new pair for dqlite and give it to every node: no command of MicroK8s renews it.",
+    steps=(
+        "# on every node:",
+        "microk8s stop",
+        "# on one, in /var/snap/microk8s/current/var/kubernetes/backend, with the names of the old"
+        " one:",
+        "openssl req -x509 -newkey rsa:4096 -sha256 -days 3650 -nodes -subj /CN=k8s"
+        " -addext subjectAltName=DNS:localhost,DNS:$(hostname),IP:127.0.0.1"
+        " -keyout cluster.key -out cluster.crt",
+        "# copy cluster.crt and cluster.key to every node, mode 0660, group microk8s; then on every"
+        " node:",
+        "microk8s start",
+    ),
+    breaks="The whole cluster is away meanwhile: its nodes accept only the same pair.",
+)
+_JOIN = Remedy(
+    "Have the worker join again: MicroK8s renews a worker's certificates in no other way.",
+    steps=(
+        "# on this node: microk8s leave; on a control plane: microk8s remove-node NODE --force",
+        "# on a control plane: microk8s add-node; on this node, with what it prints:",
+        "microk8s join ADDRESS:25000/TOKEN --worker",
+    ),
+    breaks="The node is away until it has joined: drain it first.",
+)
 
 
-def _microk8s(name: str, component: str, pki: Pki) -> Remedy:
-    """refresh-certs knows three names, and refuses to run on a worker."""
-    if component == "dqlite":
-        return Remedy(
-            "Make a new pair for dqlite and give it to every node: no command of MicroK8s renews"
-            " it.",
-            steps=(
-                "# on every node:",
-                "microk8s stop",
-                "# on one, in /var/snap/microk8s/current/var/kubernetes/backend, with the names of"
-                " the old one:",
-                "openssl req -x509 -newkey rsa:4096 -sha256 -days 3650 -nodes -subj /CN=k8s"
-                " -addext subjectAltName=DNS:localhost,DNS:$(hostname),IP:127.0.0.1"
-                " -keyout cluster.key -out cluster.crt",
-                "# copy cluster.crt and cluster.key to every node, mode 0660, group microk8s; then"
-                " on every node:",
-                "microk8s start",
-            ),
-            breaks="The whole cluster is away meanwhile: its nodes accept only the same pair.",
-        )
-    if not pki.control_plane:
-        return Remedy(
-            "Have the worker join again: MicroK8s renews a worker's certificates in no other way.",
-            steps=(
-                _LEAVE,
-                "# on a control plane: microk8s add-node; on this node, with what it prints:",
-                "microk8s join ADDRESS:25000/TOKEN --worker",
-            ),
-            breaks="The node is away until it has joined: drain it first.",
-        )
+def _microk8s(name: str) -> Remedy:
+    """refresh-certs knows three names."""
     if name in _OF_REFRESH:
         return Remedy(
             "Renew it with microk8s refresh-certs, on each control plane.",
@@ -457,6 +453,8 @@ def _microk8s(name: str, component: str, pki: Pki) -> Remedy:
 
 def _by_hand(held: Held, pki: Pki) -> Remedy:
     use = held.use
+    if use.component == "dqlite":
+        return _DQLITE
     if of_kubeadm(held, pki) and pki.at(authority_key(held)).absent:
         return _external(held)
     if use.component == "kubelet-client" and use.path == "/etc/kubernetes/kubelet.conf":
@@ -477,7 +475,7 @@ def _by_hand(held: Held, pki: Pki) -> Remedy:
             " with an approver of kubernetes.io/kubelet-serving), or have it make a new one.",
             steps=(
                 f"mv {use.path} {key} /root/",
-                f"systemctl restart {_kubelet_unit(pki)}",
+                f"systemctl restart {kubelet_unit(pki)}",
             ),
             breaks="Whoever has pinned the old certificate must learn the new one; containers keep"
             " running.",
@@ -511,8 +509,8 @@ def _external(held: Held) -> Remedy:
 
 
 def _whoever_issued(use: Use, pki: Pki) -> Remedy:
-    kubelet_unit = _kubelet_unit(pki) if use.component.startswith("kubelet-") else ""
-    unit = "kube-proxy" if use.component == "kube-proxy" else kubelet_unit
+    own = kubelet_unit(pki) if use.component.startswith("kubelet-") else ""
+    unit = "kube-proxy" if use.component == "kube-proxy" else own
     restart = f"systemctl restart {unit}" if unit else f"# restart the daemon of {use.component}"
     look = f"openssl x509 -noout -issuer -subject -dates -in {use.path}"
     if use.part:

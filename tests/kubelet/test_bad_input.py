@@ -23,6 +23,7 @@ V136 = "/opt/v1.36.2/kubelet"
 CONFIG = "/etc/kubelet.yaml"
 WITH_CONFIG = Run(V136, ("kubelet", f"--config={CONFIG}"))
 CLOSED = HEAD + "readOnlyPort: 0\n"
+OPEN = "authentication: {anonymous: {enabled: true}}\n"
 
 
 def judge(root: Path, check: str = "kubelet.authn.anonymous") -> Finding:
@@ -296,17 +297,23 @@ def test_a_second_kubelet_of_which_nothing_can_be_told_is_unknown_by_its_name(
     assert found.because.startswith("kubelet (pid 900): could not look at /proc/900/cmdline")
 
 
-def test_a_kubelet_that_is_gone_while_we_look_is_judged_by_what_was_seen(tmp_path: Path) -> None:
-    root = kubelet_hosts.build(Host({CONFIG: CLOSED}, (WITH_CONFIG,)), tmp_path / "host")
+@pytest.mark.parametrize(
+    ("config", "status"), [(CLOSED, Status.UNKNOWN), (HEAD + OPEN, Status.FAIL)]
+)
+def test_of_a_kubelet_that_is_gone_while_we_look_it_is_not_told_whether_it_had_read_its_file(
+    config: str, status: Status, tmp_path: Path
+) -> None:
+    root = kubelet_hosts.build(Host({CONFIG: config}, (WITH_CONFIG,)), tmp_path / "host")
     for name in ("environ", "cwd", "status", "stat"):
         (root / "proc/812" / name).unlink()
-    assert judge(root).status is Status.PASS
+    found = judge(root)
+    assert found.status is status
+    assert f"when it started is not known, nor whether {CONFIG} is older" in found.because
     assert judge(root, "kubelet.config.drift").status is Status.UNKNOWN
 
 
 def test_a_file_changed_after_the_start_is_judged_and_reported_as_drift(tmp_path: Path) -> None:
-    opened = HEAD + "authentication: {anonymous: {enabled: true}}\n"
-    root = kubelet_hosts.build(Host({CONFIG: opened}, (WITH_CONFIG,)), tmp_path / "host")
+    root = kubelet_hosts.build(Host({CONFIG: HEAD + OPEN}, (WITH_CONFIG,)), tmp_path / "host")
     later = kubelet_hosts.BOOT + 1000
     os.utime(root / CONFIG.lstrip("/"), (later, later))
     found, drift = judge(root), judge(root, "kubelet.config.drift")

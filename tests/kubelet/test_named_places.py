@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from kubelet_hosts import HEAD, Host, Run, findings
-from nodeward.facts.kubelet import example
+from nodeward.facts.kubelet import Unknown, example
 from nodeward.model import Status
 
 CONFIG = "/var/lib/kubelet/config.yaml"
@@ -54,6 +55,31 @@ def test_a_relative_path_in_the_file_counts_from_the_files_directory(tmp_path: P
     modes = {"/var/lib/kubelet/m": 0o777, "/m": 0o755}
     found = findings(static_pods("staticPodPath: m\n", modes=modes), tmp_path)
     assert found["kubelet.static-pod-path"].status is Status.FAIL
+
+
+def test_where_a_relative_path_of_a_drop_in_leads_is_asked_of_every_version() -> None:
+    """Of a kubelet of no known version: 1.28 counts it from the drop-in's folder."""
+    dropin = {"1.conf": "staticPodPath: m"}
+    untold = example("--config=/c --config-dir=/d", "{}", dropin, version=None, gate=True)
+    value = untold.located("staticPodPath").value
+    assert isinstance(value, Unknown)
+    assert "'/etc/kubernetes/kubelet.d/m' by the merge rules of 1.28" in value.why
+    assert "'/m' by the merge rules of 1.32" in value.why
+    assert untold.path("staticPodPath") is None
+    later = example("--config=/c --config-dir=/d", "{}", dropin, version=None, gate=False)
+    assert later.path("staticPodPath") == "/m"
+
+
+@pytest.mark.parametrize(
+    ("environ", "told"), [((), True), (("KUBELET_CONFIG_DROPIN_DIR_ALPHA=1",), False)]
+)
+def test_static_pods_are_unknown_where_versions_differ_in_it(
+    environ: tuple[str, ...], told: bool, tmp_path: Path
+) -> None:
+    host = static_pods("", dropin="staticPodPath: m\n", modes={"/m": 0o755, "/d/m": 0o777})
+    run = replace(host.runs[0], exe="/opt/bin/kubelet", environ=environ)
+    found = findings(replace(host, runs=(run,)), tmp_path)["kubelet.static-pod-path"]
+    assert found.status is (Status.PASS if told else Status.UNKNOWN), found.because
 
 
 def test_1_28_loads_drop_ins_as_it_loads_its_file() -> None:

@@ -12,7 +12,7 @@ from nodeward.checks.kubelet_support import mend
 from nodeward.facts.kubelet import example
 from nodeward.facts.kubelet_limits import KubeletLimits, Swap
 from nodeward.host import TreeHost
-from nodeward.model import Status
+from nodeward.model import Absent, Status
 from nodeward.probes.kubelet_version import version_of
 
 CONFIG = "/var/lib/kubelet/config.yaml"
@@ -85,6 +85,6 @@ def test_no_swap_is_advised_where_there_is_such_a_value(version: str, named: boo
     config = "{failSwapOn: false, memorySwap: {swapBehavior: LimitedSwap}}"
     limits = KubeletLimits(swaps=(Swap("/dev/sda2", "partition", False),))
     kubelet = example("--config=/c", config, version=version)
-    verdict = swap(kubelet, limits)
+    verdict = swap(kubelet, Absent("ports"), limits)
     assert verdict.remedy is not None
     assert ("swapBehavior: NoSwap" in verdict.remedy.text) is named

@@ -12,6 +12,7 @@ from nodeward.checks.kubelet_tls import CURRENT, rotate_client
 from nodeward.facts.kubeconfig import ComponentKubeconfigs, Kubeconfig, User
 from nodeward.facts.kubelet import example
 from nodeward.facts.pki import ComponentPki
+from nodeward.model import Absent
 
 KUBELET = example("--config=/c --kubeconfig=/k.conf", "rotateCertificates: true")
 CONFIGS = ComponentKubeconfigs(
@@ -24,7 +25,7 @@ def test_both_say_the_same(age: int, left: int, stalled: float) -> None:
     node = pki("kubelet-client", CURRENT, certificate(age=age, left=left))
     limits = ExpiryLimits(stalled=stalled)
     own = ComponentPki(node.pems, node.uses, node.distribution)
-    ours = rotate_client(KUBELET, CONFIGS, own, NOW, limits)
+    ours = rotate_client(KUBELET, Absent("ports"), CONFIGS, own, NOW, limits)
     theirs = rotation_stalled(node, NOW, limits)
     assert ours.status == theirs.status
     assert theirs.because.split(": ", 1)[-1] in f"{ours.because} {ours.evidence}"

@@ -61,7 +61,7 @@ def test_the_answer_of_a_kubelet_in_another_network_wins_over_its_file(tmp_path:
     found = scan(place)["kubelet.authn.anonymous"]
     assert found["status"] == "fail"
     assert "port 10250 answers 200" in found["because"]
-    assert "authentication.anonymous.enabled is false" in found["because"]
+    assert "false by /var/lib/kubelet/config.yaml:4" in found["because"]
 
 
 @pytest.mark.root

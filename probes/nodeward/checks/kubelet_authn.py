@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from nodeward.checks.kubelet_differences import in_force
 from nodeward.checks.kubelet_samples import answers, reply
 from nodeward.checks.kubelet_support import (
     AUTHN,
@@ -15,12 +14,12 @@ from nodeward.checks.kubelet_support import (
     said,
     shown,
     silent,
-    text,
     unknown,
     unprobed,
 )
 from nodeward.facts.kubelet import Kubelet, Unknown, example
-from nodeward.facts.kubelet_answers import PODS, SECURE, UNHANDLED, KubeletAnswers
+from nodeward.facts.kubelet_answers import PODS, SECURE, UNHANDLED, KubeletAnswers, Port
+from nodeward.facts.kubelet_shown import text
 from nodeward.model import (
     Absent,
     Evidence,
@@ -45,7 +44,6 @@ OFFLINE = Unreadable("ports", "offline")
 
 ANONYMOUS = "authentication.anonymous.enabled"
 MODE = "authorization.mode"
-NOT_SEEN = "what the kubelet read at its start cannot be told, and its port does not show it"
 
 
 @check(
@@ -135,8 +133,6 @@ def _anonymous(kubelet: Kubelet, answers: Answers) -> Verdict:
         because = f"a caller without credentials gets 401; {said(ANONYMOUS, setting)}"
         return Verdict.passed(because, *seen)
     match setting.value:
-        case False if kubelet.may_differ(setting):
-            return Verdict.unknown(f"{NOT_SEEN}; {said(ANONYMOUS, setting)}", *seen)
         case False if (why := silent(port, PODS)) is not None:
             return Verdict.unknown(f"{why}; {said(ANONYMOUS, setting)}", *seen)
         case False:
@@ -200,6 +196,22 @@ def _anonymous(kubelet: Kubelet, answers: Answers) -> Verdict:
         Example(
             Status.UNKNOWN,
             (
+                example(C, "{}"),
+                answers(pods=reply(200), unhandled=reply(None, outcome="timeout")),
+            ),
+            "it lets anyone in, and a path without a handler gets no answer in time",
+        ),
+        Example(
+            Status.PASS,
+            (
+                example(C, "{}"),
+                answers(pods=reply(401), unhandled=reply(None, outcome="timeout")),
+            ),
+            "it knows nobody, as it would say of that path too",
+        ),
+        Example(
+            Status.UNKNOWN,
+            (
                 example(C, "{}", changed_at=5000.0),
                 answers(pods=reply(401), unhandled=reply(401)),
             ),
@@ -244,25 +256,35 @@ def _mode(kubelet: Kubelet, answers: Answers) -> Verdict:
         if answer.status in (403, 500) and answer.anonymous_is_someone:
             because = f"port {port.number} asks before it allows ({answer}); {said(MODE, setting)}"
             return Verdict.passed(because, *seen)
-    now = in_force(answers).get(MODE)
-    if now in ("Webhook", "AlwaysAllow"):
-        seen.append(Evidence(f"{MODE} in force", text(now), "GET /configz"))
-        because = f"the kubelet itself says {text(now)}; {said(MODE, setting)}"
-        if now == "Webhook":
-            return Verdict.passed(because, *seen)
-        return Verdict.failed(because, *seen, remedy=remedy)
     match setting.value:
-        case "Webhook" if kubelet.may_differ(setting):
-            return Verdict.unknown(f"{NOT_SEEN}; {said(MODE, setting)}", *seen)
-        case "Webhook" if (why := silent(port, PODS)) is not None:
+        case "Webhook" if (why := silent(port, PODS) or _undecided(port)) is not None:
             return Verdict.unknown(f"{why}; {said(MODE, setting)}", *seen)
         case "Webhook":
-            return Verdict.passed(unprobed(answers, said(MODE, setting)), *seen)
+            because = unprobed(answers, f"{said(MODE, setting)}{_unseen(port)}")
+            return Verdict.passed(because, *seen)
         case "AlwaysAllow":
             because = unprobed(answers, said(MODE, setting))
             return Verdict.failed(because, *seen, remedy=remedy)
         case _:
             return unknown(MODE, setting)
+
+
+def _undecided(port: Port | None) -> str | None:
+    """Why the port, which lets callers without credentials in, does not show who decides then."""
+    pods, answer = (port.reply(p) if port else None for p in (PODS, UNHANDLED))
+    if port is None or pods is None or not pods.anonymous_is_someone:
+        return None
+    what = f"GET {UNHANDLED} {'gets no answer' if answer is None else f'gets {answer}'}"
+    return f"port {port.number} lets a caller without credentials in, and {what}"
+
+
+def _unseen(port: Port | None) -> str:
+    """A note where the port never came to the question. One that refuses whom it does not know
+    says the same to every path, so that nothing is lost by that."""
+    answer = port.reply(UNHANDLED) if port else None
+    if port is None or (answer is not None and answer.status == 401):
+        return ""
+    return f"; not seen on port {port.number}: GET {UNHANDLED} got {answer or 'no answer'}"
 
 
 WEBHOOK = "authentication.webhook.enabled"
@@ -359,24 +381,30 @@ GATE = "KubeletFineGrainedAuthz"
     sources=[FINE],
     mappings=maps(sac=["S4b"]),
     examples=lambda: [
-        Example(Status.PASS, example(C, "{}"), "1.36: always on"),
+        Example(Status.PASS, (example(C, "{}"), OFFLINE), "1.36: always on"),
         Example(
             Status.FAIL,
-            example(C, f"featureGates: {{{GATE}: false}}", version="v1.34.1"),
+            (example(C, f"featureGates: {{{GATE}: false}}", version="v1.34.1"), OFFLINE),
             "switched off",
         ),
-        Example(Status.FAIL, example(C, "{}", version="v1.32.0"), "1.32: off unless set"),
+        Example(
+            Status.FAIL, (example(C, "{}", version="v1.32.0"), OFFLINE), "1.32: off unless set"
+        ),
         Example(
             Status.FAIL,
-            example(C, "featureGates: {AllBeta: false}", version="v1.34.1"),
+            (example(C, "featureGates: {AllBeta: false}", version="v1.34.1"), OFFLINE),
             "switched off with all others that are beta",
         ),
-        Example(Status.NOT_APPLICABLE, example(C, "{}", version="v1.31.0"), "before 1.32"),
-        Example(Status.UNKNOWN, example(C, "{}", version=None), "the version is not known"),
+        Example(
+            Status.NOT_APPLICABLE, (example(C, "{}", version="v1.31.0"), OFFLINE), "before 1.32"
+        ),
+        Example(
+            Status.UNKNOWN, (example(C, "{}", version=None), OFFLINE), "the version is not known"
+        ),
     ],
 )
-def fine_grained(kubelet: Kubelet) -> Verdict:
-    return each(kubelet, _fine_grained)
+def fine_grained(kubelet: Kubelet, answers: Answers) -> Verdict:
+    return each(kubelet, answers, _fine_grained)
 
 
 def _fine_grained(kubelet: Kubelet) -> Verdict:

@@ -240,7 +240,10 @@ class _CaFile:
 
 
 def _file_of(kubelet: Kubelet, pki: ComponentPki | Absent | Unreadable) -> _CaFile:
-    path = f"{kubelet.root}{kubelet.path(X509)}"
+    located = kubelet.located(X509).value
+    if isinstance(located, Unknown):
+        return _CaFile("", unread=located.why)
+    path = f"{kubelet.root}{located}"
     if not isinstance(pki, Pki):
         return _CaFile(path, unread=f"{path} was not read: {pki}")
     held = pki.held("kubelet-client-ca", kind=Kind.TRUST)

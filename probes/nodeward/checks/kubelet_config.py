@@ -10,11 +10,12 @@ from nodeward.checks.kubelet_support import (
     CONFIG_FILE,
     FLAGS,
     LENIENT,
+    NOT_ASKED,
     RESTART,
     each,
+    each_on_disk,
     maps,
     restart,
-    text,
 )
 from nodeward.facts.kubelet import ConfigFile, Kubelet, Unknown, example
 from nodeward.facts.kubelet_defaults import LEGACY
@@ -22,6 +23,7 @@ from nodeward.facts.kubelet_embedded import K3S_CONFIG
 from nodeward.facts.kubelet_fields import FIELDS, Fault, faults
 from nodeward.facts.kubelet_flags import FLAG_OF
 from nodeward.facts.kubelet_merge import Layer, Rules, rules_for
+from nodeward.facts.kubelet_shown import text
 from nodeward.facts.kubelet_strength import STRONGER, weaker
 from nodeward.model import (
     Evidence,
@@ -67,18 +69,21 @@ from nodeward.model import (
     ],
 )
 def legacy_defaults(kubelet: Kubelet) -> Verdict:
-    return each(kubelet, _legacy)
+    return each(kubelet, NOT_ASKED, _legacy)
 
 
 def _legacy(kubelet: Kubelet) -> Verdict:
     unfit = next((f for f in kubelet.files if not f.dropin and f.unfit), None)
     if unfit is not None:
         return Verdict.unknown(f"{unfit.path}, given with --config: {unfit.unfit}")
+    if kubelet.untold_flags:
+        return Verdict.unknown(kubelet.untold)
     if not kubelet.legacy:
         return Verdict.passed("the kubelet was given --config: the file's own defaults count")
     settings = {path: kubelet.get(path) for path in LEGACY}
-    left = {p: s for p, s in settings.items() if s.layer is Layer.LEGACY}
     dark = [s.value.why for s in settings.values() if isinstance(s.value, Unknown)]
+    told = {p: s for p, s in settings.items() if not isinstance(s.value, Unknown)}
+    left = {p: s for p, s in told.items() if s.layer is Layer.LEGACY}
     seen = [Evidence(p, text(s.value), s.source) for p, s in settings.items()]
     if left:
         names = ", ".join(f"{p} is {text(s.value)}" for p, s in left.items())
@@ -147,7 +152,7 @@ def _give_config(kubelet: Kubelet, left: Iterable[str]) -> Remedy:
     ],
 )
 def ignored_field(kubelet: Kubelet) -> Verdict:
-    return each(kubelet, _ignored)
+    return each_on_disk(kubelet, _ignored)
 
 
 def _ignored(kubelet: Kubelet) -> Verdict:
@@ -225,7 +230,7 @@ _LOWER = frozenset(path.lower() for path in FIELDS)
     ],
 )
 def flag_override(kubelet: Kubelet) -> Verdict:
-    return each(kubelet, _override)
+    return each_on_disk(kubelet, _override)
 
 
 def _override(kubelet: Kubelet) -> Verdict:

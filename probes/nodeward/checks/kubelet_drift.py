@@ -15,16 +15,17 @@ from nodeward.checks.kubelet_support import (
     CONFIG_FILE,
     RESTART,
     Answers,
-    each_asked,
+    answers_of,
+    each_on_disk,
     maps,
     restart,
     said,
-    text,
 )
 from nodeward.facts.kubelet import Change, Kubelet, Setting, changed_after, example
 from nodeward.facts.kubelet_answers import KubeletAnswers
 from nodeward.facts.kubelet_defaults import plain_defaults
 from nodeward.facts.kubelet_flags import FIELDS as FLAGS
+from nodeward.facts.kubelet_shown import text
 from nodeward.facts.kubelet_strength import STRONGER
 from nodeward.model import (
     Evidence,
@@ -103,7 +104,7 @@ SAME = plain_defaults(36)
     ],
 )
 def drift(kubelet: Kubelet, answers: Answers) -> Verdict:
-    return each_asked(kubelet, answers, _drift)
+    return each_on_disk(kubelet, lambda one: _drift(one, answers_of(answers, one)))
 
 
 def _drift(kubelet: Kubelet, answers: Answers) -> Verdict:

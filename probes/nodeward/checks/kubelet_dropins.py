@@ -12,12 +12,12 @@ from nodeward.checks.kubelet_support import (
     CONFIG_FILE,
     LENIENT,
     RESTART,
-    each,
+    each_on_disk,
     maps,
-    text,
 )
 from nodeward.facts.kubelet import ConfigFile, Effective, Kubelet, example
 from nodeward.facts.kubelet_merge import Layer, Rules, dig
+from nodeward.facts.kubelet_shown import text
 from nodeward.facts.kubelet_strength import STRONGER, weaker
 from nodeward.model import (
     Evidence,
@@ -122,7 +122,7 @@ _DROPIN = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration
     ],
 )
 def dropin_order(kubelet: Kubelet) -> Verdict:
-    return each(kubelet, _dropins)
+    return each_on_disk(kubelet, _dropins)
 
 
 def _dropins(kubelet: Kubelet) -> Verdict:

@@ -13,7 +13,6 @@ from nodeward.checks.kubelet_support import (
     Answers,
     each_asked,
     maps,
-    text,
     unknown,
 )
 from nodeward.facts.firewall import Effect
@@ -22,6 +21,7 @@ from nodeward.facts.kubelet_answers import (
     SECURE,
     KubeletAnswers,
 )
+from nodeward.facts.kubelet_shown import text
 from nodeward.facts.local_addresses import LocalAddresses, is_public
 from nodeward.facts.port_rules import Gate, PortRules, endpoint
 from nodeward.model import (

@@ -8,10 +8,12 @@ from nodeward.checks.cert_samples import certificate, pki
 from nodeward.checks.kubelet_authn import NO_KUBELET, NOBODY, C
 from nodeward.checks.kubelet_support import (
     FLAGS,
+    NOT_ASKED,
     each,
     maps,
+    unknown,
 )
-from nodeward.facts.kubelet import Kubelet, example
+from nodeward.facts.kubelet import Kubelet, Unknown, example
 from nodeward.facts.pki import ComponentPki, Pki
 from nodeward.model import (
     Absent,
@@ -69,13 +71,15 @@ def _node_certificate(name: str) -> Pki:
     ],
 )
 def hostname_override(kubelet: Kubelet, pki: ComponentPki | Absent | Unreadable) -> Verdict:
-    return each(kubelet, lambda k: _hostname(k, pki))
+    return each(kubelet, NOT_ASKED, lambda k: _hostname(k, pki))
 
 
 def _hostname(kubelet: Kubelet, pki: ComponentPki | Absent | Unreadable) -> Verdict:
     flag = kubelet.flag("hostname-override")
     if flag is None or not flag.value:
         return Verdict.passed("the kubelet goes by the host's own name")
+    if isinstance(flag.value, Unknown):
+        return unknown("--hostname-override", flag)
     held = pki.held("kubelet-client") if isinstance(pki, Pki) else ()
     subjects = [h.leaf.subject for h in held if h.leaf is not None and h.use.in_use]
     names = [m[1] for s in subjects if (m := re.search(r"CN=system:node:([^,+]+)", s))]
@@ -118,10 +122,12 @@ def _hostname(kubelet: Kubelet, pki: ComponentPki | Absent | Unreadable) -> Verd
     ],
 )
 def node_labels(kubelet: Kubelet) -> Verdict:
-    return each(kubelet, _node_labels)
+    return each(kubelet, NOT_ASKED, _node_labels)
 
 
 def _node_labels(kubelet: Kubelet) -> Verdict:
+    if (flag := kubelet.flag("node-labels")) is not None and isinstance(flag.value, Unknown):
+        return unknown("--node-labels", flag)
     found = [
         (part.strip().partition("=")[0], flag)
         for flag in kubelet.arguments.every("node-labels")
@@ -154,12 +160,14 @@ def _node_labels(kubelet: Kubelet) -> Verdict:
     ],
 )
 def standalone(kubelet: Kubelet) -> Verdict:
-    return each(kubelet, _standalone)
+    return each(kubelet, NOT_ASKED, _standalone)
 
 
 def _standalone(kubelet: Kubelet) -> Verdict:
     for name in ("kubeconfig", "bootstrap-kubeconfig"):
         flag = kubelet.flag(name)
+        if flag is not None and isinstance(flag.value, Unknown):
+            return unknown(f"--{name}", flag)
         if flag is not None and flag.value:
             return Verdict.passed(f"the kubelet uses {flag.value} ({flag.source})")
     return Verdict.failed(f"{kubelet} was given no --kubeconfig")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from nodeward.checks.kubelet_authn import NO_KUBELET, NOBODY, C
+from nodeward.checks.kubelet_authn import NO_KUBELET, NOBODY, OFFLINE, C
 from nodeward.checks.kubelet_support import (
     CONFIG,
     NOT_PROBED,
+    Answers,
     each,
     maps,
     mend,
@@ -42,7 +43,6 @@ SWAP = Source(
     "Kubernetes: swap memory management",
     "https://kubernetes.io/docs/concepts/cluster-administration/swap-memory-management/",
 )
-OFFLINE = Unreadable("limits", "offline")
 
 
 @check(
@@ -54,23 +54,37 @@ OFFLINE = Unreadable("limits", "offline")
     sources=[PIDS, CONFIG],
     mappings=maps(["4.2.13"], sac=["S6a"]),
     examples=lambda: [
-        Example(Status.PASS, (example(C, "podPidsLimit: 4096"), OFFLINE), "a limit for each pod"),
-        Example(Status.FAIL, (example(C, "podPidsLimit: -1"), OFFLINE), "-1 is no limit"),
+        Example(
+            Status.PASS,
+            (example(C, "podPidsLimit: 4096"), OFFLINE, OFFLINE),
+            "a limit for each pod",
+        ),
+        Example(Status.FAIL, (example(C, "podPidsLimit: -1"), OFFLINE, OFFLINE), "-1 is no limit"),
         Example(
             Status.FAIL,
-            (example(C, "{}"), KubeletLimits("max", "/sys/fs/cgroup/kubepods.slice/pids.max")),
+            (
+                example(C, "{}"),
+                OFFLINE,
+                KubeletLimits("max", "/sys/fs/cgroup/kubepods.slice/pids.max"),
+            ),
             "no limit for a pod, none for all of them",
         ),
         Example(
             Status.PASS,
-            (example(C, "{}"), KubeletLimits("30000", "/sys/fs/cgroup/kubepods.slice/pids.max")),
+            (
+                example(C, "{}"),
+                OFFLINE,
+                KubeletLimits("30000", "/sys/fs/cgroup/kubepods.slice/pids.max"),
+            ),
             "no limit for one pod, but all pods together have one: the node survives",
         ),
         Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
     ],
 )
-def pod_pids(kubelet: Kubelet, limits: KubeletLimits | Absent | Unreadable) -> Verdict:
-    return each(kubelet, lambda k: _pod_pids(k, limits))
+def pod_pids(
+    kubelet: Kubelet, answers: Answers, limits: KubeletLimits | Absent | Unreadable
+) -> Verdict:
+    return each(kubelet, answers, lambda k: _pod_pids(k, limits))
 
 
 def _pod_pids(kubelet: Kubelet, limits: KubeletLimits | Absent | Unreadable) -> Verdict:
@@ -104,20 +118,24 @@ _MANY = KubeletLimits("max", "/sys/fs/cgroup/kubepods.slice/pids.max", (), 12, (
     sources=[SECCOMP, CONFIG],
     mappings=maps(["4.2.14"], ["PS"], sac=["S7a"]),
     examples=lambda: [
-        Example(Status.PASS, (example(C, "seccompDefault: true"), OFFLINE), "on"),
-        Example(Status.FAIL, (example(C, "seccompDefault: false"), OFFLINE), "off"),
-        Example(Status.FAIL, (example(C, "{}"), _MANY), "off, and two containers run without"),
+        Example(Status.PASS, (example(C, "seccompDefault: true"), OFFLINE, OFFLINE), "on"),
+        Example(Status.FAIL, (example(C, "seccompDefault: false"), OFFLINE, OFFLINE), "off"),
+        Example(
+            Status.FAIL, (example(C, "{}"), OFFLINE, _MANY), "off, and two containers run without"
+        ),
         Example(
             Status.FAIL,
-            (example(C, "{}"), replace(_MANY, unconfined=())),
+            (example(C, "{}"), OFFLINE, replace(_MANY, unconfined=())),
             "off, though every container that runs now has a filter: severity low",
         ),
         Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
         Example(Status.NOT_APPLICABLE, NO_KUBELET, "no kubelet"),
     ],
 )
-def seccomp_default(kubelet: Kubelet, limits: KubeletLimits | Absent | Unreadable) -> Verdict:
-    return each(kubelet, lambda k: _seccomp(k, limits))
+def seccomp_default(
+    kubelet: Kubelet, answers: Answers, limits: KubeletLimits | Absent | Unreadable
+) -> Verdict:
+    return each(kubelet, answers, lambda k: _seccomp(k, limits))
 
 
 def _seccomp(kubelet: Kubelet, limits: KubeletLimits | Absent | Unreadable) -> Verdict:
@@ -152,11 +170,12 @@ def _seccomp(kubelet: Kubelet, limits: KubeletLimits | Absent | Unreadable) -> V
     sources=[SWAP],
     mappings=maps(sac=["S17a"]),
     examples=lambda: [
-        Example(Status.PASS, (example(C, "{}"), KubeletLimits(swaps=())), "no swap"),
+        Example(Status.PASS, (example(C, "{}"), OFFLINE, KubeletLimits(swaps=())), "no swap"),
         Example(
             Status.PASS,
             (
                 example(C, "failSwapOn: false"),
+                OFFLINE,
                 KubeletLimits(swaps=(Swap("/dev/sda2", "partition", False),)),
             ),
             "swap is on, but pods do not use it unless told to",
@@ -165,6 +184,7 @@ def _seccomp(kubelet: Kubelet, limits: KubeletLimits | Absent | Unreadable) -> V
             Status.FAIL,
             (
                 example(C, "{failSwapOn: false, memorySwap: {swapBehavior: LimitedSwap}}"),
+                OFFLINE,
                 KubeletLimits(swaps=(Swap("/dev/sda2", "partition", False),)),
             ),
             "pods swap to an unencrypted partition",
@@ -175,6 +195,7 @@ def _seccomp(kubelet: Kubelet, limits: KubeletLimits | Absent | Unreadable) -> V
                 example(
                     C, "{failSwapOn: false, featureGates: {NodeSwap: true}}", version="v1.28.4"
                 ),
+                OFFLINE,
                 KubeletLimits(swaps=(Swap("/dev/sda2", "partition", False),)),
             ),
             "before 1.30 there is no NoSwap: with the gate on, pods swap unless told otherwise",
@@ -183,6 +204,7 @@ def _seccomp(kubelet: Kubelet, limits: KubeletLimits | Absent | Unreadable) -> V
             Status.UNKNOWN,
             (
                 example(C, "failSwapOn: false", version="v1.28.4"),
+                OFFLINE,
                 KubeletLimits(swaps=(Swap("/dev/sda2", "partition", False),)),
             ),
             "without the gate, the container runtime decides",
@@ -191,6 +213,7 @@ def _seccomp(kubelet: Kubelet, limits: KubeletLimits | Absent | Unreadable) -> V
             Status.UNKNOWN,
             (
                 example(C, "{failSwapOn: false, memorySwap: {swapBehavior: LimitedSwap}}"),
+                OFFLINE,
                 KubeletLimits(),
             ),
             "pods may swap, and where to cannot be seen",
@@ -198,8 +221,10 @@ def _seccomp(kubelet: Kubelet, limits: KubeletLimits | Absent | Unreadable) -> V
         Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
     ],
 )
-def swap(kubelet: Kubelet, limits: KubeletLimits | Absent | Unreadable) -> Verdict:
-    return each(kubelet, lambda k: _swap(k, limits))
+def swap(
+    kubelet: Kubelet, answers: Answers, limits: KubeletLimits | Absent | Unreadable
+) -> Verdict:
+    return each(kubelet, answers, lambda k: _swap(k, limits))
 
 
 NO_SWAP = 30

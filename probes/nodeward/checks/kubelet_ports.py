@@ -126,21 +126,15 @@ def _read_only(kubelet: Kubelet, answers: Answers) -> Verdict:
         because = unprobed(answers, f"{because}; {said(RO, setting)}", "")
         return Verdict.failed(because, *seen, remedy=remedy)
     value = setting.value
-    opened = isinstance(value, int) and value != 0 and not setting.later
+    opened = isinstance(value, int) and value != 0
     if (dim := _tells_nothing(ports)) is not None and not opened:
         return Verdict.unknown(f"{dim}; {said(RO, setting)}", *seen)
     if isinstance(value, Unknown) or not isinstance(value, int) or isinstance(value, bool):
         if _looked(answers):
             return Verdict.passed(f"the kubelet holds no read-only port open; {said(RO, setting)}")
         return unknown(RO, setting)
-    if value == 0 and kubelet.may_differ(setting) and not _looked(answers):
-        because = "which ports the kubelet holds open since its start cannot be seen"
-        return Verdict.unknown(f"{because}; {said(RO, setting)}", *seen)
     if value == 0:
         return Verdict.passed(unprobed(answers, said(RO, setting), ""), *seen)
-    if setting.later and _looked(answers):
-        because = f"no read-only port is open now; {said(RO, setting)}"
-        return Verdict.passed(because, *seen)
     return Verdict.failed(unprobed(answers, said(RO, setting), ""), *seen, remedy=remedy)
 
 

@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from nodeward.checks.kubelet_authn import NO_KUBELET, NOBODY, C
-from nodeward.checks.kubelet_support import CONFIG, each, maps, mend, said, shown, text, unknown
+from nodeward.checks.kubelet_authn import NO_KUBELET, NOBODY, OFFLINE, C
+from nodeward.checks.kubelet_support import (
+    CONFIG,
+    Answers,
+    each,
+    maps,
+    mend,
+    said,
+    shown,
+    unknown,
+)
 from nodeward.facts.kubelet import Kubelet, Setting, Unknown, example
 from nodeward.facts.kubelet_fields import FIELDS, Holds
+from nodeward.facts.kubelet_shown import text
 from nodeward.lazy import dataclass, pattern
 from nodeward.model import (
     Check,
@@ -142,7 +152,7 @@ def _yaml(path: str, value: str) -> str:
     )
 
 
-def _check(row: Row) -> Check[[Kubelet]]:
+def _check(row: Row) -> Check[[Kubelet, Answers]]:
     """The check of one row."""
 
     @check(
@@ -158,14 +168,22 @@ def _check(row: Row) -> Check[[Kubelet]]:
         sources=[CONFIG],
         mappings=maps(row.cis, row.nsa, row.stig, row.sac),
         examples=lambda: [
-            Example(Status.PASS, example(C, _yaml(row.path, row.want)), f"{row.path}: {row.want}"),
-            Example(Status.FAIL, example(C, _yaml(row.path, row.bad)), f"{row.path}: {row.bad}"),
+            Example(
+                Status.PASS,
+                (example(C, _yaml(row.path, row.want)), OFFLINE),
+                f"{row.path}: {row.want}",
+            ),
+            Example(
+                Status.FAIL,
+                (example(C, _yaml(row.path, row.bad)), OFFLINE),
+                f"{row.path}: {row.bad}",
+            ),
             Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
             Example(Status.NOT_APPLICABLE, NO_KUBELET, "no kubelet"),
         ],
     )
-    def judge(kubelet: Kubelet) -> Verdict:
-        return each(kubelet, lambda k: _judge(row, k))
+    def judge(kubelet: Kubelet, answers: Answers) -> Verdict:
+        return each(kubelet, answers, lambda k: _judge(row, k))
 
     return judge
 
@@ -221,20 +239,27 @@ def _typed(path: str, setting: Setting) -> bool:
     examples=lambda: [
         Example(
             Status.PASS,
-            example(
-                C,
-                "{enableProfilingHandler: false, enableDebugFlagsHandler: false,"
-                " enableSystemLogHandler: false}",
+            (
+                example(
+                    C,
+                    "{enableProfilingHandler: false, enableDebugFlagsHandler: false,"
+                    " enableSystemLogHandler: false}",
+                ),
+                OFFLINE,
             ),
             "all three off",
         ),
-        Example(Status.PASS, example(C, "enableDebuggingHandlers: false"), "none is registered"),
-        Example(Status.FAIL, example(C, "{}"), "all are on by default"),
+        Example(
+            Status.PASS,
+            (example(C, "enableDebuggingHandlers: false"), OFFLINE),
+            "none is registered",
+        ),
+        Example(Status.FAIL, (example(C, "{}"), OFFLINE), "all are on by default"),
         Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
     ],
 )
-def debug_handlers(kubelet: Kubelet) -> Verdict:
-    return each(kubelet, _debug_handlers)
+def debug_handlers(kubelet: Kubelet, answers: Answers) -> Verdict:
+    return each(kubelet, answers, _debug_handlers)
 
 
 def _debug_handlers(kubelet: Kubelet) -> Verdict:
@@ -276,18 +301,22 @@ class AllowedSysctls(Params):
     sources=[CONFIG],
     mappings=maps(sac=["S7a"]),
     examples=lambda: [
-        Example(Status.PASS, example(C, "{}"), "none"),
+        Example(Status.PASS, (example(C, "{}"), OFFLINE), "none"),
         Example(
             Status.PASS,
-            example(C, "allowedUnsafeSysctls: [net.ipv4.ip_forward]"),
+            (example(C, "allowedUnsafeSysctls: [net.ipv4.ip_forward]"), OFFLINE),
             "the two that k3s' load balancer needs are accepted unless configured otherwise",
         ),
-        Example(Status.FAIL, example(C, "allowedUnsafeSysctls: ['kernel.msg*']"), "kernel.msg*"),
+        Example(
+            Status.FAIL,
+            (example(C, "allowedUnsafeSysctls: ['kernel.msg*']"), OFFLINE),
+            "kernel.msg*",
+        ),
         Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
     ],
 )
-def unsafe_sysctls(kubelet: Kubelet, allowed: AllowedSysctls) -> Verdict:
-    return each(kubelet, lambda k: _unsafe_sysctls(k, allowed))
+def unsafe_sysctls(kubelet: Kubelet, answers: Answers, allowed: AllowedSysctls) -> Verdict:
+    return each(kubelet, answers, lambda k: _unsafe_sysctls(k, allowed))
 
 
 def _unsafe_sysctls(kubelet: Kubelet, allowed: AllowedSysctls) -> Verdict:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import replace
 
-from nodeward.facts.kubelet import Kubelet, Setting, Unknown
+from nodeward.facts.kubelet import Kubelet, Setting, Unknown, moment
 from nodeward.facts.kubelet_answers import SECURE, KubeletAnswers, Port, Tls
 from nodeward.facts.kubelet_embedded import K3S_CONFIG, is_written_by_k3s
 from nodeward.facts.kubelet_flags import FLAG_OF
 from nodeward.facts.kubelet_merge import Layer, Rules
+from nodeward.facts.kubelet_shown import text
 from nodeward.model import Absent, Evidence, Remedy, Source, Status, Unreadable, Verdict
 
 Answers = KubeletAnswers | Absent | Unreadable
+NOT_ASKED = Absent("what the kubelet shows of itself")
+"""For checks of flags, of which it shows nothing."""
 
 AUTHN = Source(
     "Kubernetes: kubelet authentication and authorization",
@@ -57,33 +59,6 @@ def maps(
         "nsa-cisa-1.2": list(nsa),
         "stig": list(stig),
     }
-
-
-def text(value: Any) -> str:  # noqa: ANN401  JSON of the host
-    """A value as YAML people write it."""
-    match value:
-        case Unknown(why):
-            return why
-        case True | False:
-            return str(value).lower()
-        case None | "":
-            return "not set"
-        case list():
-            return ", ".join(text(v) for v in value) or "empty"
-        case dict():
-            return ", ".join(f"{k}={text(v)}" for k, v in value.items()) or "empty"
-        case str():
-            return _safe(value)
-        case _:
-            return str(value)
-
-
-def _safe(value: str) -> str:
-    """Without what may be a credential inside an address: user and password, and the query."""
-    if "://" not in value:
-        return value
-    value = re.sub(r"://[^/@\s]+@", "://...@", value)
-    return re.sub(r"\?.*", "?...", value)
 
 
 def shown(path: str, setting: Setting) -> Evidence:
@@ -185,8 +160,27 @@ MOST_OTHERS = 20
 _WORST = (Status.ERROR, Status.FAIL, Status.UNKNOWN, Status.PASS, Status.NOT_APPLICABLE)
 
 
-def each(kubelet: Kubelet, judge: Callable[[Kubelet], Verdict]) -> Verdict:
-    """The worst verdict over this host's kubelets, which is nearly always one."""
+def each(kubelet: Kubelet, answers: Answers, judge: Callable[[Kubelet], Verdict]) -> Verdict:
+    """The worst verdict over this host's kubelets, which is nearly always one, each by what is
+    known to be in force."""
+    return each_asked(kubelet, answers, lambda one, _: judge(one))
+
+
+def each_asked(
+    kubelet: Kubelet, answers: Answers, judge: Callable[[Kubelet, Answers], Verdict]
+) -> Verdict:
+    """The same, each with what its own ports answered."""
+    return each_on_disk(kubelet, lambda one: _in_force(one, answers_of(answers, one), judge))
+
+
+def answers_of(answers: Answers, kubelet: Kubelet) -> Answers:
+    """What this kubelet's own ports answered."""
+    return answers.of(kubelet.pid) if isinstance(answers, KubeletAnswers) else answers
+
+
+def each_on_disk(kubelet: Kubelet, judge: Callable[[Kubelet], Verdict]) -> Verdict:
+    """The same by what is on disk by now, for checks of the files themselves, and of what no file
+    of the kubelet's decides."""
     if not kubelet.others and not kubelet.unread:
         return judge(kubelet)
     found = [(str(k), judge(k)) for k in (kubelet, *kubelet.others)]
@@ -206,13 +200,37 @@ def each(kubelet: Kubelet, judge: Callable[[Kubelet], Verdict]) -> Verdict:
     )
 
 
-def each_asked(
+def _in_force(
     kubelet: Kubelet, answers: Answers, judge: Callable[[Kubelet, Answers], Verdict]
 ) -> Verdict:
-    """The same, each with what its own ports answered."""
-    if not isinstance(answers, KubeletAnswers):
-        return each(kubelet, lambda one: judge(one, answers))
-    return each(kubelet, lambda one: judge(one, answers.of(one.pid)))
+    """A kubelet reads its files at its start. It is judged as far as what it has read is known:
+    so nothing passes that only stands in a file. What the next start will bring is judged too, for
+    a bad file is a finding by itself."""
+    configz = answers.configz if isinstance(answers, KubeletAnswers) else None
+    stale = kubelet.stale
+    if configz is None and not stale:
+        return judge(kubelet, answers)
+    now = judge(kubelet.in_force(configz), answers)
+    if not stale:
+        return now
+    later = judge(kubelet, answers)
+    if now.status is later.status and now.status is not Status.UNKNOWN:
+        return replace(later, evidence=(*later.evidence, *_changes(kubelet)))
+    if now.status is Status.UNKNOWN:
+        status = Status.FAIL if later.status is Status.FAIL else Status.UNKNOWN
+        because = f"{later.because}; that takes effect at the next start: {stale}"
+        evidence = (*later.evidence, *_changes(kubelet))
+        return replace(later, status=status, because=because, evidence=evidence)
+    because = f"{now.because}; from the next start: {later.because}"
+    return replace(now, because=because, evidence=(*now.evidence, *_changes(kubelet)))
+
+
+MOST_CHANGES = 5
+
+
+def _changes(kubelet: Kubelet) -> list[Evidence]:
+    what = "changed after the kubelet started"
+    return [Evidence(what, moment(at), path) for path, at in kubelet.changed()[:MOST_CHANGES]]
 
 
 def _rank(verdict: Verdict) -> tuple[int, bool]:
@@ -231,8 +249,10 @@ def port_of(answers: Answers, role: str) -> Port | None:
 def silent(port: Port | None, path: str) -> str | None:
     """Why the kubelet's own open port gave no answer that tells anything; None when it did."""
     answer = port.reply(path) if port is not None else None
-    if port is None or answer is None or answer.anonymous_is_someone is not None:
+    if port is None or (answer is not None and answer.anonymous_is_someone is not None):
         return None
+    if answer is None:
+        return f"port {port.number} is open, and GET {path} got no answer"
     if answer.outcome == "answered":
         return (
             f"port {port.number} answers {answer} to GET {path}, which does not tell who is let in"

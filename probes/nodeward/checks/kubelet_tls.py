@@ -21,7 +21,6 @@ from nodeward.checks.kubelet_support import (
     port_of,
     said,
     shown,
-    text,
     unknown,
     unprobed,
 )
@@ -29,6 +28,7 @@ from nodeward.facts.clock import Now
 from nodeward.facts.kubeconfig import ComponentKubeconfigs, Kubeconfig, Kubeconfigs, User
 from nodeward.facts.kubelet import Kubelet, Setting, Unknown, example
 from nodeward.facts.kubelet_answers import SECURE, Port, Tls
+from nodeward.facts.kubelet_shown import text
 from nodeward.facts.kubelet_strength import is_weak_cipher
 from nodeward.facts.pki import ComponentPki, Pki
 from nodeward.model import (
@@ -81,45 +81,49 @@ def _aged(age: float, left: float) -> Pki:
     sources=[ROTATION],
     mappings=maps(["4.2.10"], sac=["S15a"]),
     examples=lambda: [
-        Example(Status.PASS, (example(K, ON), _OWN, _aged(100, 265), NOW), "27 % of its life over"),
+        Example(
+            Status.PASS,
+            (example(K, ON), OFFLINE, _OWN, _aged(100, 265), NOW),
+            "27 % of its life over",
+        ),
         Example(
             Status.FAIL,
-            (example(K, ON), _OWN, _aged(343, 22), NOW),
+            (example(K, ON), OFFLINE, _OWN, _aged(343, 22), NOW),
             "94 %: it rotates, and that has stalled",
         ),
         Example(
             Status.FAIL,
-            (example(K, "{}"), _OWN, _aged(100, 265), NOW),
+            (example(K, "{}"), OFFLINE, _OWN, _aged(100, 265), NOW),
             "not set: the default is false",
         ),
         Example(
             Status.PASS,
-            (example(K, ON), Kubeconfigs(()), NOTHING, NOW),
+            (example(K, ON), OFFLINE, Kubeconfigs(()), NOTHING, NOW),
             "an image: it gets its first certificate when it joins",
         ),
         Example(
             Status.UNKNOWN,
-            (example(K, ON), _OWN, pki("kubelet-client", CURRENT, error="EACCES"), NOW),
+            (example(K, ON), OFFLINE, _OWN, pki("kubelet-client", CURRENT, error="EACCES"), NOW),
             "its certificate may not be read",
         ),
         Example(
             Status.UNKNOWN,
-            (example(K, ON), CONFIGS, NOTHING, NOW),
+            (example(K, ON), OFFLINE, CONFIGS, NOTHING, NOW),
             "it rotates, and its kubeconfig may not be read",
         ),
         Example(
             Status.NOT_APPLICABLE,
-            (example(K, "{}"), _user(command="aws-iam-authenticator"), NOTHING, NOW),
+            (example(K, "{}"), OFFLINE, _user(command="aws-iam-authenticator"), NOTHING, NOW),
             "it has no client certificate (EKS)",
         ),
         Example(
             Status.UNKNOWN,
-            (example(K, "{}"), CONFIGS, NOTHING, NOW),
+            (example(K, "{}"), OFFLINE, CONFIGS, NOTHING, NOW),
             "its kubeconfig may not be read",
         ),
         Example(
             Status.NOT_APPLICABLE,
-            (example(C, "{}"), CONFIGS, NOTHING, NOW),
+            (example(C, "{}"), OFFLINE, CONFIGS, NOTHING, NOW),
             "it has no kubeconfig",
         ),
         Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
@@ -128,6 +132,7 @@ def _aged(age: float, left: float) -> Pki:
 )
 def rotate_client(
     kubelet: Kubelet,
+    answers: Answers,
     configs: ComponentKubeconfigs | Absent | Unreadable,
     certificates: ComponentPki | Absent | Unreadable,
     now: Now,
@@ -139,7 +144,7 @@ def rotate_client(
             return found
         return _stalled(one, found, configs, certificates, now, limits)
 
-    return each(kubelet, judge)
+    return each(kubelet, answers, judge)
 
 
 ROTATE = "rotateCertificates"
@@ -218,7 +223,7 @@ def _kubeconfig(
     return next((c for c in configs.rows if c.path == place), None)
 
 
-SERVING = "serverTLSBootstrap"
+SERVING, ROTATES = "serverTLSBootstrap", "RotateKubeletServerCertificate"
 INTERNAL_ERROR = 80
 """What Go answers while it has no certificate to show."""
 
@@ -290,11 +295,11 @@ def _serving(kubelet: Kubelet, answers: Answers) -> Verdict:
             return live
     if isinstance(setting.value, Unknown) or not isinstance(setting.value, bool):
         return unknown(SERVING, setting)
-    gate = kubelet.gate("RotateKubeletServerCertificate")
+    gate = kubelet.gate(ROTATES)
+    if setting.value and isinstance(gate, Unknown):
+        return unknown(f"featureGates.{ROTATES}", kubelet.gate_setting(ROTATES))
     if setting.value and gate is False:
-        because = (
-            f"the feature gate RotateKubeletServerCertificate is off; {said(SERVING, setting)}"
-        )
+        because = f"the feature gate {ROTATES} is off; {said(SERVING, setting)}"
         return Verdict.failed(because, shown(SERVING, setting))
     if (why := mute(port, port.tls if port else None)) and (setting.value or file.value):
         return Verdict.unknown(f"{why}; {said(SERVING, setting)}", shown(SERVING, setting))

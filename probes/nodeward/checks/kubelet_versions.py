@@ -7,20 +7,22 @@ from collections.abc import Iterator
 from datetime import date
 from typing import ClassVar
 
-from nodeward.checks.kubelet_authn import NOBODY, C
+from nodeward.checks.kubelet_authn import NOBODY, OFFLINE, C
 from nodeward.checks.kubelet_support import (
     CONFIG,
+    Answers,
     each,
+    each_on_disk,
     maps,
     mend,
     said,
     shown,
-    text,
     unknown,
 )
 from nodeward.facts.clock import Now
-from nodeward.facts.kubelet import Kubelet, Setting, Unknown, example, is_zero, minor_of
+from nodeward.facts.kubelet import Kubelet, Setting, Unknown, example, minor_of
 from nodeward.facts.kubelet_releases import END_OF_LIFE, GATES, NEWEST, OLDEST, stage
+from nodeward.facts.kubelet_shown import is_zero, text
 from nodeward.facts.manifests import Container, Manifests, StaticPod
 from nodeward.lazy import dataclass
 from nodeward.model import (
@@ -57,35 +59,45 @@ FEATURES = Source(
     sources=[FEATURES],
     mappings=maps(stig=["V-242398", "V-242399", "V-242400"], sac=["S14"]),
     examples=lambda: [
-        Example(Status.PASS, example(C, "{}"), "none is set"),
-        Example(Status.FAIL, example(C, "featureGates: {AllAlpha: true}"), "all alpha features"),
-        Example(Status.FAIL, example(C, "featureGates: {AllBeta: false}"), "no beta feature"),
-        Example(Status.FAIL, example(C, "featureGates: {MemoryQoS: true}"), "an alpha feature"),
+        Example(Status.PASS, (example(C, "{}"), OFFLINE), "none is set"),
         Example(
             Status.FAIL,
-            example(C, "featureGates: {KubeletRegistrationGetOnExistsOnly: true}"),
+            (example(C, "featureGates: {AllAlpha: true}"), OFFLINE),
+            "all alpha features",
+        ),
+        Example(
+            Status.FAIL, (example(C, "featureGates: {AllBeta: false}"), OFFLINE), "no beta feature"
+        ),
+        Example(
+            Status.FAIL,
+            (example(C, "featureGates: {MemoryQoS: true}"), OFFLINE),
+            "an alpha feature",
+        ),
+        Example(
+            Status.FAIL,
+            (example(C, "featureGates: {KubeletRegistrationGetOnExistsOnly: true}"), OFFLINE),
             "a deprecated one",
         ),
         Example(
             Status.UNKNOWN,
-            example(C, "featureGates: {DynamicKubeletConfig: true}"),
+            (example(C, "featureGates: {DynamicKubeletConfig: true}"), OFFLINE),
             "one that Kubernetes 1.36 does not have",
         ),
         Example(
             Status.FAIL,
-            example(f"{C} --feature-gates=RotateKubeletServerCertificate=false", "{}"),
+            (example(f"{C} --feature-gates=RotateKubeletServerCertificate=false", "{}"), OFFLINE),
             "a protecting one is switched off",
         ),
         Example(
             Status.UNKNOWN,
-            example(C, "featureGates: {NodeSwap: true}", version=None),
+            (example(C, "featureGates: {NodeSwap: true}", version=None), OFFLINE),
             "alpha until 1.27, and the version is not known",
         ),
         Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
     ],
 )
-def feature_gates(kubelet: Kubelet) -> Verdict:
-    return each(kubelet, _gates)
+def feature_gates(kubelet: Kubelet, answers: Answers) -> Verdict:
+    return each(kubelet, answers, _gates)
 
 
 def _gates(kubelet: Kubelet) -> Verdict:
@@ -180,7 +192,7 @@ _2026 = Now(1_795_392_000.0)  # 2026-11-23
     ],
 )
 def version_eol(kubelet: Kubelet, now: Now, params: SupportedUntil) -> Verdict:
-    return each(kubelet, lambda k: _eol(k, now, params))
+    return each_on_disk(kubelet, lambda k: _eol(k, now, params))
 
 
 def _eol(kubelet: Kubelet, now: Now, params: SupportedUntil) -> Verdict:
@@ -246,7 +258,7 @@ def _apiserver(image: str) -> Manifests:
     ],
 )
 def version_skew(kubelet: Kubelet, manifests: Manifests | Absent | Unreadable) -> Verdict:
-    return each(kubelet, lambda k: _skew(k, manifests))
+    return each_on_disk(kubelet, lambda k: _skew(k, manifests))
 
 
 def _skew(kubelet: Kubelet, manifests: Manifests | Absent | Unreadable) -> Verdict:
@@ -288,23 +300,31 @@ def _of_apiserver(manifests: Manifests) -> Evidence | None:
     examples=lambda: [
         Example(
             Status.PASS,
-            example(C, "imagePullCredentialsVerificationPolicy: AlwaysVerify"),
+            (example(C, "imagePullCredentialsVerificationPolicy: AlwaysVerify"), OFFLINE),
             "AlwaysVerify",
         ),
-        Example(Status.PASS, example(C, "{}"), "1.35 and later verify what the kubelet pulled"),
+        Example(
+            Status.PASS,
+            (example(C, "{}"), OFFLINE),
+            "1.35 and later verify what the kubelet pulled",
+        ),
         Example(
             Status.FAIL,
-            example(C, "imagePullCredentialsVerificationPolicy: NeverVerify"),
+            (example(C, "imagePullCredentialsVerificationPolicy: NeverVerify"), OFFLINE),
             "NeverVerify",
         ),
         Example(
-            Status.NOT_APPLICABLE, example(C, "{}", version="v1.32.0"), "there is no such field yet"
+            Status.NOT_APPLICABLE,
+            (example(C, "{}", version="v1.32.0"), OFFLINE),
+            "there is no such field yet",
         ),
-        Example(Status.UNKNOWN, example(C, "{}", version=None), "the version is not known"),
+        Example(
+            Status.UNKNOWN, (example(C, "{}", version=None), OFFLINE), "the version is not known"
+        ),
     ],
 )
-def image_pull_verification(kubelet: Kubelet) -> Verdict:
-    return each(kubelet, _image_pull)
+def image_pull_verification(kubelet: Kubelet, answers: Answers) -> Verdict:
+    return each(kubelet, answers, _image_pull)
 
 
 def _image_pull(kubelet: Kubelet) -> Verdict:
@@ -315,6 +335,8 @@ def _image_pull(kubelet: Kubelet) -> Verdict:
     if minor < 33:
         return Verdict.not_applicable(f"{kubelet.version} has no {path}")
     on = kubelet.gate(gate)
+    if isinstance(on, Unknown):
+        return unknown(f"featureGates.{gate}", kubelet.gate_setting(gate))
     if on is False or (on is None and minor < 35):
         because = f"the feature gate {gate} is off in {kubelet.version}"
         return Verdict.failed(because, remedy=mend(kubelet, f"featureGates.{gate}", "true"))
@@ -335,23 +357,28 @@ def _image_pull(kubelet: Kubelet) -> Verdict:
     sources=[CONFIG],
     mappings=maps(["4.2.5"], stig=["V-245541"]),
     examples=lambda: [
-        Example(Status.PASS, example(C, "{}", version="v1.32.0"), "the default, 4 hours"),
+        Example(
+            Status.PASS, (example(C, "{}", version="v1.32.0"), OFFLINE), "the default, 4 hours"
+        ),
         Example(
             Status.FAIL,
-            example(f"{C} --streaming-connection-idle-timeout=0", "{}", version="v1.32.0"),
+            (
+                example(f"{C} --streaming-connection-idle-timeout=0", "{}", version="v1.32.0"),
+                OFFLINE,
+            ),
             "0 by a flag: never",
         ),
         Example(
             Status.PASS,
-            example(C, "streamingConnectionIdleTimeout: 0s", version="v1.32.0"),
+            (example(C, "streamingConnectionIdleTimeout: 0s", version="v1.32.0"), OFFLINE),
             "0s in a file (as kubeadm writes it) is filled with the default",
         ),
-        Example(Status.NOT_APPLICABLE, example(C, "{}"), "without effect from 1.34"),
+        Example(Status.NOT_APPLICABLE, (example(C, "{}"), OFFLINE), "without effect from 1.34"),
         Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
     ],
 )
-def streaming_timeout(kubelet: Kubelet) -> Verdict:
-    return each(kubelet, _streaming)
+def streaming_timeout(kubelet: Kubelet, answers: Answers) -> Verdict:
+    return each(kubelet, answers, _streaming)
 
 
 def _streaming(kubelet: Kubelet) -> Verdict:
@@ -376,18 +403,25 @@ def _streaming(kubelet: Kubelet) -> Verdict:
     sources=[CONFIG],
     mappings=maps(sac=["S7c"]),
     examples=lambda: [
-        Example(Status.PASS, example(C, "{}"), "1.36: always"),
+        Example(Status.PASS, (example(C, "{}"), OFFLINE), "1.36: always"),
         Example(
             Status.FAIL,
-            example(C, "featureGates: {UserNamespacesSupport: false}", version="v1.33.0"),
+            (
+                example(C, "featureGates: {UserNamespacesSupport: false}", version="v1.33.0"),
+                OFFLINE,
+            ),
             "switched off",
         ),
-        Example(Status.NOT_APPLICABLE, example(C, "{}", version="v1.29.0"), "before 1.30"),
-        Example(Status.UNKNOWN, example(C, "{}", version=None), "the version is not known"),
+        Example(
+            Status.NOT_APPLICABLE, (example(C, "{}", version="v1.29.0"), OFFLINE), "before 1.30"
+        ),
+        Example(
+            Status.UNKNOWN, (example(C, "{}", version=None), OFFLINE), "the version is not known"
+        ),
     ],
 )
-def user_namespaces(kubelet: Kubelet) -> Verdict:
-    return each(kubelet, _user_namespaces)
+def user_namespaces(kubelet: Kubelet, answers: Answers) -> Verdict:
+    return each(kubelet, answers, _user_namespaces)
 
 
 def _user_namespaces(kubelet: Kubelet) -> Verdict:
@@ -396,7 +430,7 @@ def _user_namespaces(kubelet: Kubelet) -> Verdict:
         return Verdict.unknown("the version of this kubelet is not known")
     if minor < 30:
         return Verdict.not_applicable(f"{kubelet.version} has no user namespaces in beta")
-    if isinstance(gate.value, Unknown):
+    if isinstance(gate.value, Unknown) and minor < 36:
         return unknown("featureGates.UserNamespacesSupport", gate)
     if minor >= 36 or gate.value is True or (gate.value is None and minor >= 33):
         ids = kubelet.get("userNamespaces.idsPerPod")

@@ -6,6 +6,7 @@ import posixpath
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from nodeward.facts.errors import ParseError
@@ -26,6 +27,7 @@ from nodeward.facts.kubelet_merge import (
     rules_for,
 )
 from nodeward.facts.kubelet_releases import GATES, stage
+from nodeward.facts.kubelet_shown import is_zero, shown
 from nodeward.facts.kubeyaml import Document, parse_document
 from nodeward.facts.pflags import Arguments, parse_arguments
 from nodeward.lazy import dataclass
@@ -82,6 +84,11 @@ class Launch:
     network: int | None = 0
     """The inode of its network namespace, where that is another than the host's. None: we may not
     see which it is."""
+
+    @property
+    def hidden(self) -> bool:
+        """Whether its arguments are not seen but worked out of files, of whatever time."""
+        return self.pid is not None and self.program in ("k3s", "kubelite")
 
     @property
     def program(self) -> str:
@@ -148,6 +155,11 @@ class Kubelet(Fact):
     """Files in --config-dir that are not read for their name."""
     folders: tuple[tuple[str, float], ...] = ()
     """--config-dir and the directories below it, with their mtime: when a name came or went."""
+    untold: str = ""
+    """Why what its files give is not known to be in force; "" where it is, or where that is not
+    asked. `untold_flags`: the same of its flags. `configz` is what it shows of itself."""
+    untold_flags: bool = False
+    configz: Mapping[str, Any] | None = None
 
     @property
     def pid(self) -> int | None:
@@ -180,6 +192,8 @@ class Kubelet(Fact):
 
     def flag(self, name: str) -> Setting | None:
         """The last one given of a flag that is no field (kubeconfig, root-dir); None if empty."""
+        if self.untold_flags:
+            return Setting(Unknown(self.untold), self.launch.origin, Layer.FLAG, name)
         found = self.arguments.given(name)
         if found is None:
             return None
@@ -193,42 +207,84 @@ class Kubelet(Fact):
         return f"{text}, from {where}{note}" if where else text
 
     def get(self, path: str) -> Setting:
-        """The value in force of a KubeletConfiguration field, by its dotted path.
+        """The value of a KubeletConfiguration field, by its dotted path.
 
         A branch is given as a dict. `value` is Unknown when it could not be told: a file that may
-        not be read, or merge rules that disagree while the version is not known.
+        not be read, or merge rules that disagree while the version is not known; of in_force()
+        also where it is only known what the next start will give.
         """
-        return self._agreed([self._under(one, one.tree, path) for one in self.effective])
+        given = self._agreed([self._under(one, one.tree, path) for one in self.effective])
+        return self._now(path, given)
+
+    def _now(self, path: str, given: Setting) -> Setting:
+        """The same of in_force(), as far as it is."""
+        flag = given.layer is Layer.FLAG and not isinstance(given.value, dict)
+        known = not self.untold or (flag and not self.untold_flags)
+        if self.configz is not None and (now := shown(path, given, self.configz, known=known)):
+            return now
+        return given if known else replace(given, value=Unknown(self.untold))
+
+    def in_force(self, configz: Mapping[str, Any] | None = None) -> Kubelet:
+        """The same with no value but those known to be in force: what it shows of itself, and what
+        it was given by that has not been changed since it started."""
+        changed = {where for where, _ in self.changed()}
+        flags = any(where in changed for where, _ in self._hidden_sources())
+        return replace(self, untold=self.stale, untold_flags=flags, configz=configz)
+
+    def _hidden_sources(self) -> tuple[tuple[str, float], ...]:
+        return self.launch.sources if self.launch.hidden else ()
+
+    def changed(self) -> tuple[tuple[str, float], ...]:
+        """What gives its configuration, or gave it, and was changed since it started, with when."""
+        every = (*self.dated(), *self.folders, *self._hidden_sources())
+        return tuple(row for row in every if changed_after(row[1], self.started_at))
+
+    @property
+    def stale(self) -> str:
+        """Why what is on disk may not be what it has read; "" where nothing says so."""
+        if changed := self.changed():
+            where, at = changed[0]
+            more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+            return (
+                f"{where}{more} was changed at {moment(at)}, after the kubelet started; what it"
+                " read then is not known"
+            )
+        if self.pid is not None and self.started_at is None and self.files:
+            return f"when it started is not known, nor whether {self.files[0].path} is older"
+        return ""
 
     def without_flags(self, path: str) -> Setting:
         """What the files alone would have in force."""
         return self._agreed([self._under(one, one.files, path) for one in self.effective])
 
     def path(self, field: str) -> str | None:
-        """The absolute path in a field, as the kubelet sees it; None where none is set or told.
+        """The absolute path in a field, as the kubelet sees it; None where none is set or told."""
+        value = self.located(field).value
+        return value if isinstance(value, str) and value else None
+
+    def located(self, field: str) -> Setting:
+        """A field that holds a path, with that made absolute.
 
         pkg/kubelet/kubeletconfig/configfiles: a relative one of the --config file counts from that
         file's directory. From 1.29 one of a drop-in does not, 1.28 loaded drop-ins alike: that and
         one of a flag count from where the kubelet runs.
         """
-        setting = self.get(field)
+        found = [self._absolute(self._under(e, e.tree, field), e.rules) for e in self.effective]
+        return self._now(field, self._agreed(found))
+
+    def _absolute(self, setting: Setting, rules: Rules | None) -> Setting:
         if not isinstance(setting.value, str) or not setting.value:
-            return None
+            return setting
         in_file = setting.layer is Layer.FILE
-        in_dropin = setting.layer is Layer.DROPIN and self.effective[0].rules is Rules.MERGO
+        in_dropin = setting.layer is Layer.DROPIN and rules is Rules.MERGO
         from_file = (in_file or in_dropin) and setting.place.startswith("/")
         folder = posixpath.dirname(setting.place) if from_file else self.launch.cwd
-        return posixpath.normpath(posixpath.join(folder, setting.value))
+        absolute = posixpath.normpath(posixpath.join(folder, setting.value))
+        return replace(setting, value=absolute)
 
     def dated(self) -> tuple[tuple[str, float], ...]:
         """The files that were read, with when they were changed."""
         return tuple((f.path, f.changed_at) for f in self.files if f.changed_at is not None)
-
-    def may_differ(self, setting: Setting) -> bool:
-        """Whether another value may be in force: what gives it was changed since the start, or a
-        file was that may have given another."""
-        changed = (changed_after(at, self.started_at) for _, at in self.dated())
-        return setting.later or (setting.layer is not Layer.FLAG and any(changed))
 
     def steps(self) -> tuple[Kubelet, ...]:
         """The same kubelet with no drop-in, with the first, with the first two, ..."""
@@ -251,10 +307,10 @@ class Kubelet(Fact):
         known = () if any(isinstance(v, Unknown) for v in among) else among
         return Setting(Unknown(why, known), first.source, first.layer, first.place)
 
-    def gate(self, name: str) -> bool | None:
+    def gate(self, name: str) -> bool | Unknown | None:
         """A feature gate that is set; None when nobody sets it."""
         value = self.gate_setting(name).value
-        return value if isinstance(value, bool) else None
+        return value if isinstance(value, bool | Unknown) else None
 
     def gate_setting(self, name: str) -> Setting:
         """Its value, or that of AllAlpha or AllBeta where it is one of those and not set itself."""
@@ -295,13 +351,6 @@ class Kubelet(Fact):
         steps = ", ".join(f"{v!r} from 1.{since}" for since, v in rows[1:])
         why = f"the default is {rows[0][1]!r}, {steps}; the version of this kubelet is not known"
         return Setting(Unknown(why, tuple(v for _, v in rows)), "default", Layer.DEFAULT)
-
-
-def is_zero(value: object) -> bool:
-    """Whether JSON decoding makes the zero value of it; also of a duration like "0s"."""
-    if isinstance(value, str):
-        return re.fullmatch(r"(0+(h|m|s|ms|us|µs|ns)?)*", value) is not None
-    return value in (0, None) and not isinstance(value, bool)
 
 
 def _branch(path: str, tree: Tree) -> Setting:
@@ -389,6 +438,14 @@ def changed_after(changed_at: float | None, started_at: float | None) -> bool:
     if changed_at is None or started_at is None:
         return False
     return changed_at > started_at + START_SLACK_S
+
+
+def moment(at: float) -> str:
+    """A file's time, for people."""
+    try:
+        return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (OverflowError, ValueError, OSError):
+        return "a time that is no date"
 
 
 def _plant(one: ConfigFile, launch: Launch) -> Tree:

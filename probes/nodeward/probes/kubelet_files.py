@@ -19,6 +19,11 @@ FIELDS = {
     "volumePluginDir": roles.VOLUME,
     "staticPodPath": roles.STATIC,
 }
+FLAGS = {
+    "root-dir": roles.ROOT,
+    "cert-dir": roles.ROOT,
+    "image-credential-provider-bin-dir": roles.CREDENTIAL,
+}
 CREDENTIAL_FLAGS = ("image-credential-provider-config", "image-credential-provider-bin-dir")
 
 
@@ -38,11 +43,17 @@ def read_kubelet_files(host: Host, kubelet: Kubelet) -> KubeletFiles:
 
 
 def _untold(kubelet: Kubelet) -> Iterator[FileRow]:
-    """A row for each field that may name a place, and whose value could not be told."""
+    """A row for each field or flag that may name a place, and of which it could not be told what
+    is in force."""
+    now = kubelet.in_force()
     for field, role in FIELDS.items():
-        value = kubelet.get(field).value
+        value = now.located(field).value
         if isinstance(value, Unknown):
             yield FileRow(role, field, error=value.why)
+    for name, role in FLAGS.items():
+        flag = now.flag(name)
+        if flag is not None and isinstance(flag.value, Unknown):
+            yield FileRow(role, f"--{name}", error=flag.value.why)
 
 
 def _paths(host: Host, kubelet: Kubelet) -> Iterator[tuple[str, str]]:

@@ -47,10 +47,9 @@ def read_manifests(
 def _folder(host: Host, kubelet: Kubelet | Absent | Unreadable, homes: Homes) -> str:
     """What the kubelet's settings name; where these cannot tell, a usual place that is there."""
     if isinstance(kubelet, Kubelet):
-        value = kubelet.get("staticPodPath").value
+        value = kubelet.located("staticPodPath").value
         if isinstance(value, str):
-            path = kubelet.path("staticPodPath")
-            return (kubelet.root + path).rstrip("/") if path is not None else ""
+            return (kubelet.root + value).rstrip("/") if value else ""
         if value is None:
             return ""
     for folder in (USUAL, *(f"{home}/agent/pod-manifests" for home in homes.folders(RKE2))):

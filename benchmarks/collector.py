@@ -65,11 +65,11 @@ def ingest_part(settings: Settings, seconds: float, senders_count: int, each: in
         fulls, deltas = made["full"], made["delta"]
         # As opening a session does: the collector hears of each key, and asks the database.
         first = [[beat(s, f"sha256:{n:064x}")] for n, s in enumerate(senders)]
-        measure(server, "first beat", first, ever=False, connections=64, ca=ca, seconds=60,
+        measure(server, "first beat", first, connections=64, ca=ca, seconds=60,
                 goal=None)  # fmt: skip
         for step, what in enumerate(("full, new", "full, same")):
             for part, connections in ((fulls[::2], 64), (fulls[1::2], 512)):
-                measure(server, what, [[f[step]] for f in part], ever=False, ca=ca, seconds=60,
+                measure(server, what, [[f[step]] for f in part], ca=ca, seconds=60,
                         connections=connections, goal=3_000)  # fmt: skip
         waited_for(server, settings)
         goal = 4_000 if postgres else 8_000
@@ -77,10 +77,10 @@ def ingest_part(settings: Settings, seconds: float, senders_count: int, each: in
         for part, (connections, rate) in enumerate(((64, 0), (512, 0), (512, goal / 2))):
             some = [d[part * third : (part + 1) * third] for d in deltas]
             what = f"{rate:.0f} deltas/s" if rate else "delta"
-            measure(server, what, some, ever=False, connections=connections, ca=ca, seconds=60,
+            measure(server, what, some, connections=connections, ca=ca, seconds=60,
                     goal=goal, rate=rate)  # fmt: skip
         waited_for(server, settings)
-        measure(server, "heartbeat", made["heartbeat"], ever=True, connections=64, ca=ca,
+        measure(server, "heartbeat", made["heartbeat"], connections=64, ca=ca,
                 seconds=seconds, goal=15_000)  # fmt: skip
         print(f"  server's memory {rss_mib(server.process.pid):.0f} MiB", flush=True)
     finally:
@@ -121,7 +121,7 @@ def fleet_part(settings: Settings, agents: int, seconds: float) -> None:
     server = Server(settings)
     ca = str(Path(settings.state) / "ca.crt")
     try:
-        run = measure(server, "heartbeat", made, ever=False, connections=2_000, ca=ca,
+        run = measure(server, "heartbeat", made, connections=2_000, ca=ca,
                       seconds=seconds, goal=None, rate=rate)  # fmt: skip
         share = run.spent / run.took
         mark = "met" if share <= 1 else f"missed by {share:.2f}x"

@@ -23,6 +23,8 @@ from nodeward.collector.store.sessions import Sessions
 from nodeward.model.report import finding_from_json, posture_digest
 
 CHECKS = 150
+BEATS = 60
+"""Of each sender: more than a core answers in the seconds that are measured."""
 STATUSES = ("pass", "fail", "not-applicable", "unknown")
 
 
@@ -98,8 +100,8 @@ def enrol(settings: Settings, count: int) -> list[Sender]:
     return out
 
 
-def request(sender: Sender, path: str, body: bytes, *, sign: bool) -> bytes:
-    when = str(int(time.time()))
+def request(sender: Sender, path: str, body: bytes, *, sign: bool, later_s: int = 0) -> bytes:
+    when = str(int(time.time()) + later_s)
     told = signed_text("POST", path, when, hashlib.sha256(body).digest())
     lines = [
         f"POST {path} HTTP/1.1",
@@ -146,13 +148,21 @@ def prepared(senders: list[Sender], each: int) -> dict[str, list[list[bytes]]]:
             deltas.append(request(sender, "/v1/reports", body, sign=True))
             before = after
         out["delta"].append(deltas)
-        out["heartbeat"].append([beat(sender, before)])
+        out["heartbeat"].append(beats(sender, before))
     return out
 
 
 def beat(sender: Sender, digest: str) -> bytes:
+    return beats(sender, digest, 1)[0]
+
+
+def beats(sender: Sender, digest: str, count: int = BEATS) -> list[bytes]:
+    """A minute apart by the node's clock, so that each counts."""
     body = gzip.compress(json.dumps({"boot": "b", "seq": 2, "digest": digest}).encode())
-    return request(sender, "/v1/heartbeat", body, sign=False)
+    return [
+        request(sender, "/v1/heartbeat", body, sign=False, later_s=60 * n)
+        for n in range(1, count + 1)
+    ]
 
 
 def full(sender: Sender, number: int) -> bytes:

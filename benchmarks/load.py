@@ -149,22 +149,19 @@ class Load:
         return Run(took, spent, sorted(self.latencies))
 
 
-def interleaved(lists: list[list[bytes]], *, ever: bool) -> Iterator[bytes]:
+def interleaved(lists: list[list[bytes]]) -> Iterator[bytes]:
     """The first of each agent, then the second of each: an agent has one request under way."""
-    while True:
-        for step in range(max(map(len, lists))):
-            yield from (requests[step] for requests in lists if step < len(requests))
-        if not ever:
-            return
+    for step in range(max(map(len, lists))):
+        yield from (requests[step] for requests in lists if step < len(requests))
 
 
 def generate(
-    queue: Any, requests: list[list[bytes]], ever: bool, connections: int, ca: str, seconds: float,
-    server: int, rate: float,
+    queue: Any, requests: list[list[bytes]], connections: int, ca: str, seconds: float, server: int,
+    rate: float,
 ) -> None:  # fmt: skip
     """In a process of its own, on the other core."""
     pin(1)
-    load_of = interleaved(requests, ever=ever)
+    load_of = interleaved(requests)
 
     async def main() -> Run:
         return await Load(load_of, connections, ca, rate).run(seconds, server)
@@ -230,13 +227,13 @@ class Server:
 
 
 def measure(
-    server: Server, what: str, requests: list[list[bytes]], *, ever: bool, connections: int,
-    ca: str, seconds: float, goal: float | None, rate: float = 0,
+    server: Server, what: str, requests: list[list[bytes]], *, connections: int, ca: str,
+    seconds: float, goal: float | None, rate: float = 0,
 ) -> Run:  # fmt: skip
     queue: Any = multiprocessing.Queue()
     worker = multiprocessing.Process(
         target=generate,
-        args=(queue, requests, ever, connections, ca, seconds, server.process.pid, rate),
+        args=(queue, requests, connections, ca, seconds, server.process.pid, rate),
     )
     worker.start()
     run: Run = queue.get()

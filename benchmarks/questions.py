@@ -352,7 +352,7 @@ def _job(number: int, seq: int, kind: str, at: int) -> Incoming:
     return Incoming(
         node=number, agent="a" * 26, report=decoded, statuses=wire.statuses(decoded),
         sent=body,
-        signature=bytes(64), signed_at=0, verified=False, at=at, skew_ms=0,
+        signature=bytes(64), signed_at=at // 1000, verified=False, at=at,
     )  # fmt: skip
 
 

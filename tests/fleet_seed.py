@@ -298,7 +298,6 @@ class Member:
             signed_at=at // 1000,
             verified=True,
             at=at,
-            skew_ms=0,
         )
 
 

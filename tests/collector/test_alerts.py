@@ -256,24 +256,29 @@ def test_of_many_failures_at_once_each_is_queued_once(
 
 
 @pytest.mark.parametrize("off_ms", [-3_600_000, 3_600_000])
-def test_a_change_is_told_of_whatever_the_clock_of_who_wrote_it_says(
-    collector: Any, listener: Listener, monkeypatch: pytest.MonkeyPatch, off_ms: int
+def test_the_clocks_of_the_collectors_do_not_matter(
+    start: Callable[[], Any], listener: Listener, monkeypatch: pytest.MonkeyPatch, off_ms: int
 ) -> None:
-    """Nor does it matter what the clock of who looks says, or of who made the rule."""
-    for module in ("api.caller", "api.acting", "center"):
-        monkeypatch.setattr(f"nodeward.collector.{module}.now_ms", lambda: now_ms() + off_ms)
-    _rule(collector, listener)
-    agent = collector.agent("n1")
+    """Those of who writes a change, of who makes the rule and of who looks: two hours apart."""
+    monkeypatch.setattr("nodeward.collector.clock.now_ms", lambda: now_ms() + off_ms)
+    here = start()
+    monkeypatch.setattr("nodeward.collector.clock.now_ms", lambda: now_ms() - off_ms)
+    there = start()
+    _rule(here, listener)
+    _rule(there, listener, kind="silence", name="silent")
+    agent = here.agent("n1")
     agent.full(_f("a.x", "pass"), _f("a.y", "pass"))
-    collector.center._alert()
-    monkeypatch.setattr("nodeward.collector.center.now_ms", lambda: now_ms() - off_ms)
+    there.center._alert()
     agent.delta(_f("a.x", "fail"))
-    collector.center._alert()
+    there.center.began -= 86_400  # it has been there for long
+    there.center._alert()
+    here.center._alert()
     agent.delta(_f("a.y", "fail"))
-    collector.center._alert()
+    there.center._alert()
     _all_told(listener, 2)
-    told = [json.loads(raw)["labels"]["check"] for _, _, raw in listener.told]
+    told = [json.loads(raw)["labels"].get("check", "silent") for _, _, raw in listener.told]
     assert sorted(told) == ["a.x", "a.y"]
+    assert [n["seen"] for n in there.items("/v1/nodes")] == ["current"]
 
 
 def test_a_database_whose_clock_is_set_back_loses_no_alert(

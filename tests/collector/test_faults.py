@@ -234,12 +234,9 @@ def _standby(new_postgres: Callable[..., Any], primary: Any, folder: Path) -> An
 def test_clocks_that_jump_lose_and_double_nothing(
     collector: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The collector's own clock, and the nodes', by up to two hours in both directions."""
+    """The collector's, and the nodes', by up to two hours in both directions."""
     chance, ours, theirs = random.Random(3), [0], [0]
-    for module in ("api.caller", "center", "store.enrol"):
-        monkeypatch.setattr(
-            f"nodeward.collector.{module}.now_ms", lambda: now_ms() + ours[0], raising=False
-        )
+    monkeypatch.setattr(collector.center.clock, "now", lambda: now_ms() + ours[0])
     all_senders = [Sender(collector.agent(f"n{number}"), flip) for number in range(4)]
     for sender in all_senders:
         sign = sender.agent.sign

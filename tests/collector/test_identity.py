@@ -216,6 +216,77 @@ def test_no_session_is_opened_by_a_request_of_another_time(collector: Any, off_s
     assert agent.beat().status_code == 200
 
 
+# -- heartbeats that somebody keeps
+
+
+def _signs_at(agent: Any, off_s: int) -> None:
+    """From now on, by a clock that stands so far off."""
+    agent.sign = lambda path, body: type(agent).sign(agent, path, body, int(time.time()) + off_s)
+
+
+def _again(agent: Any, answer: Any, url: str) -> int:
+    """What was sent, sent once more, by anyone."""
+    copy = answer.request.copy()
+    copy.url = url + "/v1/heartbeat"
+    return int(agent.http.send(copy, verify=agent.http.verify, timeout=30).status_code)
+
+
+def _last_seen(*collectors: Any) -> str:
+    for collector in collectors:
+        collector.center._flush()
+    seen: str = collectors[0].items("/v1/nodes")[0]["last_seen"]
+    return seen
+
+
+@pytest.mark.parametrize("within", ["signatures", "a session"])
+def test_a_heartbeat_that_is_played_back_makes_no_dead_node_look_alive(
+    start: Callable[[], Any], within: str
+) -> None:
+    here, there = start(), start()
+    agent = here.agent("n1")
+    agent.full(_f())
+    if within == "a session":
+        agent.open_session()
+        agent.send = agent.send_mac
+    sent = []
+    for off_s, replica in ((20, there), (40, here), (60, here)):
+        _signs_at(agent, off_s)
+        agent.url = replica.url
+        sent.append(agent.beat())
+        assert sent[-1].status_code == 200
+    seen = _last_seen(there, here)
+    replayed = [[_again(agent, old, r.url) for r in (here, there)] for old in sent]
+    # The second replica has not heard of the last two: it tells nobody that they are old.
+    assert replayed == [[409, 200], [409, 200], [200, 200]]
+    assert _last_seen(there, here) == seen
+    _signs_at(agent, 80)
+    assert agent.beat().status_code == 200
+    assert _last_seen(here) > seen
+
+
+def test_a_node_whose_clock_was_set_back_is_heard_again_after_a_full_report(
+    start: Callable[[], Any],
+) -> None:
+    here, there = start(), start()
+    agent = here.agent("n1")
+    agent.full(_f())
+    for off_s in (3_600, 7_200):
+        for replica in (there, here):
+            _signs_at(agent, off_s)
+            agent.url = replica.url
+            assert agent.beat().status_code == 200
+    seen = _last_seen(there, here)
+    for off_s, replica in ((0, here), (1, there), (2, here)):
+        _signs_at(agent, off_s)
+        agent.url = replica.url
+        if off_s == 0:
+            assert agent.beat().json()["error"]["code"] == "send-full"
+            assert _last_seen(there, here) == seen
+            assert agent.full(_f()).status_code == 200
+        assert agent.beat().status_code == 200
+        assert _last_seen(there, here) > seen
+
+
 # -- rotation, revocation
 
 

@@ -1,4 +1,5 @@
-"""Whatever two principals do, a node's rows are only written under a key attested for it.
+"""Whatever two principals do, a node's rows are only written under a key attested for it, and none
+seems to be alive that has not spoken.
 
 Both have everything that ever went over the wire, may sign anything with their own keys, and hold
 join tokens for their own node only. The collector is the real one, without the network.
@@ -41,6 +42,7 @@ from nodeward.collector.store.access import EVERYTHING
 from nodeward.collector.store.enrol import make_join_token
 
 NAMES = ("a", "b")
+REPORTING = ("/v1/reports", "/v1/heartbeat")
 NAME = st.sampled_from(NAMES)
 T = TypeVar("T")
 
@@ -66,8 +68,15 @@ def id_of(public: bytes) -> str:
     return base64.b32encode(hashlib.sha256(public).digest()).decode().lower()[:26]
 
 
-def _unsafe(connection: sqlite3.Connection, _record: object) -> None:
-    connection.execute("PRAGMA synchronous=OFF")
+class Time:
+    """The time of day for all: the principals, the collector, its database."""
+
+    now = now_ms()
+
+    @classmethod
+    def of_database(cls, connection: sqlite3.Connection, _record: object) -> None:
+        connection.create_function("julianday", 1, lambda _: cls.now / 86_400_000 + 2_440_587.5)
+        connection.execute("PRAGMA synchronous=OFF")  # nothing here cuts the power
 
 
 async def _nothing(*_: Any) -> None:
@@ -95,13 +104,16 @@ class Principals(RuleBasedStateMachine):
     def begin(self, enrolled: set[str]) -> None:
         shutil.copy(self.template, self.template.with_name("collector.db"))
         self.center = Center(Settings(state=str(self.template.parent)))
+        self.center.clock.now = lambda: Time.now  # type: ignore[method-assign]
         self.front = Front(_nothing, self.center)
         self.keys: dict[str, list[Ed25519PrivateKey]] = {n: [] for n in NAMES}
         self.sessions: dict[str, list[tuple[str, bytes]]] = {n: [] for n in NAMES}
         self.wire: list[Sent] = []
         self.attested: set[tuple[str, str]] = set()
-        self.seq = 0
+        self.seq = self.beats = 0
         self.authors: dict[int, str] = {}
+        self.spoke = dict.fromkeys(NAMES, 0)  # when something new was heard of a node
+        self.heard: set[Sent] = set()
         self.tokens = {n: self._token(n) for n in NAMES}
         for name in NAMES:
             key = self._new_key(name)
@@ -118,7 +130,7 @@ class Principals(RuleBasedStateMachine):
         return self.center.writer.act_now(
             lambda c: make_join_token(
                 c, cluster="east", node=node, uses=99, ttl_ms=3_600_000, approve=False,
-                by="test", now=now_ms(),
+                by="test", now=Time.now,
             )
         )  # fmt: skip
 
@@ -127,7 +139,16 @@ class Principals(RuleBasedStateMachine):
         status, answer = self.loop.run_until_complete(self._call(sent))
         if status in (200, 202):
             self._attest(sent)
+        if status == 200 and sent.path in REPORTING and sent not in self.heard:
+            self.heard.add(sent)
+            self.spoke[self._node_of(dict(sent.headers)[b"nodeward-agent"].decode())] = Time.now
         return status, answer
+
+    def _node_of(self, agent: str) -> str:
+        with self.center.engine.connect() as connection:
+            query = text("SELECT n.name FROM node n JOIN agent a ON a.node = n.id WHERE a.id = :id")
+            name: str = connection.execute(query, {"id": agent}).scalar_one()
+            return name
 
     def _attest(self, sent: Sent) -> None:
         """What the collector granted, if it should have: also to one who repeats what was refused
@@ -164,7 +185,7 @@ class Principals(RuleBasedStateMachine):
         return out[0]["status"], json.loads(out[1]["body"])
 
     def _signed(self, key: Ed25519PrivateKey, path: str, body: bytes) -> Sent:
-        when = str(now_ms() // 1000)
+        when = str(Time.now // 1000)
         signature = key.sign(signed_text("POST", path, when, hashlib.sha256(body).digest()))
         headers = (
             (b"nodeward-agent", key_id(key).encode()),
@@ -231,10 +252,41 @@ class Principals(RuleBasedStateMachine):
         agent = (b"nodeward-agent", key_id(theirs).encode())
         self._send(replace(sent, headers=(agent, *sent.headers[1:])))
 
+    @rule(who=NAME, session=st.booleans(), data=st.data())
+    def beat(self, who: str, session: bool, data: st.DataObject) -> None:
+        """That nothing has changed since the node's last report, whoever sent that; the report
+        itself if there was none."""
+        with self.center.engine.connect() as connection:
+            query = text(
+                "SELECT digest FROM posture p JOIN node n ON n.id = p.node WHERE name = :n"
+            )
+            held = connection.execute(query, {"n": who}).scalar()
+        key = data.draw(st.sampled_from(self.keys[who]))
+        if held is None:
+            self._send(self._signed(key, "/v1/reports", self._report(who, who)))
+            held = self.seq.to_bytes(32, "big")
+        self.beats += 1
+        body = {"boot": "boot", "seq": self.beats, "digest": f"sha256:{held.hex()}"}
+        sent = self._signed(key, "/v1/heartbeat", json.dumps(body).encode())
+        if session and self.sessions[who]:
+            sent = self._in_session(sent, *data.draw(st.sampled_from(self.sessions[who])))
+        self._send(sent)
+
+    @rule(seconds=st.integers(1, 600))
+    def wait(self, seconds: int) -> None:
+        Time.now += 1000 * seconds
+
     @rule(data=st.data())
     def replay(self, data: st.DataObject) -> None:
         if self.wire:
             self._send(data.draw(st.sampled_from(self.wire)))
+
+    @rule(seconds=st.integers(0, 600), data=st.data())
+    def replay_a_beat(self, seconds: int, data: st.DataObject) -> None:
+        Time.now += 1000 * seconds
+        if beats := [sent for sent in self.wire if sent.path == "/v1/heartbeat"]:
+            self._send(data.draw(st.sampled_from(beats)))
+            self.center._flush()
 
     @rule(data=st.data(), node=NAME)
     def rewrite(self, data: st.DataObject, node: str) -> None:
@@ -261,16 +313,18 @@ class Principals(RuleBasedStateMachine):
         name, secret = data.draw(st.sampled_from(self.sessions[who]))
         mine = data.draw(st.sampled_from(self.keys[who]))
         named = data.draw(st.sampled_from(self.keys[other]))
-        sent = self._signed(mine, "/v1/reports", self._report(node, who))
+        sent = self._in_session(
+            self._signed(mine, "/v1/reports", self._report(node, who)), name, secret
+        )
+        agent = (b"nodeward-agent", key_id(named).encode())
+        self._send(replace(sent, headers=(agent, *sent.headers[1:])))
+
+    def _in_session(self, sent: Sent, name: str, secret: bytes) -> Sent:
         when = dict(sent.headers)[b"nodeward-time"].decode()
         told = signed_text("POST", sent.path, when, hashlib.sha256(sent.body).digest())
-        headers = (
-            (b"nodeward-agent", key_id(named).encode()),
-            *sent.headers[1:],
-            (b"nodeward-session", name.encode()),
-            (b"nodeward-mac", b64(hmac.digest(secret, told, "sha256")).encode()),
-        )
-        self._send(replace(sent, headers=headers))
+        mac = b64(hmac.digest(secret, told, "sha256")).encode()
+        more = ((b"nodeward-session", name.encode()), (b"nodeward-mac", mac))
+        return replace(sent, headers=(*sent.headers, *more))
 
     @rule(who=NAME, data=st.data())
     def rotate(self, who: str, data: st.DataObject) -> None:
@@ -295,6 +349,15 @@ class Principals(RuleBasedStateMachine):
     def fold(self) -> None:
         self.center._fold()
 
+    @rule()
+    def flush(self) -> None:
+        self.center._flush()
+
+    @rule()
+    def forget(self) -> None:
+        """As another replica, which has not heard yet what this one has."""
+        self.center.pulse.forget_all()
+
     @invariant()
     def rows_are_written_under_attested_keys(self) -> None:
         if not hasattr(self, "center"):
@@ -312,11 +375,23 @@ class Principals(RuleBasedStateMachine):
                 told = signed_text("POST", "/v1/reports", str(row.signed_at), sha)
                 assert good(row.public_key, row.signature, told)
 
+    @invariant()
+    def only_who_speaks_seems_alive(self) -> None:
+        if not hasattr(self, "center"):
+            return
+        with self.center.engine.connect() as connection:
+            rows = connection.execute(text(
+                "SELECT n.name, p.seen_at FROM posture p JOIN node n ON n.id = p.node"
+                " WHERE p.seen_at IS NOT NULL"
+            )).all()  # fmt: skip
+        for row in rows:
+            assert row.seen_at <= self.spoke[row.name]
+
 
 def _try_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **how: Any) -> None:
     """One engine for all walks, or each would compile its statements anew."""
     engine = open_engine(f"sqlite:///{tmp_path}/collector.db")
-    event.listen(engine, "connect", _unsafe)
+    event.listen(engine, "connect", Time.of_database)
     monkeypatch.setattr("nodeward.collector.center.open_engine", lambda *_, **__: engine)
     migrate(engine)
     engine.dispose()

@@ -130,14 +130,14 @@ def waive(
     """A dated exception, in force at once: whoever may write the store needs nobody's approval."""
     labels = labels_of(label)
     settings_of(context)
-    from nodeward.collector.clock import moment_ms, now_ms, span_ms
+    from nodeward.collector.clock import moment_ms, span_ms
+    from nodeward.collector.db.engine import clock_of
     from nodeward.collector.store.access import EVERYTHING
     from nodeward.collector.store.audit import note
     from nodeward.collector.store.waivers import make_waiver
 
-    now = now_ms()
-
     def waived(connection: Connection) -> str:
+        now = clock_of(connection)
         try:
             expires_at = now + span_ms(until)
         except ValueError:
@@ -172,14 +172,14 @@ def label_cluster(context: click.Context, cluster: str, labels: tuple[str, ...])
     dropped = [text[:-1] for text in labels if text.endswith("-") and "=" not in text]
     wanted = labels_of(tuple(text for text in labels if text[:-1] not in dropped))
     settings_of(context)
-    from nodeward.collector.clock import now_ms
     from nodeward.collector.db import tables as t
-    from nodeward.collector.db.engine import insert
+    from nodeward.collector.db.engine import clock_of, insert
     from nodeward.collector.store.audit import note
     from nodeward.collector.store.enrol import cluster_id
 
     def labelled(connection: Connection) -> None:
-        number = cluster_id(connection, cluster, now_ms())
+        now = clock_of(connection)
+        number = cluster_id(connection, cluster, now)
         statement = insert(connection, t.cluster_label)
         statement = statement.on_conflict_do_update(
             index_elements=["cluster", "key"], set_={"value": statement.excluded.value}
@@ -191,7 +191,7 @@ def label_cluster(context: click.Context, cluster: str, labels: tuple[str, ...])
         gone = t.cluster_label.delete().where(label.cluster == number, label.key.in_(dropped))
         connection.execute(gone)
         given = wanted | dict.fromkeys(dropped)
-        note(connection, who(), "cluster.label", cluster, now_ms(), given)
+        note(connection, who(), "cluster.label", cluster, now, given)
 
     write(context, labelled)
     return exits.OK
@@ -234,12 +234,13 @@ def prune(context: click.Context, age_ms: int, archive: str | None) -> int:
     """Changes of days older than SPAN leave the store; questions about that time are refused."""
     settings = settings_of(context)
     from nodeward.collector.archive import let_go
-    from nodeward.collector.clock import now_ms
-    from nodeward.collector.db.engine import open_engine
+    from nodeward.collector.db.engine import clock_of, open_engine
 
     engine = open_engine(settings.database_url)
     try:
-        gone = let_go(engine, Path(archive) if archive else None, now_ms() - age_ms)
+        with engine.connect() as connection:
+            before = clock_of(connection) - age_ms
+        gone = let_go(engine, Path(archive) if archive else None, before)
     finally:
         engine.dispose()
     done(context, "store.prune", "change", older_than_ms=age_ms, changes=gone)
@@ -254,14 +255,15 @@ def archive(context: click.Context, folder: str) -> int:
     """Write the changes of each closed day into FOLDER as Parquet; days that are there stay."""
     settings = settings_of(context)
     from nodeward.collector.archive import archive_closed, available
-    from nodeward.collector.clock import now_ms
-    from nodeward.collector.db.engine import open_engine
+    from nodeward.collector.db.engine import clock_of, open_engine
 
     engine = open_engine(settings.database_url)
     try:
         with usage():
             available()
-            made = archive_closed(engine, Path(folder), now_ms())
+            with engine.connect() as connection:
+                now = clock_of(connection)
+            made = archive_closed(engine, Path(folder), now)
     except OSError as exc:
         raise click.UsageError(f"{folder}: {exc.strerror}") from None
     finally:

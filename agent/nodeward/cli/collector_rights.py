@@ -68,11 +68,11 @@ def token_create(
 def token_list(context: click.Context) -> int:
     """Those by which somebody can still join, one JSON object a line."""
     settings_of(context)
-    from nodeward.collector.clock import now_ms
+    from nodeward.collector.db.engine import clock_of
     from nodeward.collector.store.access import EVERYTHING
     from nodeward.collector.store.enrol import join_tokens_json
 
-    return _print(write(context, lambda c: join_tokens_json(c, EVERYTHING, now_ms())))
+    return _print(write(context, lambda c: join_tokens_json(c, EVERYTHING, clock_of(c))))
 
 
 @token.command("revoke")
@@ -126,10 +126,10 @@ def access_create(
 def access_list(context: click.Context) -> int:
     """Tokens and sessions, one JSON object a line."""
     settings_of(context)
-    from nodeward.collector.clock import now_ms
+    from nodeward.collector.db.engine import clock_of
     from nodeward.collector.store.access import access_json
 
-    return _print(write(context, lambda c: [dict(row) for row in access_json(c, now_ms())]))
+    return _print(write(context, lambda c: [dict(row) for row in access_json(c, clock_of(c))]))
 
 
 @access.command("revoke")
@@ -199,10 +199,10 @@ def alert_create(
 def alert_list(context: click.Context) -> int:
     """The rules, one JSON object a line; of a target only where it is."""
     settings_of(context)
-    from nodeward.collector.clock import now_ms
+    from nodeward.collector.db.engine import clock_of
     from nodeward.collector.store.alerts import rules_json
 
-    return _print(write(context, lambda c: rules_json(c, now_ms())))
+    return _print(write(context, lambda c: rules_json(c, clock_of(c))))
 
 
 @alert.command("delete")

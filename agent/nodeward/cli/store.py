@@ -105,11 +105,11 @@ def act(
 ) -> T:
     """Do it now, and write down that it was done and with what, in one transaction."""
     settings_of(context)
-    from nodeward.collector.clock import now_ms
+    from nodeward.collector.db.engine import clock_of
     from nodeward.collector.store.audit import note
 
     def both(connection: Connection) -> T:
-        now = now_ms()
+        now = clock_of(connection)
         result = do(connection, now)
         note(connection, who(), name, on, now, detail)
         return result

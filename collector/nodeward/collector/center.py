@@ -14,12 +14,12 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from nodeward.collector.archive import archive_closed, let_go
-from nodeward.collector.clock import now_ms, span_ms
-from nodeward.collector.db.engine import APPLICATION, database_now, open_engine
+from nodeward.collector.clock import SharedClock, span_ms
+from nodeward.collector.db.engine import APPLICATION, open_engine
 from nodeward.collector.db.partitions import make_days
 from nodeward.collector.gather import Gather
 from nodeward.collector.metrics import Metrics
@@ -68,7 +68,8 @@ class Center:
         self._snapshots = self.engine.execution_options(**level)
         self.writer = Writer(self.engine)
         self.pulse = Pulse(self.engine)
-        self.keys = Keys(self.engine, self.pulse.forget)
+        self.clock = SharedClock()
+        self.keys = Keys(self.engine, self.clock, self.pulse.forget)
         self.enrolled = Gather(self.keys.get)
         self.stored = Gather(self.pulse.stored)
         self.sessions = Sessions(self.engine)
@@ -80,12 +81,6 @@ class Center:
         self._folding = threading.Lock()
         self.began = time.monotonic()
         self._came = (self.began, 0)
-
-    def now(self) -> int:
-        """By the database's clock, as what was written says it. Blocks."""
-        with self.engine.connect() as connection:
-            now: int = connection.execute(select(database_now(connection))).scalar_one()
-            return now
 
     def apply(self, new: Settings) -> list[str]:
         """Other settings from now on; the names of those that only a restart can change."""
@@ -103,7 +98,7 @@ class Center:
                 connection=connection,
                 names=self.writer.names,
                 scope=asker.scope,
-                now=now_ms(),
+                now=self.clock.now(),
                 stale_ms=self.settings.stale_ms,
             )
             return question(db)
@@ -118,6 +113,7 @@ class Center:
         """The background work; at the end, what is queued is written."""
         stopping = asyncio.Event()
         self.writer.loop = asyncio.get_running_loop()
+        await asyncio.to_thread(_logged, self.keys.poll)  # from here on by the database's clock
         tasks = [
             asyncio.create_task(_every(POLL_S, self.keys.poll, stopping), name="poll keys"),
             asyncio.create_task(_every(POLL_S, self._looks, stopping), name="poll looks"),
@@ -152,7 +148,7 @@ class Center:
     def _tidy(self) -> None:
         """Partitions ahead; what is too old; nodes that have been silent for too long. One of these
         that fails does not keep the others from being done."""
-        now, kept = now_ms(), self.settings
+        now, kept = self.clock.now(), self.settings
         self.pulse.forget_all()
         writes: list[Callable[[Connection], object]] = [
             lambda c: make_days(c, now),
@@ -185,9 +181,9 @@ class Center:
     def _alert(self) -> None:
         stale_ms = self.settings.stale_ms
         listening_ms = int((time.monotonic() - self.began) * 1000)
-        evaluate(self.engine, self.writer, stale_ms, self.now(), listening_ms=listening_ms)
+        evaluate(self.engine, self.writer, stale_ms, self.clock.now(), listening_ms=listening_ms)
         ca = self.settings.alerts_ca
-        while deliver(self.engine, self.writer, self.now, ca) and not self._stopping.is_set():
+        while deliver(self.engine, self.writer, self.clock.now, ca) and not self._stopping.is_set():
             pass
 
     def _flush(self) -> None:
@@ -200,7 +196,7 @@ class Center:
         ends brings all nodes at once, and what they say can be read unfolded."""
         with self._folding:  # the same reports twice at once would be in each other's way
             while not self._stopping.is_set():
-                now = self.now()
+                now = self.clock.now()
                 before = now - LATEST_MS if self._pouring() else None
                 self._verify(now, now - LATEST_MS)
                 if not fold_some(self.engine, self.writer, now, before):

@@ -17,7 +17,25 @@ _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
 def now_ms() -> int:
+    """By this machine's clock, which a collector does not go by."""
     return time.time_ns() // 1_000_000
+
+
+class SharedClock:
+    """The database's clock as it was last heard of, and the time that went by since then.
+
+    All collectors that share a database count alike, whatever their own clocks say; one's own is
+    all that there is before the database was heard.
+    """
+
+    def __init__(self) -> None:
+        self.heard(now_ms())
+
+    def heard(self, now: int) -> None:
+        self._ahead = now - time.monotonic_ns() // 1_000_000
+
+    def now(self) -> int:
+        return self._ahead + time.monotonic_ns() // 1_000_000
 
 
 def rfc3339(ms: int | None) -> str | None:

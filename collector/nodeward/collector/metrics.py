@@ -18,7 +18,6 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 from sqlalchemy import Connection, func, select
 
-from nodeward.collector.clock import now_ms
 from nodeward.collector.db import tables as t
 from nodeward.collector.posture import unpack
 
@@ -115,7 +114,7 @@ class _Fleet(Collector):
             labels=["cluster", "seen"],
         )  # fmt: skip
         p = t.posture.c
-        limit = now_ms() - self._center.settings.stale_ms
+        limit = self._center.clock.now() - self._center.settings.stale_ms
         query = (
             select(
                 t.cluster.c.name,

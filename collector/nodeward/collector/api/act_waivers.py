@@ -14,8 +14,8 @@ from starlette.routing import Route
 from nodeward.collector import wire
 from nodeward.collector.api.acting import Short, acting, span
 from nodeward.collector.api.answer import answer, body_of
-from nodeward.collector.api.people import gate
-from nodeward.collector.clock import moment_ms, now_ms
+from nodeward.collector.api.people import gate, now_of
+from nodeward.collector.clock import moment_ms
 from nodeward.collector.store import waivers
 from nodeward.collector.store.access import Asker, Role
 
@@ -31,9 +31,10 @@ class WaiverIn(msgspec.Struct, forbid_unknown_fields=True):
 
 async def waiver(request: Request) -> Response:
     want = wire.decode(await body_of(request), WaiverIn)
-    until = moment_ms(want.until, "until", now_ms())
+    asked = now_of(request)
+    until = moment_ms(want.until, "until", asked)
     if want.until[-1:] in "smhdw":
-        until = now_ms() + span(want.until, "until")
+        until = asked + span(want.until, "until")
 
     def act(connection: Connection, asker: Asker, now: int) -> str:
         return waivers.make_waiver(

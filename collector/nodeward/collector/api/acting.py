@@ -12,7 +12,7 @@ from starlette.requests import Request
 from nodeward.collector import wire
 from nodeward.collector.api.people import asker_now
 from nodeward.collector.center import Center
-from nodeward.collector.clock import now_ms, span_ms
+from nodeward.collector.clock import span_ms
 from nodeward.collector.problem import Problem, bad, gone
 from nodeward.collector.store.access import Asker, Role
 from nodeward.collector.store.audit import note
@@ -49,7 +49,7 @@ async def act_as(
 ) -> T:
     """The same for an asker who is known already."""
     asker.needs(role)
-    now = now_ms()
+    now = center.clock.now()
 
     def both(connection: Connection) -> T:
         result = act(connection, asker, now)

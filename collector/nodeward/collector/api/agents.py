@@ -6,7 +6,6 @@ Plain ASGI without a framework's objects.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -28,7 +27,7 @@ from nodeward.collector.api.reporting import encode
 from nodeward.collector.attest import Attested, attest
 from nodeward.collector.authority import authorities
 from nodeward.collector.center import Center
-from nodeward.collector.clock import now_ms, rfc3339
+from nodeward.collector.clock import rfc3339
 from nodeward.collector.problem import AWAY, Problem, bad, store_away
 from nodeward.collector.signature import agent_id, enroll_text, good, rotate_text
 from nodeward.collector.store.asked import SKEWED_MS
@@ -61,7 +60,7 @@ async def enroll(center: Center, call: Call) -> Answer:
             node=want.node,
             cluster=want.cluster,
             token=want.attestation.token,
-            now=now_ms(),
+            now=center.clock.now(),
         )
     )
     return _bound(center, bound)
@@ -76,7 +75,8 @@ async def _by_cluster(
     except Problem as exc:
         refusal = exc
         if refusal.status == 403:
-            await center.writer.act(lambda c: note_refused(c, refusal, agent, want.node, now_ms()))
+            now = center.clock.now()
+            await center.writer.act(lambda c: note_refused(c, refusal, agent, want.node, now))
         raise
     return await center.writer.act(
         lambda connection: enrol_attested(
@@ -87,7 +87,7 @@ async def _by_cluster(
             node=attested.node,
             uid=attested.uid,
             cluster=want.cluster,
-            now=now_ms(),
+            now=center.clock.now(),
         )
     )
 
@@ -96,7 +96,8 @@ async def _attested(center: Center, want: wire.EnrollIn) -> Attested:
     trust = center.settings.clusters.get(want.cluster)
     if trust is None:
         raise Problem(403, "cluster", "this collector knows no such cluster", field="cluster")
-    attested = await asyncio.to_thread(attest, trust, want.attestation.token, time.time())
+    now_s = center.clock.now() / 1000
+    attested = await asyncio.to_thread(attest, trust, want.attestation.token, now_s)
     if attested.node != want.node:
         raise Problem(403, "other-node", "the token was issued on another node", field="node")
     return attested

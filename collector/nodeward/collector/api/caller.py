@@ -9,7 +9,6 @@ import msgspec
 
 from nodeward.collector import wire
 from nodeward.collector.center import Center
-from nodeward.collector.clock import now_ms
 from nodeward.collector.problem import Problem
 from nodeward.collector.signature import good, signed_text
 from nodeward.collector.store.keys import Key
@@ -74,7 +73,7 @@ def admitted(center: Center, call: Call, key: Key, *, by_session: bool) -> Calle
     text = signed_text("POST", call.path, time_s, hashlib.sha256(call.body).digest())
     signature = _signature(call)
     session = call.text(b"nodeward-session") if by_session else ""
-    at = now_ms()
+    at = center.clock.now()
     if session:
         _check_mac(center, key.agent, session, call.text(b"nodeward-mac"), text, at)
     elif not good(key.public_key, signature, text):

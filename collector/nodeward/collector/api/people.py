@@ -17,7 +17,7 @@ from starlette.routing import Route
 from nodeward.collector import wire
 from nodeward.collector.api.answer import answer, body_of, tagged
 from nodeward.collector.center import Center
-from nodeward.collector.clock import DAY_MS, moment_ms, now_ms
+from nodeward.collector.clock import DAY_MS, moment_ms
 from nodeward.collector.export import FORMS
 from nodeward.collector.problem import Problem, bad
 from nodeward.collector.store import ask, past
@@ -70,12 +70,17 @@ def asker_now(request: Request, role: Role) -> Asker:
     if asker is None:
         center: Center = request.app.state.center
         with center.engine.connect() as connection, connection.begin():
-            asker = asker_of(connection, bearer(request), now_ms())
+            asker = asker_of(connection, bearer(request), center.clock.now())
     if asker is None:
         raise Problem(401, "unauthorized", "send a valid token: Authorization: Bearer nwt_...")
     request.scope["nodeward.asker"], request.scope["nodeward.who"] = asker, asker.name
     asker.needs(role)
     return asker
+
+
+def now_of(request: Request) -> int:
+    center: Center = request.app.state.center
+    return center.clock.now()
 
 
 def gate(role: Role, path: str, endpoint: Endpoint, method: str = "GET") -> Route:
@@ -120,7 +125,7 @@ def filter_of(
             VALUE.fullmatch(v) for v in params.getlist(name)
         ):
             raise bad(name, "too many values, or one that is empty, long or of control characters")
-    now = now_ms()
+    now = now_of(request)
     since, until = params.get("since"), params.get("until")
     return Filter(
         statuses=frozenset(_each(params.getlist("status"), Status, "status")),
@@ -202,7 +207,7 @@ def _list(
 async def findings(request: Request) -> Response:
     """Now, or as of `at`."""
     params = request.query_params
-    at = moment_ms(params["at"], "at", now_ms()) if "at" in params else None
+    at = moment_ms(params["at"], "at", now_of(request)) if "at" in params else None
     cursor = (int, int, int) if at is None else (int, int)
     want = filter_of(request, cursor, known=FILTERS["/v1/findings"])
 
@@ -228,7 +233,7 @@ def _formed(page: Page, form: str) -> Response:
 async def diff(request: Request) -> Response:
     cluster, name = request.path_params["cluster"], request.path_params["name"]
     known = FILTERS["/v1/nodes/{cluster}/{name}/diff"]
-    want, now = filter_of(request, known=known), now_ms()
+    want, now = filter_of(request, known=known), now_of(request)
     since = now - DAY_MS if want.since is None else want.since
     until = now if want.until is None else want.until
     if since > until:

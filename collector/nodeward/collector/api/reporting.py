@@ -29,7 +29,7 @@ from nodeward.collector.problem import AWAY, Problem, bad, store_away
 from nodeward.collector.store.enrol import tell_both
 from nodeward.collector.store.ingest import Incoming, Outcome, problem
 from nodeward.collector.store.keys import Key
-from nodeward.collector.store.pulse import Beat, mark_of
+from nodeward.collector.store.pulse import Beat, Last, mark_of
 
 log = logging.getLogger(__name__)
 
@@ -50,12 +50,18 @@ async def heartbeat(center: Center, call: Call) -> Answer:
     caller = await caller_of(center, call, by_session=True)
     beat = wire.decode(unpacked(call), wire.HeartbeatIn)
     mark, node, pulse = _mark(beat), caller.key.node, center.pulse
-    if not pulse.knows(node, mark):
-        if await center.stored.get(node) != mark:
-            told = "the collector holds another posture: send a full report"
-            raise Problem(409, "send-full", told)
-        pulse.learn(node, mark)
+    if not pulse.knows(node, mark, caller.signed_at):
+        last = await center.stored.get(node)
+        if last is None or last.mark != mark:
+            raise _send_full("the collector holds another posture")
+        if caller.signed_at < last.signed_at:
+            raise _send_full("this node has signed something later")
+        pulse.learn(node, last)
     return _noted(center, caller, beat)
+
+
+def _send_full(why: str) -> Problem:
+    return Problem(409, "send-full", f"{why}: send a full report")
 
 
 def _mark(said: wire.HeartbeatIn | wire.ReportIn) -> bytes:
@@ -64,7 +70,7 @@ def _mark(said: wire.HeartbeatIn | wire.ReportIn) -> bytes:
 
 def _noted(center: Center, caller: Caller, beat: wire.HeartbeatIn) -> Answer:
     node, pulse = caller.key.node, center.pulse
-    pulse.beat(node, Beat(caller.at, caller.skew_ms, beat.spool.depth))
+    pulse.beat(node, Beat(caller.at, caller.signed_at, beat.spool.depth))
     asked = pulse.look(node, beat.looked)
     return 200, _OK_BEAT if asked is None else encode({"look": True, "request": asked})
 
@@ -89,7 +95,6 @@ def _incoming(center: Center, call: Call, caller: Caller) -> Incoming:
         signed_at=caller.signed_at,
         verified=caller.verified,
         at=None,
-        skew_ms=caller.skew_ms,
     )
 
 
@@ -116,7 +121,7 @@ def _settled(center: Center, job: Incoming, outcome: Outcome) -> Answer:
         raise refusal
     report = job.report
     if outcome == "stored":
-        center.pulse.learn(job.node, _mark(report))
+        center.pulse.learn(job.node, Last(_mark(report), job.signed_at))
     return 200, encode({"boot": report.boot, "seq": report.seq, "digest": report.digest})
 
 
@@ -152,7 +157,7 @@ class Desk:
         if call.path == "/v1/heartbeat":
             caller = admitted(center, call, key, by_session=True)
             beat = wire.decode(unpacked(call), wire.HeartbeatIn)
-            if not center.pulse.knows(key.node, _mark(beat)):
+            if not center.pulse.knows(key.node, _mark(beat), caller.signed_at):
                 return False
             reply(*_noted(center, caller, beat), None)
             return True

@@ -14,6 +14,7 @@ from sqlalchemy import (
     create_engine,
     event,
     literal_column,
+    select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
@@ -89,6 +90,12 @@ def database_now(connection: Connection) -> ColumnElement[int]:
     else:
         told = "CAST(floor(extract(epoch FROM clock_timestamp()) * 1000) AS bigint)"
     return literal_column(told, BigInteger)
+
+
+def clock_of(connection: Connection) -> int:
+    """What it says."""
+    now: int = connection.execute(select(database_now(connection))).scalar_one()
+    return now
 
 
 def is_sqlite(connection: Connection) -> bool:

@@ -10,7 +10,6 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from nodeward.collector.center import Center
-from nodeward.collector.clock import now_ms
 from nodeward.collector.page.render import html
 from nodeward.collector.page.visit import (
     COOKIE,
@@ -73,7 +72,7 @@ def inside_with(request: Request, token: str, target: str) -> Response:
 def _known(request: Request, token: str) -> bool:
     center: Center = request.app.state.center
     with center.engine.connect() as connection, connection.begin():
-        return asker_of(connection, token, now_ms()) is not None
+        return asker_of(connection, token, center.clock.now()) is not None
 
 
 async def let_out(request: Request) -> Response:
@@ -84,7 +83,8 @@ async def let_out(request: Request) -> Response:
         await own_form(visit)
     except Problem as problem:
         return trouble(visit, problem)
-    await visit.center.writer.act(lambda c: end_session(c, visit.token, now_ms()))
+    center = visit.center
+    await center.writer.act(lambda c: end_session(c, visit.token, center.clock.now()))
     response = RedirectResponse("/login", 303)
     response.delete_cookie(COOKIE, path="/")
     return response

@@ -15,7 +15,6 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from nodeward.collector.center import Center
-from nodeward.collector.clock import now_ms
 from nodeward.collector.oidc import BACK, PENDING_S, Pending, Person, Provider
 from nodeward.collector.page.door import inside, inside_with
 from nodeward.collector.page.visit import trouble
@@ -32,7 +31,7 @@ async def to_provider(request: Request) -> Response:
     target = inside(request.query_params.get("next", "/"))
     try:
         provider = _provider(request)
-        url, pending = await asyncio.to_thread(provider.begin, target, now_ms() / 1000)
+        url, pending = await asyncio.to_thread(provider.begin, target, _now_s(request))
         sealed = await asyncio.to_thread(_sealed, request, pending)
     except Problem as problem:
         return trouble(None, problem)
@@ -48,7 +47,7 @@ async def from_provider(request: Request) -> Response:
         provider = _provider(request)
         pending = await asyncio.to_thread(_unsealed, request)
         told = dict(request.query_params)
-        person = await asyncio.to_thread(provider.finish, pending, told, now_ms() / 1000)
+        person = await asyncio.to_thread(provider.finish, pending, told, _now_s(request))
         token = await _session(request, provider, person)
     except Problem as problem:
         response = trouble(None, problem)
@@ -56,6 +55,11 @@ async def from_provider(request: Request) -> Response:
         response = inside_with(request, token, inside(pending.target))
     response.delete_cookie(PENDING, path="/", secure=True, httponly=True, samesite="lax")
     return response
+
+
+def _now_s(request: Request) -> float:
+    center: Center = request.app.state.center
+    return center.clock.now() / 1000
 
 
 def _provider(request: Request) -> Provider:
@@ -69,7 +73,7 @@ async def _session(request: Request, provider: Provider, person: Person) -> str:
     center: Center = request.app.state.center
 
     def act(connection: Connection) -> str:
-        now = now_ms()
+        now = center.clock.now()
         given = {"role": person.grant.role.name.lower(), "group": person.grant.group}
         note(connection, person.name, "login", person.subject, now, given)
         return make_access(

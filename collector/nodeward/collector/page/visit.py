@@ -28,7 +28,6 @@ from starlette.routing import Route
 from nodeward.collector.api.acting import act_as
 from nodeward.collector.api.answer import answer, body_of, problem_answer
 from nodeward.collector.center import Center
-from nodeward.collector.clock import now_ms
 from nodeward.collector.page.render import html
 from nodeward.collector.page.text import csv_cell
 from nodeward.collector.problem import Problem, bad
@@ -107,7 +106,7 @@ def visitor(request: Request) -> Visit | None:
         return None
     center: Center = request.app.state.center
     with center.engine.connect() as connection, connection.begin():
-        asker = asker_of(connection, token, now_ms())
+        asker = asker_of(connection, token, center.clock.now())
     if asker is None:
         return None
     request.scope["nodeward.who"] = asker.name

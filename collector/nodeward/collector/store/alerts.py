@@ -21,9 +21,9 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import Connection, Engine, case, func, or_, select, update
 
-from nodeward.collector.clock import DAY_MS, now_ms, rfc3339
+from nodeward.collector.clock import DAY_MS, rfc3339
 from nodeward.collector.db import tables as t
-from nodeward.collector.db.engine import Record, database_now, insert
+from nodeward.collector.db.engine import Record, clock_of, insert
 from nodeward.collector.posture import CODE, unpack
 from nodeward.collector.problem import bad, gone
 from nodeward.collector.store.access import EVERYTHING
@@ -74,7 +74,7 @@ class Rule:
 def make_rule(connection: Connection, *, name: str, rule: Rule, by: str, now: int) -> str:
     """Store a rule; the secret that signs its webhook, shown here for the only time."""
     secret = secrets.token_urlsafe(32)
-    begins: int = connection.execute(select(database_now(connection))).scalar_one()
+    begins = clock_of(connection)
     row = {
         "id": secrets.token_hex(6),
         "name": name,
@@ -163,7 +163,7 @@ def _found(
     match rule.kind:
         case "change":
             again = _resurfaced(connection, names, rule, upto, now)
-            return chain(_changes(connection, names, rule, upto), again)
+            return chain(_changes(connection, names, rule, upto, now), again)
         case "silence":
             return _silent(connection, rule, upto - DAY_MS, now - stale_ms)
         case "rise":
@@ -213,7 +213,7 @@ def forget_told(connection: Connection, before: int) -> None:
 
 
 def _changes(
-    connection: Connection, names: Names, rule: Rule, upto: int
+    connection: Connection, names: Names, rule: Rule, upto: int, now: int
 ) -> Iterator[Mapping[str, Any]]:
     """What came to fail, of at least the rule's severity, and is not waived."""
     c = t.change.c
@@ -228,7 +228,7 @@ def _changes(
         .where(c.at > upto - OVERLAP_MS, c.new.in_(values))
         .order_by(c.at)
     )  # fmt: skip
-    waivers = active_waivers(connection, EVERYTHING, now_ms())
+    waivers = active_waivers(connection, EVERYTHING, now)
     for row in connection.execution_options(yield_per=MOST_AT_ONCE).execute(query):
         check = names.rule_name(connection, row.rule)
         if not (fnmatchcase(check, rule.check) and fnmatchcase(row.cluster, rule.cluster)):

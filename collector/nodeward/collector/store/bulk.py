@@ -29,7 +29,7 @@ POSTURE: Final = (
 )  # fmt: skip
 """Columns of a posture that a report sets; the node comes last in the tuple."""
 BEAT: Final = ("seen_at", "skew_ms", "spool")
-"""The same for a heartbeat."""
+"""The same for a heartbeat. Its time by the node's clock is the sum of the first two."""
 REPORT: Final = (
     "node", "boot", "seq", "agent", "at", "kind", "sha", "signed_at", "signature", "verified",
     "body",
@@ -48,7 +48,7 @@ class Bulk(Protocol):
         """POSTURE and the node."""
 
     def beats(self, rows: Sequence[Row]) -> None:
-        """BEAT and the node."""
+        """BEAT, the node, and the node's time: where that is later than the last."""
 
     def reports(self, rows: Sequence[Row]) -> None:
         """REPORT."""
@@ -87,12 +87,13 @@ def _inserting(table: str, columns: Sequence[str], rows: int = 1) -> str:
 _ADDING: Final = (
     "ON CONFLICT (rule, cluster, value) DO UPDATE SET nodes = {0}.nodes + excluded.nodes"
 )
+_LATER: Final = "coalesce(posture.seen_at + posture.skew_ms, -1) <"
 _HELD: Final = f"SELECT {_quoted(HELD)} FROM posture WHERE node "
 
 
 class _Sqlite:
     _POSTURES: Final = f"UPDATE posture SET {_setting(POSTURE)} WHERE node = ?"
-    _BEATS: Final = f"UPDATE posture SET {_setting(BEAT)} WHERE node = ?"
+    _BEATS: Final = f"UPDATE posture SET {_setting(BEAT)} WHERE node = ? AND {_LATER} ?"
     _FOLDED: Final = "UPDATE report SET body = NULL, verified = 1, sha = ? WHERE " + " AND ".join(
         f"{name} = ?" for name in ("node", "boot", "seq")
     )
@@ -151,7 +152,7 @@ _TYPES: Final = {
     "set": "int", "platform": "int", "score": "bigint", "boot": "text", "seq": "bigint",
     "digest": "bytea", "sha": "bytea", "blob": "bytea", "first_at": "bigint", "report_at": "bigint",
     "seen_at": "bigint", "skew_ms": "bigint", "spool": "int", "node": "int", "rule": "int",
-    "cluster": "int", "value": "smallint", "nodes": "int",
+    "cluster": "int", "value": "smallint", "nodes": "int", "said": "bigint",
 }  # fmt: skip
 
 
@@ -160,9 +161,9 @@ def _unnested(columns: Sequence[str]) -> str:
     return f"unnest({arrays}) AS new({_quoted(columns)})"
 
 
-def _updating(columns: Sequence[str]) -> str:
+def _updating(columns: Sequence[str], *also: str) -> str:
     values = ", ".join(f'"{name}" = new."{name}"' for name in columns)
-    source = _unnested((*columns, "node"))
+    source = _unnested((*columns, "node", *also))
     return f"UPDATE posture SET {values} FROM {source} WHERE posture.node = new.node"
 
 
@@ -222,7 +223,7 @@ class _Postgresql:
         " ON CONFLICT (node) DO UPDATE SET blob = excluded.blob"
     )
     _POSTURES: Final = _updating(POSTURE)
-    _BEATS: Final = _updating(BEAT)
+    _BEATS: Final = f"{_updating(BEAT, 'said')} AND {_LATER} new.said"
     _ADD: Final = {
         table: f"INSERT INTO {table} ({_quoted(COUNT)})"
         f" SELECT {_quoted(COUNT)} FROM {_unnested(COUNT)} {_ADDING.format(table)}"

@@ -17,7 +17,7 @@ import msgspec
 from sqlalchemy import Connection, select, update
 
 from nodeward.collector.db import tables as t
-from nodeward.collector.db.engine import database_now, insert
+from nodeward.collector.db.engine import clock_of, database_now, insert
 from nodeward.collector.posture import EMPTY, State, differences
 from nodeward.collector.problem import Problem
 from nodeward.collector.store.bulk import Row, bulk
@@ -48,7 +48,6 @@ class Incoming(msgspec.Struct, frozen=True, gc=False):
     signed_at: int
     verified: bool
     at: int | None
-    skew_ms: int
 
 
 @dataclass(slots=True)
@@ -112,7 +111,7 @@ def ingest(connection: Connection, names: Names, jobs: Sequence[Incoming]) -> li
     """Store what is new. One outcome a job, in order."""
     nodes = _lock(connection, names, {job.node for job in jobs})
     lists = {job.statuses.checks for job in jobs}
-    now: int = connection.execute(select(database_now(connection))).scalar_one()  # they are locked
+    now = clock_of(connection)  # they are locked
     refused = names.want_rules(connection, lists, now)
     work = _Work()
     known = _known(connection, jobs, nodes)
@@ -312,7 +311,7 @@ def _posture_row(connection: Connection, names: Names, node: _Node) -> Row:
         node.first_at,
         node.at,
         node.at,
-        job.skew_ms,
+        job.signed_at * 1000 - node.at,
         node.node,
     )
 

@@ -10,8 +10,9 @@ from typing import Final
 
 from sqlalchemy import Engine, select
 
+from nodeward.collector.clock import SharedClock
 from nodeward.collector.db import tables as t
-from nodeward.collector.db.engine import Record, database_now
+from nodeward.collector.db.engine import Record, clock_of
 
 POLL_S: Final = 1.0
 OVERLAP_MS: Final = 60_000
@@ -35,13 +36,18 @@ class Key:
 class Keys:
     """Looks up keys; `poll` must be called at least every few seconds to hear of revocations.
 
-    `changed` hears of the nodes whose keys another replica may have changed.
+    `changed` hears of the nodes whose keys another replica may have changed, and `clock` what the
+    database's says.
     """
 
     def __init__(
-        self, engine: Engine, changed: Callable[[Iterable[int]], object] = lambda _nodes: None
+        self,
+        engine: Engine,
+        clock: SharedClock,
+        changed: Callable[[Iterable[int]], object] = lambda _nodes: None,
     ) -> None:
         self._engine = engine
+        self._clock = clock
         self._changed = changed
         self._keys: dict[str, Key] = {}
         self._lock = threading.Lock()
@@ -75,7 +81,8 @@ class Keys:
         with self._lock, self._engine.connect() as connection:
             begun = time.monotonic()
             a = t.agent.c
-            now: int = connection.execute(select(database_now(connection))).scalar_one()
+            now = clock_of(connection)
+            self._clock.heard(now)
             since = min(now, now if self._upto is None else self._upto) - OVERLAP_MS
             query = select(a.id, a.node).where(a.changed_at > since)
             rows = connection.execute(query).all()

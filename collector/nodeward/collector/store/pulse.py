@@ -1,4 +1,10 @@
-"""Heartbeats: kept in memory, written in bulk. One that is lost is repeated by the agent."""
+"""Heartbeats: kept in memory, written in bulk. One that is lost is repeated by the agent.
+
+A heartbeat has no number of its own; the time that its node signed it counts. One that is older
+than the last that was heard is somebody else's copy of it, or the node's clock was set back: then a
+full report, which has a number, says from when on it counts anew. A copy of the last one is
+answered like it and changes nothing, so nobody can make a dead node look alive.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Connection, Engine, select
+import msgspec
+from sqlalchemy import Connection, Engine, func, select
 
 from nodeward.collector.db import tables as t
 from nodeward.collector.store.bulk import bulk
@@ -18,55 +25,76 @@ MOST: Final = 2_000_000
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """When a node was last heard of, and what it said of itself."""
+    """When a node was heard of, and what it said: its own time in seconds, and how many reports
+    wait there."""
 
     at: int
-    skew_ms: int
+    signed_at: int
     spool: int
 
 
+class Last(msgspec.Struct, gc=False):
+    """What a node was last known to have and to say: one for each node is in memory."""
+
+    mark: bytes
+    signed_at: int
+
+
 class Pulse:
-    """The posture that each node was last known to have, and the beats since the last flush."""
+    """What each node was last known to say, and the beats since the last flush."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._marks: dict[int, bytes] = {}
+        self._last: dict[int, Last] = {}
         self._beats: dict[int, Beat] = {}
         self._looks: dict[int, int] = {}  # node -> when it was asked, which names the request
         self._looked: set[tuple[int, int]] = set()
         self._lock = threading.Lock()
 
-    def knows(self, node: int, mark: bytes) -> bool:
-        """Whether memory says that the node has this mark. If not, `stored` tells."""
-        return self._marks.get(node) == mark
+    def knows(self, node: int, mark: bytes, signed_at: int) -> bool:
+        """Whether memory says that the node has this mark, and has signed nothing later. If not,
+        `stored` tells."""
+        last = self._last.get(node)
+        return last is not None and last.mark == mark and last.signed_at <= signed_at
 
-    def stored(self, nodes: Sequence[int]) -> Mapping[int, bytes]:
-        """The marks of what the database has: another replica may have taken the report.
+    def stored(self, nodes: Sequence[int]) -> Mapping[int, Last]:
+        """What the database has: another replica may have taken the report.
 
         At most some hundred at once.
         """
         p = t.posture.c
-        query = select(p.node, p.boot, p.digest).where(p.node.in_(nodes), p.digest.is_not(None))
+        said = func.coalesce(p.seen_at + p.skew_ms, 0).label("said")
+        query = select(p.node, p.boot, p.digest, said)
         with self._engine.connect() as connection:
-            rows = connection.execute(query)
-            return {row.node: mark_of(row.boot, bytes(row.digest)) for row in rows}
+            rows = connection.execute(query.where(p.node.in_(nodes), p.digest.is_not(None)))
+            return {
+                row.node: Last(mark_of(row.boot, bytes(row.digest)), row.said // 1000)
+                for row in rows
+            }
 
-    def learn(self, node: int, mark: bytes) -> None:
-        if len(self._marks) >= MOST:
-            self._marks.clear()
-        self._marks[node] = mark
+    def learn(self, node: int, last: Last) -> None:
+        if len(self._last) >= MOST:
+            self._last.clear()
+        self._last[node] = last
 
     def forget(self, nodes: Iterable[int]) -> None:
         """The database has to be asked again: their postures may have been set back."""
         for node in nodes:
-            self._marks.pop(node, None)
+            self._last.pop(node, None)
 
     def forget_all(self) -> None:
         """So that two who speak for one node to two replicas do not both go on for ever."""
-        self._marks = {}
+        self._last = {}
 
     def beat(self, node: int, beat: Beat) -> None:
-        self._beats[node] = beat
+        """Keep it to be written, unless one of its time or a later one was heard."""
+        last, waiting = self._last.get(node), self._beats.get(node)
+        if last is not None:
+            if beat.signed_at <= last.signed_at:
+                return
+            last.signed_at = beat.signed_at
+        if waiting is None or waiting.signed_at < beat.signed_at:
+            self._beats[node] = beat
 
     def look(self, node: int, looked: int | None) -> int | None:
         """The request for a look that this node is to be told of.
@@ -101,7 +129,7 @@ class Pulse:
 
 
 def mark_of(boot: str, digest: bytes) -> bytes:
-    """A posture by a report of that boot, in 16 bytes: one for each node is in memory.
+    """A posture by a report of that boot, in 16 bytes.
 
     Another boot with the same posture is another agent with the same key. Asked for a report, one
     of the two will speak after its boot has ended.
@@ -110,8 +138,14 @@ def mark_of(boot: str, digest: bytes) -> bytes:
 
 
 def flush(connection: Connection, beats: Mapping[int, Beat]) -> None:
-    """Write the beats. In order of nodes, as all writers take their locks."""
-    rows = [(beat.at, beat.skew_ms, beat.spool, node) for node, beat in sorted(beats.items())]
+    """Write the beats, but not over what a node signed later: another replica may have heard it.
+
+    In order of nodes, as all writers take their locks.
+    """
+    rows = [
+        (beat.at, beat.signed_at * 1000 - beat.at, beat.spool, node, beat.signed_at * 1000)
+        for node, beat in sorted(beats.items())
+    ]
     if rows:
         bulk(connection).beats(rows)
 

@@ -21,7 +21,11 @@ from nodeward.model import Finding, Status
 
 
 def sctp(root: Path) -> Finding:
-    (found,) = examine(Looker(TreeHost(root)), select(["kernel.module.sctp"]))
+    return judged(root, "kernel.module.sctp")
+
+
+def judged(root: Path, check: str) -> Finding:
+    (found,) = examine(Looker(TreeHost(root)), select([check]))
     return found
 
 
@@ -46,6 +50,31 @@ def test_install_commands_that_fan_out_are_followed_only_so_far(tmp_path: Path) 
     assert "without end" in found.because
 
 
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        ("install sctp /sbin/modprobe m0\n", "install sctp /sbin/modprobe m0"),
+        ("alias net-pf-15 m0\nblacklist af_key\n", "blacklist af_key"),
+    ],
+)
+def test_a_line_that_cannot_be_followed_to_its_end_lets_nothing_pass(
+    tmp_path: Path, lines: str, told: str
+) -> None:
+    debian(tmp_path)
+    put(tmp_path, {"a.conf": FAN + lines})
+    found = judged(tmp_path, "kernel.module.rule-ineffective")
+    assert found.status is Status.UNKNOWN
+    assert told in found.because
+    assert "without end" in found.because
+    assert found.evidence[0].what == "line that cannot be followed"
+
+
+def test_a_line_that_loads_its_module_is_no_line_that_cannot_be_followed(tmp_path: Path) -> None:
+    debian(tmp_path)
+    put(tmp_path, {"a.conf": "install sctp /sbin/modprobe --ignore-install sctp\n"})
+    assert judged(tmp_path, "kernel.module.rule-ineffective").status is Status.PASS
+
+
 def test_a_name_that_leads_to_thousands_of_modules_is_unknown(tmp_path: Path) -> None:
     lines = "".join(f"alias net-pf-* mod{i}\n" for i in range(50_000))
     run = engine(lines).run("net-pf-21")
@@ -55,7 +84,7 @@ def test_a_name_that_leads_to_thousands_of_modules_is_unknown(tmp_path: Path) ->
     put(tmp_path, {"a.conf": lines})
     assert sctp(tmp_path).status is Status.UNKNOWN
     # Each line took as long as a whole verdict when nothing was kept between them.
-    (found,) = examine(Looker(TreeHost(tmp_path)), select(["kernel.module.rule-ineffective"]))
+    found = judged(tmp_path, "kernel.module.rule-ineffective")
     assert found.status is not Status.UNKNOWN
 
 

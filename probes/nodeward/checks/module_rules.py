@@ -108,7 +108,7 @@ def rule_ineffective(node: KernelModules) -> Verdict:
     try:
         sure, doubtful = _lines(node)
         found = sorted(sure, key=lambda line: _weight(node, line))
-        dark = list(dict.fromkeys(x for v in node.variants() for x in unfollowed(v)))
+        dark = list(dict.fromkeys(x for v in node.variants() for x in unfollowed(node, v)))
         rules = _count(node)
     except ParseError as exc:
         return Verdict.unknown(f"an index of the modules is damaged: {exc}")

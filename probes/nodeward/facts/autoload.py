@@ -84,7 +84,8 @@ class Event(NamedTuple):
 @dataclass
 class Run:
     """What a request comes to. `unclear` is not empty when an install command does something
-    that its text does not tell: then nothing is proved by what is not inserted."""
+    that its text does not tell: then nothing is proved by what is not inserted. `endless`: because
+    it leads further than we follow."""
 
     request: str
     events: list[Event] = field(default_factory=list)
@@ -94,6 +95,11 @@ class Run:
     touched: set[str] = field(default_factory=set)  # every module that was considered
     calls: int = 0
     ok: bool | None = True
+    endless: bool = False
+
+    def gives_up(self, why: str) -> None:
+        self.unclear.append(why)
+        self.endless = True
 
 
 @dataclass(frozen=True)
@@ -335,6 +341,12 @@ class Modprobe:
             self._runs[request] = self.play(request)
         return self._runs[request]
 
+    def follow(self, rule: Rule) -> Run:
+        """Play the command of an install rule alone."""
+        run = Run(rule.name)
+        run.ok = self._command(run, rule, 0)
+        return run
+
     def play(self, name: str, *, ignore_install: bool = False, blacklist: bool = False) -> Run:
         """The same for a call by hand: `modprobe [-i] [-b] NAME`."""
         run = Run(name)
@@ -348,7 +360,7 @@ class Modprobe:
         run.calls += 1
         if depth > DEEPEST or run.calls > MOST_CALLS:
             if run.calls <= MOST_CALLS + 1:  # said once
-                run.unclear.append(f"install commands call each other without end ({name})")
+                run.gives_up(f"install commands call each other without end ({name})")
             return None
         found = self.lookup(name)
         if not found:
@@ -361,7 +373,7 @@ class Modprobe:
             run.touched.add(module.name)
             ok = self._insert(run, module, ignore=ignore, blacklist=blacklist, depth=depth)
         if len(found) > MOST_FOUND:
-            run.unclear.append(f"{name} leads to more than {MOST_FOUND} modules")
+            run.gives_up(f"{name} leads to more than {MOST_FOUND} modules")
             return None
         return ok
 
@@ -382,7 +394,7 @@ class Modprobe:
         try:
             plan = self.plan(module, ignore_install=ignore)
         except EndlessError:
-            run.unclear.append(f"the soft dependencies of {module.name} lead too far to follow")
+            run.gives_up(f"the soft dependencies of {module.name} lead too far to follow")
             return None
         run.touched.update(step.module.name for step in plan)
         for step in plan:

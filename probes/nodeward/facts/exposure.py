@@ -527,6 +527,22 @@ def opened(node: KernelModules, variant: Variant, module: str) -> str:
     return ""
 
 
+def untold(variant: Variant, module: str) -> str:
+    """Why it cannot be told that no request inserts a module which none is seen to insert; ""
+    where it can."""
+    engine = variant.engine
+    if engine.sealed(module):
+        return ""
+    own = [c for c in COMPONENTS if module in c.modules]
+    runs = [engine.run(r.name) for c in own for r in (*requests(variant, c), *c.rarer)]
+    runs += [
+        run
+        for run in (engine.run(d.request.name) for d in variant.doors.doors(module))
+        if any(module in e.detail for e in run.events)
+    ]
+    return next((run.unclear[0] for run in runs if run.unclear), "")
+
+
 def without_userns(node: KernelModules, component: Component) -> bool:
     """Whether something that needs no user namespace brings in what by itself needs one."""
     if expose(node, component).state not in (State.OPEN, State.PARTLY):

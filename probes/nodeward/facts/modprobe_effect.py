@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 from nodeward.facts.autoload import Does, Found, Modprobe, Program
 from nodeward.facts.busybox_conf import OLD_FILE
-from nodeward.facts.exposure import opened
+from nodeward.facts.exposure import opened, untold
 from nodeward.facts.globs import WILD, matches
 from nodeward.facts.install_command import Unclear, loads_nothing
 from nodeward.facts.kernel_modules import KernelModules, Variant
@@ -39,20 +40,38 @@ MOST_LINES = 5000  # of one host; beyond it nobody reads on
 
 
 def useless(node: KernelModules, variant: Variant) -> tuple[Useless, ...]:
-    """All such lines under one way of reading, first those about a module that is judged. Kept.
+    """All such lines under one way of reading, first those about a module that is judged.
     EndlessError."""
-    key = ("useless", variant.tree.release, variant.tree.folder, variant.habits)
+    return _judged(node, variant).useless
+
+
+def unfollowed(node: KernelModules, variant: Variant) -> tuple[Useless, ...]:
+    """Lines that may keep a module out or not, with why that cannot be told. EndlessError."""
+    return _judged(node, variant).unfollowed
+
+
+class _Lines(NamedTuple):
+    useless: tuple[Useless, ...]
+    unfollowed: tuple[Useless, ...]
+
+
+def _judged(node: KernelModules, variant: Variant) -> _Lines:
+    """Both, from one look. Kept."""
+    key = ("lines", variant.tree.release, variant.tree.folder, variant.habits)
     kept = node.memo.get(key)
-    if not isinstance(kept, tuple):
-        every = _Judge(node, variant).all()
+    if not isinstance(kept, _Lines):
+        judge = _Judge(node, variant)
+        every = judge.all()
         first = [line for line in every if not JUDGED.isdisjoint(line.modules)]
         rest = [line for line in every if JUDGED.isdisjoint(line.modules)]
-        kept = node.memo[key] = (*first, *rest[:MOST_LINES])
+        dark = dict.fromkeys((*_unfollowed(variant), *judge.dark))
+        kept = node.memo[key] = _Lines((*first, *rest[:MOST_LINES]), tuple(dark))
     return kept
 
 
 class _Judge:
-    """Judges the lines of one host under one way of reading."""
+    """Judges the lines of one host under one way of reading. `dark`: those that `all` found no
+    fault with, and of which it cannot be told whether they have an effect."""
 
     def __init__(self, node: KernelModules, variant: Variant) -> None:
         self.node, self.variant = node, variant
@@ -61,7 +80,9 @@ class _Judge:
         self.busybox = variant.engine.program is Program.BUSYBOX
         self.first = first_file(node)
         self.aliased = Aliased(variant)
-        self._opened: dict[str, str] = {}
+        self.dark: list[Useless] = []
+        self._unsure = ""  # why the rule that is looked at may have no effect
+        self._opened: dict[str, tuple[str, str]] = {}
         self._competing: dict[str, Sequence[tuple[Found, frozenset[str]]]] = {}
 
     def all(self) -> list[Useless]:
@@ -71,8 +92,11 @@ class _Judge:
     def opened(self, module: str) -> str:
         """The request that inserts a module all the same."""
         if module not in self._opened:
-            self._opened[module] = opened(self.node, self.variant, module)
-        return self._opened[module]
+            request = opened(self.node, self.variant, module)
+            self._opened[module] = request, "" if request else untold(self.variant, module)
+        request, why = self._opened[module]
+        self._unsure = self._unsure or why
+        return request
 
     def line(
         self, rule: Rule | Oddity, why: str, modules: Sequence[str], *spelled: str, path: str = "",
@@ -131,9 +155,12 @@ class _Judge:
                   "softdep": self.softdep}  # fmt: skip
         for rule in self.variant.conf.rules:
             if rule.kind in judges and not rule.file.startswith(self.variant.tree.folder + "/"):
+                self._unsure = ""
                 found = judges[rule.kind](rule)  # modules.softdep is depmod's
                 if found is not None:
                     yield found
+                elif self._unsure:
+                    self.dark.append(self.line(rule, self._unsure, self.meant(rule)))
 
     def misread(self, rule: Rule) -> Useless | None:
         """A name that means something else to kmod than to its author."""
@@ -402,21 +429,27 @@ def _still(engine: Modprobe, name: str, request: str) -> str:
     return f"{request} brings it along, and blacklist is for a module's own aliases only"
 
 
-def unfollowed(variant: Variant) -> Iterator[Useless]:
-    """Install lines that may keep a module out or not: what their command does cannot be told. One
-    that calls modprobe or insmod is there to load its module, and keeps nothing out."""
+def _unfollowed(variant: Variant) -> Iterator[Useless]:
+    """Install lines whose command cannot be told. One that calls modprobe or insmod is there to
+    load its module, and keeps nothing out, unless that leads too far to know."""
     engine = variant.engine
     if engine.program is Program.BUSYBOX:
         return
     for rule in variant.conf.of("install"):
         if engine.path(rule.name) is None and WILD.isdisjoint(rule.name):
             continue
-        if "modprobe" in rule.value or "insmod" in rule.value:
+        if (engine.conf.first("install", rule.name) or rule) is not rule:
             continue
-        first = engine.conf.first("install", rule.name) or rule
-        for _, step in engine.steps(rule) if first is rule else ():
-            if isinstance(step, Unclear):
-                cures = (Cure((f"install {rule.name} /bin/false",)),)
-                yield Useless(rule.place, rule.text.strip(), step.why, (rule.name,), cures,
-                              rule.file, rule.line)  # fmt: skip
-                break
+        if why := _why_dark(engine, rule):
+            cures = (Cure((f"install {rule.name} /bin/false",)),)
+            yield Useless(
+                rule.place, rule.text.strip(), why, (rule.name,), cures, rule.file, rule.line
+            )
+
+
+def _why_dark(engine: Modprobe, rule: Rule) -> str:
+    if "modprobe" in rule.value or "insmod" in rule.value:
+        run = engine.follow(rule)
+        return run.unclear[-1] if run.endless else ""
+    steps = (step for _, step in engine.steps(rule))
+    return next((step.why for step in steps if isinstance(step, Unclear)), "")

@@ -388,7 +388,7 @@ class Modprobe:
             return True
         rule = self.blacklisted(module.name)
         if rule is not None and (module.alias is not None or blacklist):
-            run.events.append(Event(Does.BLACKLISTED, module.name, rule.text.strip(), rule.place))
+            run.events.append(Event(Does.BLACKLISTED, module.name, rule.shown, rule.place))
             return True
         ok: bool | None = True
         try:
@@ -413,7 +413,7 @@ class Modprobe:
         rule = None if step.ignore_install else self.install(name)
         if rule is None:
             return self._into_kernel(run, step.module)
-        run.events.append(Event(Does.RUNS, name, rule.text.strip(), rule.place))
+        run.events.append(Event(Does.RUNS, name, rule.shown, rule.place))
         return self._command(run, rule, depth)
 
     def _command(self, run: Run, rule: Rule, depth: int) -> bool | None:

@@ -602,7 +602,7 @@ def _open_by(
     by = tuple(w.door.request for w in ways)
     if drawn is None or drawn.by is None:
         return replace(found, by=by)
-    row = Evidence("brings it along", drawn.by.text.strip(), drawn.by.place)
+    row = Evidence("brings it along", drawn.by.shown, drawn.by.place)
     return replace(found, by=by, place=drawn.by.place, trace=lambda: (row, *found.trace()))
 
 

@@ -14,16 +14,14 @@ from typing import NamedTuple
 
 from nodeward.facts.autoload import Modprobe
 from nodeward.facts.globs import WILD, matches
-from nodeward.facts.modprobe_conf import BOM
+from nodeward.facts.invisible import bare, invisible
 from nodeward.facts.module_doors import JUDGED
 from nodeward.facts.module_index import Index, normal
 from nodeward.facts.module_requests import COMPONENTS
 
 REQUESTS = {normal(r.name) or "": c.registers for c in COMPONENTS for r in c.requests}
-INVISIBLE = ("\r", BOM, "\xa0")
 SORTED, ASKED = sorted(JUDGED), sorted(REQUESTS)
 LONGEST = 40
-NBSP = "\xc2\xa0"
 SHORTEST = 4  # of the last part of a name: of shorter ones too many are one letter apart
 MOST_WORDS = 50
 
@@ -39,7 +37,7 @@ class Meant(NamedTuple):
 
 def words_of(text: str) -> list[str]:
     """The words behind the keyword, without a comment; only blanks and tabs part them."""
-    words = text.removeprefix(BOM).replace("\t", " ").replace(NBSP, " ").split(" ", MOST_WORDS * 2)
+    words = text.replace("\t", " ").split(" ", MOST_WORDS * 2)
     words = [word for word in words if word][1 : MOST_WORDS + 1]
     end = next((i for i, word in enumerate(words) if word.startswith("#")), len(words))
     return words[:end]
@@ -117,12 +115,9 @@ def _beginning(names: Sequence[str], head: str) -> Iterator[str]:
 
 def _cleaned(word: str) -> tuple[list[str], str]:
     """The names in a word, and what kmod makes of it."""
-    for sign in INVISIBLE:
-        if sign in word:
-            bare = word.replace(sign, "")
-            return [bare], "the name holds a carriage return or an invisible character"
-    bare = word.partition("#")[0]
-    parts = [p for p in re.split(r"[,;:|&+\"'`()]+", bare) if p]
+    if unseen := invisible(word):
+        return bare(word).split(), f"the name holds a {' and a '.join(unseen)}"
+    parts = [p for p in re.split(r"[,;:|&+\"'`()]+", word.partition("#")[0]) if p]
     names = [re.sub(r"\.ko(\.(gz|xz|zst|bz2))?$", "", p.rpartition("/")[2]) for p in parts]
     found = [name for name in names if normal(name)]
     if len(found) > 1:

@@ -14,6 +14,7 @@ from heapq import merge
 from typing import NamedTuple
 
 from nodeward.facts.globs import WILD, matches
+from nodeward.facts.invisible import BOM, shown
 from nodeward.facts.module_index import normal
 from nodeward.lazy import dataclass
 
@@ -30,7 +31,6 @@ DIRS_32 = (
 ALL_DIRS = DIRS_32
 COMMAND_LINE = "/proc/cmdline"
 KEYWORDS = ("alias", "blacklist", "options", "install", "remove", "softdep", "weakdep")
-BOM = "\xef\xbb\xbf"
 CONTINUES = "it continues the comment before it"
 
 
@@ -75,6 +75,11 @@ class Rule(NamedTuple):
     @property
     def place(self) -> str:
         return f"{self.file}:{self.line}" if self.line else self.file
+
+    @property
+    def shown(self) -> str:
+        """The line for a reader."""
+        return shown(self.text)
 
 
 class Oddity(NamedTuple):
@@ -201,20 +206,20 @@ def _one(line: str, file: str, number: int) -> Rule | str:
         return _bad_word(word)
     name, rest = _token(rest)
     if not name:
-        return f"{word!r} names no module"
+        return f"{shown(word)!r} names no module"
     known = normal(name)
     if known is None:
-        return f"the bracket in {name!r} is not closed"
+        return f"the bracket in {shown(name)!r} is not closed"
     if word == "blacklist":
         return Rule(word, known, "", file, number, line)
     if word == "alias":
         module, _ = _token(rest)
         target = normal(module)
         if not module or target is None:
-            return f"the alias {name!r} names no module"
+            return f"the alias {shown(name)!r} names no module"
         return Rule(word, known, target, file, number, line)
     if not rest:
-        return f"{word} {name} says nothing more: " + (
+        return f"{word} {shown(name)} says nothing more: " + (
             "no command follows" if word in ("install", "remove") else "nothing follows"
         )
     return Rule(word, known, rest, file, number, line)
@@ -240,7 +245,7 @@ def _bad_word(word: str) -> str:
         return f"kmod no longer reads {word!r}"
     if word.lower() in KEYWORDS:
         return f"{word!r} is not {word.lower()!r}: kmod's words are lower case"
-    return f"kmod knows no {word[:40]!r}"
+    return f"kmod knows no {shown(word[:40])!r}"
 
 
 def parse_command_line(raw: bytes) -> tuple[Rule, ...]:

@@ -11,11 +11,11 @@ from nodeward.facts.busybox_conf import OLD_FILE
 from nodeward.facts.exposure import opened, untold
 from nodeward.facts.globs import WILD, matches
 from nodeward.facts.install_command import Unclear, loads_nothing
+from nodeward.facts.invisible import bare, shown
 from nodeward.facts.kernel_modules import KernelModules, Variant
 from nodeward.facts.line_cures import Cure, Useless, first_file, keeping_out
-from nodeward.facts.line_meaning import NBSP, REQUESTS, Reader, words_of
+from nodeward.facts.line_meaning import REQUESTS, Reader, words_of
 from nodeward.facts.modprobe_conf import (
-    BOM,
     COMMAND_LINE,
     CONTINUES,
     KEYWORDS,
@@ -105,14 +105,14 @@ class _Judge:
         """A line without effect, with what is to be tried in its place: first as it was meant."""
         known = tuple(dict.fromkeys(modules))
         cures = keeping_out(known, spelled, self.first, busybox=self.busybox, path=path, note=note)
-        return Useless(f"{rule.file}:{rule.line}" if rule.line else rule.file, rule.text.strip(),
+        return Useless(f"{rule.file}:{rule.line}" if rule.line else rule.file, shown(rule.text),
                        why, known, cures, rule.file, rule.line)  # fmt: skip
 
     # --- lines that kmod does not take at all --------------------------------------------
 
     def thrown_away(self) -> Iterator[Useless]:
         for odd in self.variant.conf.odd:
-            words = words_of(odd.text)
+            words = words_of(bare(odd.text))
             right = mended(odd)
             if words and right.startswith(("install", "softdep", "alias", "options", "remove")):
                 words = words[:1]
@@ -128,7 +128,7 @@ class _Judge:
                 continue
             right = f"{_folder(entry)}/{entry.name.strip('.').partition('.')[0]}.conf"
             for rule in _blocks(entry):
-                yield self.line(rule, why, self.meant(rule), rule.text.strip(), path=right,
+                yield self.line(rule, why, self.meant(rule), bare(rule.text), path=right,
                                 note=f"  (in {right})")  # fmt: skip
 
     def masked(self) -> Iterator[Useless]:
@@ -140,7 +140,7 @@ class _Judge:
                     why = f"{masked.by} hides this file, because it has the same name"
                     note = "  (in a file of another name)"
                     yield self.line(
-                        rule, why, self.meant(rule), rule.text.strip(), path=self.first, note=note
+                        rule, why, self.meant(rule), bare(rule.text), path=self.first, note=note
                     )
 
     def meant(self, rule: Rule) -> tuple[str, ...]:
@@ -223,7 +223,7 @@ class _Judge:
         if first is not rule and first.value.split() != rule.value.split():
             why = f"the first install counts, and that is {first.place}"
             note = f"  (in a file that sorts before {first.file}, or take {first.place} away)"
-            return self.line(rule, why, self.meant(rule), rule.text.strip(), path=self.first,
+            return self.line(rule, why, self.meant(rule), bare(rule.text), path=self.first,
                              note=note)  # fmt: skip
         if self.engine.is_builtin(name):
             return self.line(rule, f"{name} is built into the kernel", (name,))
@@ -231,7 +231,7 @@ class _Judge:
             return self.install_pattern(rule)
         soft = self.engine.softdep(name)
         if any(self.engine.soft(name)) and soft is not None:
-            why = f"a softdep cancels it: {soft.text.strip()!r} in {soft.place}"
+            why = f"a softdep cancels it: {soft.shown!r} in {soft.place}"
             return self.line(rule, why, (name,), f"softdep {name} pre:", path=self.first,
                              note="  (in a file that sorts before)")  # fmt: skip
         if not self.reader.known(name):
@@ -322,7 +322,7 @@ class _Judge:
         blocks = (rule.name,) if not pre and not post else ()  # so that an install rule counts
         note = f"  (in a file that sorts before {first.file}, or take {first.place} away)"
         return self.line(rule, f"only the first softdep of a module counts: {first.place}", blocks,
-                         rule.text.strip(), path=self.first, note=note)  # fmt: skip
+                         bare(rule.text), path=self.first, note=note)  # fmt: skip
 
     def on_command_line(self) -> Iterator[Useless]:
         """module_blacklist= compares exactly; only "_" names exist."""
@@ -354,7 +354,7 @@ def leads_nowhere(engine: Modprobe, rule: Rule) -> bool:
 
 def mended(odd: Oddity) -> str:
     """The line as its author probably meant it; "" when nobody can tell."""
-    words = odd.text.removeprefix(BOM).replace(NBSP, " ").split()
+    words = bare(odd.text).split()
     if not words:
         return ""
     word = words[0].lower()
@@ -442,9 +442,7 @@ def _unfollowed(variant: Variant) -> Iterator[Useless]:
             continue
         if why := _why_dark(engine, rule):
             cures = (Cure((f"install {rule.name} /bin/false",)),)
-            yield Useless(
-                rule.place, rule.text.strip(), why, (rule.name,), cures, rule.file, rule.line
-            )
+            yield Useless(rule.place, rule.shown, why, (rule.name,), cures, rule.file, rule.line)
 
 
 def _why_dark(engine: Modprobe, rule: Rule) -> str:

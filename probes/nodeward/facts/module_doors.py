@@ -39,7 +39,7 @@ class Drawn(NamedTuple):
     def words(self) -> str:
         if self.by is None:
             return f"it needs {self.module}"
-        return f"{self.by.text.strip()!r} in {self.by.place}"
+        return f"{self.by.shown!r} in {self.by.place}"
 
 
 class Door(NamedTuple):

@@ -32,6 +32,15 @@ def mended(root: Path, check: str) -> Finding:
     return judged(root, check)
 
 
+@pytest.mark.parametrize("check", ["sctp", "algif", "legacy-families", "ipsec-rxrpc"])
+def test_the_general_fix_and_that_of_this_host_have_one_file(tmp_path: Path, check: str) -> None:
+    debian(tmp_path)
+    here = judged(tmp_path, check).remedy
+    (rule,) = select([f"kernel.module.{check}"])
+    assert here is not None
+    assert here.steps[0].rpartition("> ")[2].strip("'") == rule.remedy.steps[0].rpartition("> ")[2]
+
+
 @pytest.mark.parametrize("folder", ["/etc/modprobe.d", "/run/modprobe.d", "/usr/lib/modprobe.d"])
 def test_a_file_of_that_name_keeps_its_rules(tmp_path: Path, folder: str) -> None:
     debian(tmp_path)

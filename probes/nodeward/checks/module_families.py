@@ -112,7 +112,7 @@ AF_ALG_ALIAS = "alias net-pf-38 af_alg\n"
     why="Any process may bind an AF_ALG socket to a cipher, and the kernel loads algif_aead and its"
     " like for it. CVE-2026-31431 gives root to a process in a container that way.",
     severity=Severity.HIGH,
-    remedy=blocking("algif_aead", "algif_skcipher", "algif_hash", "algif_rng"),
+    remedy=blocking("algif", "algif_aead", "algif_skcipher", "algif_hash", "algif_rng"),
     sources=(*SOURCES, Source("CVE-2026-31431", "https://www.cve.org/CVERecord?id=CVE-2026-31431")),
     mappings={"sac": ["kernel-modules"], "nsa-cisa-1.2": ["WN", "UP"]},
     examples=lambda: (
@@ -184,7 +184,7 @@ RXRPC_ALIAS = "alias net-pf-33 rxrpc\n"
     why="esp4, esp6, rxrpc, af_key and xfrm_user are loaded for any process that asks, or for one"
     " in a user namespace. CVE-2026-43284 gives root that way on nodes that use none of them.",
     severity=Severity.MEDIUM,
-    remedy=blocking("esp4", "esp6", "rxrpc", "af_key", "xfrm_user"),
+    remedy=blocking("ipsec-rxrpc", "esp4", "esp6", "rxrpc", "af_key", "xfrm_user"),
     sources=(*SOURCES, Source("CVE-2026-43284", "https://www.cve.org/CVERecord?id=CVE-2026-43284")),
     mappings=MAPPINGS,
     examples=lambda: (
@@ -250,7 +250,9 @@ def _within_reach(
     why="Amateur radio, X.25, ATM, Bluetooth, CAN and their like are loaded for any process that"
     " opens a socket of theirs. A node uses none; their code is old and has had many flaws.",
     severity=Severity.LOW,
-    remedy=blocking("ax25", "netrom", "rose", "x25", "appletalk", "atm", "can", "bluetooth"),
+    remedy=blocking(
+        "legacy-families", "ax25", "netrom", "rose", "x25", "appletalk", "atm", "can", "bluetooth"
+    ),
     sources=SOURCES,
     mappings=MAPPINGS,
     examples=lambda: (
@@ -319,7 +321,9 @@ USB_DEP = _module("usb-storage", "drivers/usb/storage")
     " is plugged in usb-storage. Rare filesystems are little tested against images that were made"
     " to attack them.",
     severity=Severity.LOW,
-    remedy=blocking("cramfs", "freevxfs", "jffs2", "hfs", "hfsplus", "udf", "usb_storage"),
+    remedy=blocking(
+        "filesystems", "cramfs", "freevxfs", "jffs2", "hfs", "hfsplus", "udf", "usb_storage"
+    ),
     sources=SOURCES,
     mappings=MAPPINGS,
     examples=lambda: (

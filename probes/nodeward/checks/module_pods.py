@@ -202,7 +202,7 @@ def _userns_examples() -> tuple[Example, ...]:
     " control and virtual interfaces: most of the kernel's recent flaws that give root. It takes"
     " user namespaces, the modules, and a pod without a seccomp filter.",
     severity=Severity.MEDIUM,
-    remedy=blocking("nf_tables"),
+    remedy=blocking("userns", "nf_tables"),
     sources=(
         *SOURCES,
         Source("user_namespaces(7)", "https://man7.org/linux/man-pages/man7/user_namespaces.7.html"),

@@ -10,7 +10,7 @@ from nodeward.facts.exposure import BAD, Exposure, State, expose, forgotten
 from nodeward.facts.kernel_modules import KernelModules, KernelTree, Loaded
 from nodeward.facts.modprobe_conf import DIRS_29, Entry, Habits
 from nodeward.facts.modprobe_effect import useless
-from nodeward.facts.module_fix import FOLDER, file_name, fix, together
+from nodeward.facts.module_fix import FOLDER, file_name, fix, together, usual_name
 from nodeward.facts.module_requests import Component
 from nodeward.facts.next_boot import Listed, ModulesLoad
 from nodeward.facts.seccomp_profiles import keeps_out
@@ -253,13 +253,14 @@ BREAKS = {
 }
 
 
-def blocking(*modules: str) -> Remedy:
-    """`install X /bin/false` for each: the only rule that also holds for a dependency."""
-    lines = "".join(f"install {m} /bin/false\\n" for m in modules)
+def blocking(name: str, *modules: str) -> Remedy:
+    """`install X /bin/false` for each (for the one of this name, when none is given): the only rule
+    that also holds for a dependency. In the file that `mend` names as well."""
+    lines = "".join(f"install {m} /bin/false\\n" for m in modules or (name,))
     return Remedy(
         "Have modprobe run a command that fails instead of loading it. `blacklist` is not enough:"
         " it does not apply to a module that is loaded as a dependency or by its own name.",
-        (f"printf '{lines}' > /etc/modprobe.d/nodeward-{modules[0]}.conf",),
+        (f"printf '{lines}' > {FOLDER}/{usual_name(name)}",),
     )
 
 

@@ -38,7 +38,7 @@ from nodeward.model import (
     why="Any process may open a DCCP socket, and the kernel then loads the module for it as root."
     " DCCP is little used and little tested; its flaws have given root to users of containers.",
     severity=Severity.HIGH,
-    remedy=blocking("dccp", "dccp_ipv4", "dccp_ipv6", "dccp_diag"),
+    remedy=blocking("dccp", "dccp", "dccp_ipv4", "dccp_ipv6", "dccp_diag"),
     sources=SOURCES,
     how=HOW.format(
         call="socket(AF_INET, SOCK_DCCP, 0)",
@@ -104,7 +104,7 @@ class SctpParams(Params):
     severity=Severity.MEDIUM,
     remedy=Remedy(
         blocking("sctp").text,
-        blocking("sctp", "sctp_diag").steps,
+        blocking("sctp", "sctp", "sctp_diag").steps,
         "Services and pods that use SCTP (5G cores, SIGTRAN); set checks:kernel.module.sctp:wanted"
         " where they are meant.",
     ),

@@ -16,11 +16,16 @@ MOST_ALIASES = 4  # rounds: one request may be let through only when another is 
 MOST_LINES = 3  # for one component; what three lines do not stop needs a person
 
 
+def usual_name(name: str) -> str:
+    """Of the file that keeps a component out: it sorts before what people write."""
+    return f"00-nodeward-{name}.conf"
+
+
 def file_name(node: KernelModules, name: str) -> str:
     """A name that sorts before every other, for the first `install` and `softdep` win, and that no
     file has yet: it would be overwritten, or hidden where it lies in a lower folder."""
     taken = {e.name for e in node.entries}
-    names = (f"00-nodeward-{name}{more}.conf" for more in ("", *(f"-{n}" for n in range(2, 1000))))
+    names = (usual_name(f"{name}{more}") for more in ("", *(f"-{n}" for n in range(2, 1000))))
     file = next(n for n in names if n not in taken and f"!{n}" not in taken)
     others = {e.name for e in node.entries if e.name.endswith(".conf")}
     if any(o < file and not o.startswith("00-nodeward-") for o in others):

@@ -11,9 +11,11 @@ State lies in a folder, so each call is a process of its own:
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 import time
@@ -74,10 +76,16 @@ class Cluster:
             for found in objects:
                 if found["kind"] == kind:
                     self.start(found, objects)
+        if "--wait" in more:
+            for pod in sorted((self.folder / "pods").iterdir()):
+                self.until_probed(pod.name, "readinessProbe")
+                (pod / "ready").touch()
 
     def kubectl(self, argv: list[str]) -> None:
         match argv:
             case ["-n", _, "exec", pod, "--", *command]:
+                if not (self.folder / "pods" / pod / "ready").exists():  # helm came back at once
+                    raise SystemExit(f"error: container not found in {pod}: nobody waited for it")
                 (container,) = [p.name for p in (self.folder / "pods" / pod).glob("c-*")]
                 done = self._runc("exec", f"{pod}.{container}", *command)
                 raise SystemExit(done.returncode)
@@ -99,11 +107,26 @@ class Cluster:
     def until_probed(self, pod: str, probe: str, limit_s: float = 120) -> None:
         """Wait until that probe of the pod's only container succeeds."""
         (bundle,) = (self.folder / "pods" / pod).glob("c-*")
-        command = json.loads((bundle / "probes.json").read_text())[probe]["exec"]["command"]
+        asked = json.loads((bundle / "probes.json").read_text())[probe]
         end = time.monotonic() + limit_s
-        while self._runc("exec", f"{pod}.{bundle.name}", *command).returncode:
+        while not self._answers(f"{pod}.{bundle.name}", asked):
             assert time.monotonic() < end, (bundle.parent / "log").read_text()[-3000:]
             time.sleep(0.5)
+
+    def _answers(self, container: str, asked: Object) -> bool:
+        if "exec" in asked:
+            return self._runc("exec", container, *asked["exec"]["command"]).returncode == 0
+        where = asked["httpGet"]  # of a pod in the node's network; a kubelet checks no certificate
+        client = http.client.HTTPSConnection(
+            "127.0.0.1", where["port"], timeout=5, context=ssl._create_unverified_context()
+        )
+        try:
+            client.request("GET", where["path"])
+            return 200 <= client.getresponse().status < 400
+        except OSError:
+            return False
+        finally:
+            client.close()
 
     # -- what a kubelet does ---------------------------------------------------------------
 
@@ -161,6 +184,10 @@ class Cluster:
             json.dumps(self._bundle(pod, spec, container, sources), indent=1)
         )
         probes = {k: v for k, v in container.items() if k.endswith("Probe")}
+        ports = {p["name"]: p["containerPort"] for p in container.get("ports", [])}
+        for probe in probes.values():
+            if "httpGet" in probe:
+                probe["httpGet"]["port"] = ports[probe["httpGet"]["port"]]
         (bundle / "probes.json").write_text(json.dumps(probes))
         detach = [] if wait else ["--detach"]
         with (pod / "log").open("ab") as log:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from agent.conftest import Refusal
 
 DOCUMENT = Path(__file__).parents[2] / "docs/data-dictionary.md"
 HTTP = {
@@ -57,18 +60,23 @@ def test_every_call_header_and_member_that_is_sent_is_in_the_dictionary(
     def overheard(path: str, raw: bytes, headers: dict[str, str]) -> Any:
         sent.setdefault(path, set()).update(members(json.loads(gzip.decompress(raw))))
         headers_sent.update(headers)
+        if path == "/v1/rotate":
+            raise Refusal(404, "not-found")  # a collector of an earlier version: the key stays
         return answer(path, raw, headers)
 
     stand.answer = overheard
     agent = make(stand.url, looks={"interval_s": 1})
     agent.start()
     agent.heard("READY=1")
+    (key,) = agent.root.parent.rglob("identity/key")
+    os.utime(key, (0, 0))  # an old one: the next is offered
     agent.set_anonymous(True)
     assert stand.wait_for(lambda: len(stand.history) > 1 and len(stand.heartbeats) > 1)
+    assert stand.wait_for(lambda: "/v1/rotate" in sent)
     agent.stop()
 
     words = documented()
-    assert set(sent) == {"/v1/enroll", "/v1/session", "/v1/reports", "/v1/heartbeat"}
+    assert set(sent) == {"/v1/enroll", "/v1/session", "/v1/rotate", "/v1/reports", "/v1/heartbeat"}
     for path, names in sent.items():
         assert names <= words[path] | {"id", "version"}, (path, names - words[path])
     assert headers_sent - HTTP <= {word.lower() for word in words[""]}

@@ -39,6 +39,7 @@ from nodeward.agent.status_names import METRICS_FILE, STATUS_FILE
 from nodeward.cli.main import cli
 from nodeward.cli.npd_check import short
 from nodeward.facts.agent import SCHEMA, Agent, Sandbox, Spending, Standing, Watch
+from readme import block
 
 
 def run(*args: str, **environment: str) -> Result:
@@ -377,6 +378,18 @@ def test_a_check_as_a_plugin_of_node_problem_detector(tmp_path: Path) -> None:
     assert [result.return_value for result in found] == [0, 1, 2]
     assert all(len(r.stdout.splitlines()) == 1 for r in found)
     assert all(len(r.stdout.strip()) <= 80 for r in found)
+
+
+def test_the_detectors_configuration_in_the_document_is_one_that_it_takes() -> None:
+    """By Validate() of its pkg/custompluginmonitor/types/config.go."""
+    written = json.loads(block("docs/agent.md", "## Node-problem-detector", "json"))
+    assert written["plugin"] == "custom"
+    preset = {c["type"] for c in written["conditions"] if c["reason"] and c["message"]}
+    for rule in written["rules"]:
+        assert rule["type"] == "temporary" or rule["condition"] in preset
+        verb, check = rule["args"]
+        assert verb == "npd-check"
+        assert run("explain", check).exception is None
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))

@@ -42,11 +42,38 @@ def test_the_schema_takes_our_values(values: dict[str, Any]) -> None:
         {"collector": {"service": {"port": 84430}}},
         {"agent": {"enrolSecret": ""}},
         {"clusterName": ""},
+        {"clusterName": "a\nb: c"},
+        {"agent": {"collectorUrl": "https://a,https://b"}},
+        {"agent": {"collectorUrl": "https:// nonsense"}},
+        {"agent": {"enrolSecret": "Not A Name"}},
+        {"agent": {"priorityClassName": "a b"}},
+        {"agent": {"hostPaths": ["/etc", "/etc"]}},
+        {"agent": {"hostPaths": ["/etc/../root"]}},
+        {"agent": {"hostPaths": ["/etc/./x"]}},
+        {"agent": {"hostPaths": ["//"]}},
+        {"agent": {"hostPaths": ["/a:b"]}},
+        {"agent": {"config": {"looks": {"interval_s": "1h"}}}},
+        {"agent": {"config": {"run_dir": "/run/elsewhere"}}},
+        {"collector": {"storage": {"size": "lots"}}},
     ],
 )
 def test_the_schema_refuses_a_slip(wrong: dict[str, Any]) -> None:
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(chart.merged(chart.defaults(), wrong), schema())
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        {"agent": {"hostPaths": ["/etc", "/var/lib/kubelet", "/opt/.hidden", "/opt/..data/x"]}},
+        {"agent": {"collectorUrl": "https://collector.example:8443/behind/a/proxy"}},
+        {"agent": {"config": {"looks": {"interval_s": 60}, "metadata": "off"}}},
+        {"clusterName": "Production, Zurich 1"},
+        {"collector": {"storage": {"size": "1.5Ti"}}},
+    ],
+)
+def test_the_schema_takes_what_is_right(right: dict[str, Any]) -> None:
+    jsonschema.validate(chart.merged(chart.defaults(), right), schema())
 
 
 def schema() -> dict[str, Any]:

@@ -19,6 +19,7 @@ FAMILIES: Final = {
     "kernel": "Kernel and modules",
     "kubelet": "Kubelet",
     "kubeproxy": "kube-proxy",
+    "host": "Host",
     "cert": "Certificates and credentials",
     "meta": "Cloud metadata",
     "agent": "nodeward itself",

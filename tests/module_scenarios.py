@@ -27,7 +27,8 @@ FALSE = (
     "/bin/false # why",
     "/bin/true && exit 3",
 )
-TRUE = ("/bin/true", "true", ":", "exit 0", "/bin/echo no", "/bin/false || true")
+TRUE = ("/bin/true", "true", ":", "exit 0", "/bin/echo no", "/bin/false || true", "echo >/dev/null",
+        "/bin/true >/dev/null 2>&1", "/bin/true 2>&1")  # fmt: skip
 REQUESTS = (
     "net-pf-2-proto-132",
     "net-pf-10-proto-132",

@@ -81,6 +81,18 @@ def test_twelve_configurations_do_what_was_foretold(guest: Guest, image: Path) -
     compare(guest, image, seed(), 12)
 
 
+def test_a_command_that_prints_fails_where_the_kernel_calls_it(guest: Guest) -> None:
+    """It has no open file there. What comes behind it in modprobe's list is not tried."""
+    lines = "softdep dccp_ipv4 pre: sctp\ninstall dccp {}\n"
+    commands = ("/bin/echo no", "echo no >/dev/null", "/bin/true 2>&1", "/bin/true >/dev/null 2>&1")
+    for shown, loads in zip(commands, (False, True, False, True), strict=True):
+        guest.load("up")
+        files: dict[str, str | None] = {"/etc/modprobe.d/x.conf": lines.format(shown)}
+        scenario = Scenario("prints", files, triggers=("sock4-dccp",))
+        assert play(guest, scenario) == []
+        assert ("sctp" in guest.ask("loaded")) is loads, shown
+
+
 @pytest.mark.long
 def test_sixty_configurations_do_what_was_foretold(guest: Guest, image: Path) -> None:
     compare(guest, image, fresh(), 60)

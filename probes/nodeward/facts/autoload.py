@@ -96,6 +96,7 @@ class Run:
     calls: int = 0
     ok: bool | None = True
     endless: bool = False
+    outputs: frozenset[str] = command.NO_OUTPUTS  # of the modprobe: the kernel's has none open
 
     def gives_up(self, why: str) -> None:
         self.unclear.append(why)
@@ -129,7 +130,9 @@ class Modprobe:
     _soft: dict[str, tuple[list[Found], list[Found]]] = field(
         default_factory=dict, repr=False, compare=False
     )
-    _steps: dict[str, Steps] = field(default_factory=dict, repr=False, compare=False)
+    _steps: dict[tuple[str, frozenset[str]], Steps] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def changed(self, conf: Configuration, names: frozenset[str], request: str = "") -> Modprobe:
         """The same under another configuration that differs in rules for these modules only, and
@@ -270,13 +273,14 @@ class Modprobe:
             return False
         return command.loads_nothing(self.steps(rule))
 
-    def steps(self, rule: Rule) -> Steps:
+    def steps(self, rule: Rule, outputs: frozenset[str] = command.OUTPUTS) -> Steps:
         """What the command of an install rule does. Kept: few commands stand in many rules."""
         if "$CMDLINE_OPTS" in rule.value and self._shellish:
             return ((";", command.Unclear("an options line that the shell would read")),)
-        if rule.value not in self._steps:
-            self._steps[rule.value] = command.steps(rule.value, self.programs)
-        return self._steps[rule.value]
+        key = rule.value, outputs
+        if key not in self._steps:
+            self._steps[key] = command.steps(rule.value, self.programs, outputs)
+        return self._steps[key]
 
     @cached_property
     def _shellish(self) -> bool:
@@ -338,7 +342,7 @@ class Modprobe:
     def run(self, request: str) -> Run:
         """Play `modprobe -q -- REQUEST` from the kernel's present state. Kept: ask as you like."""
         if request not in self._runs:
-            self._runs[request] = self.play(request)
+            self._runs[request] = self._play(Run(request))
         return self._runs[request]
 
     def follow(self, rule: Rule) -> Run:
@@ -349,9 +353,12 @@ class Modprobe:
 
     def play(self, name: str, *, ignore_install: bool = False, blacklist: bool = False) -> Run:
         """The same for a call by hand: `modprobe [-i] [-b] NAME`."""
-        run = Run(name)
-        run.found = self.lookup(name)[:MOST_FOUND]
-        run.ok = self._call(run, name, ignore=ignore_install, blacklist=blacklist, depth=0)
+        run = Run(name, outputs=command.OUTPUTS)
+        return self._play(run, ignore_install=ignore_install, blacklist=blacklist)
+
+    def _play(self, run: Run, *, ignore_install: bool = False, blacklist: bool = False) -> Run:
+        run.found = self.lookup(run.request)[:MOST_FOUND]
+        run.ok = self._call(run, run.request, ignore=ignore_install, blacklist=blacklist, depth=0)
         return run
 
     def _call(
@@ -425,7 +432,7 @@ class Modprobe:
                 )
             return done
 
-        ok, unclear = command.play(self.steps(rule), nested)
+        ok, unclear = command.play(self.steps(rule, run.outputs), nested)
         run.unclear += [f"{why} ({rule.place})" for why in unclear]
         return ok
 

@@ -2,6 +2,9 @@
 
 kmod runs it with system(3). Only shapes that people write are understood: false, true, exit N,
 modprobe and insmod, joined by ";", "&&" and "||". All else is Unclear, and never taken for a block.
+
+A modprobe that the kernel starts (kernel/umh.c) has no open file: an `echo` fails there, and so
+does a command with 2>&1. Measured with dash, bash and busybox.
 """
 
 from __future__ import annotations
@@ -13,15 +16,18 @@ from collections.abc import Callable, Iterator, Mapping
 from nodeward.lazy import dataclass, pattern
 
 FALSE = frozenset({"false", "/bin/false", "/usr/bin/false"})
-TRUE = frozenset({"true", ":", "/bin/true", "/usr/bin/true", "echo", "/bin/echo", "/usr/bin/echo",
-                  "logger", "/usr/bin/logger", "printf"})  # fmt: skip
+PRINTS = frozenset({"echo", "/bin/echo", "/usr/bin/echo", "printf", "/usr/bin/printf"})
+TRUE = frozenset({"true", ":", "/bin/true", "/usr/bin/true", "logger", "/usr/bin/logger"}) | PRINTS
 MODPROBE = frozenset({"modprobe", "/sbin/modprobe", "/usr/sbin/modprobe", "/bin/modprobe",
                       "/usr/bin/modprobe"})  # fmt: skip
 INSMOD = frozenset({"insmod", "/sbin/insmod", "/usr/sbin/insmod"})
 SHELLS = frozenset({"sh", "/bin/sh", "/usr/bin/sh", "bash", "/bin/bash", "/usr/bin/bash"})
 PATH = ("/sbin", "/usr/sbin", "/bin", "/usr/bin")  # what the kernel gives its helper
 LONGEST = 16384  # characters; nobody writes such a command to block a module
-_REDIRECT = pattern(r"(?:[12]?>>?\s*(?:&[12]|/dev/null)|<\s*/dev/null)(?=[\s;&|]|$)")
+SPECIAL = frozenset({":", "exec", "exit"})  # where these cannot redirect, a POSIX shell ends
+OUTPUTS = frozenset({"1", "2"})
+NO_OUTPUTS: frozenset[str] = frozenset()
+_REDIRECT = pattern(r"(?:([12]?)>>?\s*(?:&([12])|/dev/null)|<\s*/dev/null)(?=[\s;&|]|$)")
 _JOINT = pattern(r"(;|&&|\|\||\n)\s*")
 _QUOTED = pattern(r"'[^']*'|\"[^\"]*\"")
 _HIDE = {ord(char): 0xE000 + i for i, char in enumerate(";&|<>")}
@@ -58,8 +64,11 @@ Step = Exit | Modprobe | Unclear
 Joint = str
 
 
-def steps(command: str, programs: Mapping[str, bool]) -> tuple[tuple[Joint, Step], ...]:
-    """The command as (";", "&&" or "||", step). `programs` says which absolute paths exist."""
+def steps(
+    command: str, programs: Mapping[str, bool], outputs: frozenset[str] = OUTPUTS
+) -> tuple[tuple[Joint, Step], ...]:
+    """The command as (";", "&&" or "||", step). `programs` says which absolute paths exist,
+    `outputs` which of the descriptors 1 and 2 are open: none where the kernel calls."""
     if len(command) > LONGEST:
         return ((";", Unclear(f"a command of {len(command)} characters")),)
     text = _uncommented(command.replace("$CMDLINE_OPTS", " "))
@@ -75,12 +84,31 @@ def steps(command: str, programs: Mapping[str, bool]) -> tuple[tuple[Joint, Step
     if "'" in (bare := _QUOTED.sub("", text)) or '"' in bare:
         return ((";", Exit(2)),)  # the shell's syntax error: it runs nothing
     found: list[tuple[Joint, Step]] = []
-    parts = _JOINT.split(_REDIRECT.sub(" ", text).strip(" \t\n"))
+    parts = _JOINT.split(text.strip(" \t\n"))
     for joint, part in zip([";", *parts[1::2]], parts[::2], strict=True):
         if part.strip(" \t"):
-            step = _step(part, programs)
+            step, after = _redirected(part, programs, outputs)
+            if after != outputs and joint in ("&&", "||"):
+                step = Unclear("exec opens files only where what stands before it says so")
             found.append((";" if joint == "\n" else joint, step))
+            outputs = after
     return tuple(found) or ((";", Exit(0)),)
+
+
+def _redirected(
+    part: str, programs: Mapping[str, bool], outputs: frozenset[str]
+) -> tuple[Step, frozenset[str]]:
+    """A command with its redirections, and what is open after it: `exec` alone keeps its own."""
+    bare = _REDIRECT.sub(" ", part)
+    inside = set(outputs)
+    for found in _REDIRECT.finditer(part):
+        if found[0].startswith("<"):
+            continue
+        if found[2] and found[2] not in inside:  # the shell runs nothing then
+            return Exit(2, final=not SPECIAL.isdisjoint(bare.split()[:1])), outputs
+        inside.add(found[1] or "1")
+    step = _step(bare, programs, frozenset(inside))
+    return step, frozenset(inside) if bare.split() == ["exec"] else outputs
 
 
 def _hidden(text: str) -> str:
@@ -101,7 +129,7 @@ def _uncommented(command: str) -> str:
     return command
 
 
-def _step(part: str, programs: Mapping[str, bool]) -> Step:
+def _step(part: str, programs: Mapping[str, bool], outputs: frozenset[str]) -> Step:
     try:
         words = [word.translate(_SHOW) for word in shlex.split(part)]
     except ValueError:
@@ -111,29 +139,31 @@ def _step(part: str, programs: Mapping[str, bool]) -> Step:
     if words == ["exec"]:
         return Exit(0)  # only its redirections: the shell goes on
     if words[0] == "exec":
-        after = _plain(words[1:], part, programs)
+        after = _plain(words[1:], part, programs, outputs)
         return (
             Exit(after.status, final=True)
             if isinstance(after, Exit)
             else Unclear("exec of another program")
         )
-    return _plain(words, part, programs)
+    return _plain(words, part, programs, outputs)
 
 
-def _plain(words: list[str], part: str, programs: Mapping[str, bool]) -> Step:
+def _plain(
+    words: list[str], part: str, programs: Mapping[str, bool], outputs: frozenset[str]
+) -> Step:
     """A command and its arguments; `part` is its text."""
     if words[0] in SHELLS and words[1:2] == ["-c"] and len(words) == 3:
-        inner = steps(words[2], programs)
+        inner = steps(words[2], programs, outputs)
         if len(inner) != 1:
             return Unclear("a shell within a shell")
         only = inner[0][1]
         return Exit(only.status or 0) if isinstance(only, Exit) else only
     if _STRANGE.search(part):
         return Unclear(f"the shell is asked for more than plain commands: {part[:60]!r}")
-    return _program(words, programs)
+    return _program(words, programs, outputs)
 
 
-def _program(words: list[str], programs: Mapping[str, bool]) -> Step:
+def _program(words: list[str], programs: Mapping[str, bool], outputs: frozenset[str]) -> Step:
     program = words[0]
     if program == "exit":
         return _exit(words)
@@ -145,11 +175,18 @@ def _program(words: list[str], programs: Mapping[str, bool]) -> Step:
         return Unclear("insmod loads a file by its path")
     if "\r" in program or programs.get(program) is False:
         return Exit(127)  # no such program
+    if program in PRINTS and "1" not in outputs and words[1:] != _silent(program):
+        return Exit(1)
     if program in TRUE:
         return Exit(0)
     if program.startswith("/") or program in programs:
         return Unclear(f"what {program!r} does is not known")
     return Unclear(f"what {program!r} does is not known")
+
+
+def _silent(program: str) -> list[str]:
+    """The arguments for which nothing is printed."""
+    return [""] if program.endswith("printf") else ["-n"]
 
 
 def _exit(words: list[str]) -> Step:

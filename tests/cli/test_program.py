@@ -260,6 +260,12 @@ def test_every_check_can_be_explained(check: str) -> None:
     assert "https://" in said.output
 
 
+def test_explain_shows_what_can_be_set() -> None:
+    said = nodeward("explain", "host.listeners", "--no-look").out
+    assert "- `checks.host.listeners.more`: `[]`" in said
+    assert "What can be set" not in nodeward("explain", "kernel.module.dccp", "--no-look").out
+
+
 def test_explain_shows_this_host_and_where_it_was_read(kubeadm_root: Path) -> None:
     said = nodeward("explain", "kubelet.authn.anonymous", "--root", kubeadm_root)
     assert said.code == 0, said.err

@@ -144,7 +144,7 @@ def listeners(found: Listeners | Absent, p: KnownListeners) -> Verdict:
     if named:
         return Verdict.failed(f"{_listen(named)} beyond loopback, and not known here", *seen)
     if strange:
-        return Verdict.unknown(f"whose {strange[0]} is cannot be told", *seen)
+        return Verdict.unknown(f"cannot tell whose {strange[0]} is", *seen)
     if not wide:
         return Verdict.passed("nothing listens beyond loopback", *seen)
     programs = ", ".join(sorted({row.program or f"port {row.port}" for row in wide}))

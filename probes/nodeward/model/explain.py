@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import fields
 
-from nodeward.model.reading import Absent, Unreadable
+from nodeward.model.reading import Absent, Params, Unreadable
 from nodeward.model.rule import Check, Example, Given
 
 
@@ -30,13 +32,34 @@ def page(rule: Check[...]) -> str:
     lines += ["## How it is judged", "", *([rule.how, ""] if rule.how else [])]
     lines += ["| verdict | when |", "| --- | --- |"]
     lines += [f"| {e.expect} | {_row(e)} |" for e in rule.examples]
-    lines += ["", "## Who says so", "", *(f"- [{s.name}]({s.url})" for s in rule.sources), ""]
+    lines += [
+        "",
+        *_settings(rule),
+        "## Who says so",
+        "",
+        *(f"- [{s.name}]({s.url})" for s in rule.sources),
+        "",
+    ]
     ids = [
         f"- {name}: {', '.join(found)}" for name, found in sorted(rule.mappings.items()) if found
     ]
     if ids:
         lines += ["## Mappings", "", *ids, ""]
     return "\n".join(lines)
+
+
+def _settings(rule: Check[...]) -> list[str]:
+    """What an operator may set of the check, with what is shipped, as agent.yaml has it."""
+    kinds = [need.fact for need in rule.needs if issubclass(need.fact, Params)]
+    lines = []
+    for kind in kinds:
+        lines += [" ".join((kind.__doc__ or "").split()), ""]
+        lines += [
+            f"- `{'.'.join(kind.section)}.{one.name}`: `{json.dumps(getattr(kind(), one.name))}`"
+            for one in fields(kind)  # type: ignore[arg-type]  # every Params is a dataclass
+        ]
+        lines.append("")
+    return ["## What can be set", "", *lines] if kinds else []
 
 
 def _row(example: Example) -> str:

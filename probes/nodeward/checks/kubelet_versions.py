@@ -145,7 +145,7 @@ def _gate(name: str, setting: Setting, minor: int) -> Iterator[Evidence]:
 
 @dataclass(frozen=True, slots=True)
 class SupportedUntil(Params):
-    """`until`: the last day of a minor version, where a vendor patches longer: "1.30=2027-07-23"."""
+    """`until`: where a vendor patches a minor version longer, to which day: "1.30=2027-07-23"."""
 
     section: ClassVar[tuple[str, ...]] = ("checks", "kubelet.version-eol")
     until: tuple[str, ...] = ()

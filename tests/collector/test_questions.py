@@ -17,6 +17,7 @@ from nodeward.collector.db import tables as t
 from nodeward.collector.posture import EMPTY, LEVELS, State, differences
 
 DOCS = Path(__file__).parents[2] / "docs"
+POSTGRESQL_ONLY = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 SQLITE_ONLY = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
 
@@ -279,6 +280,41 @@ def test_sql_of_one_tenant_learns_nothing_of_another(asked: Any) -> None:
             assert "division" not in answer.text, sql
 
 
+ACTS = [
+    "SELECT lo_from_bytea(0, 'kept for ever')",
+    "SELECT pg_catalog . lo_creat(-1)",
+    'SELECT "lo_creat"(-1)',
+    'SELECT U&"lo\\005fcreat"(-1)',
+    "SELECT pg_logical_emit_message(false, 'x', repeat('a', 1000000))",
+    "SELECT pg_advisory_lock(31084724427646324)",
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity",
+    "SELECT pg_notify('nodeward_keys', '')",
+    "SELECT query_to_xml('SELECT lo_creat(-1)', true, true, '')",
+    "SELECT Set_Config('statement_timeout', '0', true)",
+]
+
+
+@POSTGRESQL_ONLY
+def test_sql_does_nothing_but_answer(asked: Any) -> None:
+    for sql in ACTS:
+        assert _sql(asked, sql).status_code == 400, sql
+    for sql in ("SELECT random() < 2", "SELECT count(*) > 0 FROM node WHERE cluster <> 'lo'"):
+        assert _sql(asked, sql).json()["rows"] == [[True]], sql
+    with asked.center.engine.connect() as connection:
+        kept = connection.exec_driver_sql("SELECT count(*) FROM pg_largeobject_metadata")
+        assert kept.scalar() == 0
+
+
+@POSTGRESQL_ONLY
+def test_what_a_question_might_have_done_is_undone(
+    asked: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nodeward.collector.store.query_postgresql._refuse_acts", lambda *_: None)
+    made = _sql(asked, "SELECT lo_from_bytea(0, 'kept for ever')").json()["rows"][0][0]
+    assert made
+    assert _sql(asked, f"SELECT lo_get({made})").status_code == 400
+
+
 def test_what_one_asker_may_see_is_forgotten_after_the_question(asked: Any) -> None:
     for token in (None, asked.access("east", cluster="east")):
         assert _sql(asked, "SELECT 1", token).status_code == 200
@@ -315,7 +351,7 @@ def test_a_row_of_sql_that_is_too_large_is_refused(asked: Any) -> None:
 
 
 @pytest.mark.root
-@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+@POSTGRESQL_ONLY
 def test_what_json_has_no_form_for_is_told_in_words(asked: Any) -> None:
     sql = "SELECT int4range(1, 3) AS a, '10.0.0.1'::inet AS b, 1.5::numeric AS c, ARRAY[1, 2] AS d"
     assert _sql(asked, sql).json()["rows"] == [["[1, 3)", "10.0.0.1", "1.5", "[1, 2]"]]

@@ -34,6 +34,11 @@ CATALOGS: Final = re.compile(
 )
 """How a statement gets at what PostgreSQL says to everybody of all that is there: the questions
 that others ask, how many rows a table has."""
+WORD: Final = re.compile(r"\w+")
+ESCAPED: Final = re.compile(r"u&\s*\"", re.IGNORECASE)
+"""A name in another spelling."""
+UNSETTLED: Final = ("clock_timestamp", "gen_random_uuid", "random", "timeofday")
+"""Functions that are volatile only because they answer differently each time."""
 
 DIALECT: Final = Dialect(
     moment=lambda column: f"to_timestamp({column} / 1000.0)",
@@ -88,15 +93,36 @@ def answer(engine: Engine, url: str, scope: Scope, sql: str) -> Mapping[str, Any
                 "SET LOCAL cursor_tuple_fraction = 1",
             ):
                 connection.execute(setting.encode())
+            _refuse_acts(connection, sql)
             # As a parameter: the text of a statement can be seen by others of this login.
             connection.execute("SELECT set_config(%s, %s, true)", (SETTING, key))
             # The server takes one statement only, as the query of a cursor.
             with connection.cursor(name="asked") as cursor:
                 cursor.execute(_bounded(sql).encode())
                 columns = [column.name for column in cursor.description or ()]
-                return table(columns, _rows(cursor))
+                told = table(columns, _rows(cursor))
+            connection.rollback()  # whatever it did besides
+            return told
     except (psycopg.Error, UnicodeEncodeError) as exc:
         raise bad("sql", str(exc).splitlines()[0]) from None
+
+
+def _refuse_acts(connection: psycopg.Connection[Any], sql: str) -> None:
+    """A transaction that is read-only still makes large objects, takes advisory locks, ends other
+    sessions and writes to the log. What does more than answer is a function that PostgreSQL calls
+    volatile, and is called by its name."""
+    if ESCAPED.search(sql):
+        raise bad("sql", 'U&"..." is not taken: write names as they are')
+    words = sorted({word.lower() for word in WORD.findall(sql)})
+    called = connection.execute(_ACTS, (words, list(UNSETTLED))).fetchone()
+    if called is not None:
+        raise bad("sql", f"{called[0]!r} is a function that may do more than answer")
+
+
+_ACTS: Final = (
+    "SELECT proname FROM pg_catalog.pg_proc"
+    " WHERE provolatile = 'v' AND proname = ANY(%s) AND proname <> ALL(%s) LIMIT 1"
+)
 
 
 def _bounded(sql: str) -> str:

@@ -12,6 +12,7 @@ from nodeward.facts.kubelet import Setting, Unknown, example
 from nodeward.facts.kubelet_merge import Layer, Rules, rules_for
 
 HEAD = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n"
+ANONYMOUS = "authentication.anonymous.enabled"
 FIELDS = {
     "readOnlyPort": ("--read-only-port={}", "readOnlyPort: {}"),
     "authentication.anonymous.enabled": (
@@ -239,7 +240,46 @@ def test_from_1_29_to_1_31_drop_ins_patch_each_other_whatever_the_case() -> None
     assert found.get("readOnlyPort").value == 10255
     assert found.get("maxPods").value == 9
     today = example("--config=/c --config-dir=/d", "maxPods: 9", dropins, version="v1.32.0")
-    assert (today.get("readOnlyPort").value, today.get("maxPods").value) == (0, 110)
+    assert (today.get("readOnlyPort").value, today.get("maxPods").value) == (10255, 110)
+
+
+@pytest.mark.parametrize("version", ["v1.30.0", "v1.36.2"])
+@pytest.mark.parametrize(
+    ("config", "dropin", "path", "value"),
+    [
+        ("readOnlyPort: 0", "readonlyport: 10255", "readOnlyPort", 10255),
+        ("readOnlyPort: 0", "READONLYPORT: 10255", "readOnlyPort", 10255),
+        ("{}", "healthzbindaddress: 0.0.0.0", "healthzBindAddress", "0.0.0.0"),
+        ("{}", "authentication: {anonymous: {Enabled: true}}", ANONYMOUS, (False, True)),
+        ("{}", "authentication: {Anonymous: {enabled: true}}", ANONYMOUS, (False, True)),
+        ("{}", "authentication: {anonymouſ: {enabled: true}}", ANONYMOUS, True),
+        ("{}", "HEALTHZBINDADDRESS: 0.0.0.0", "healthzBindAddress", ("127.0.0.1", "0.0.0.0")),
+        ("{}", "readonlyport: 1\nreadOnlyport: 2", "readOnlyPort", 1),
+        ("{}", "readonlyport: 1\nREADONLYPORT: null", "readOnlyPort", 1),
+    ],
+)
+def test_keys_of_drop_ins_are_taken_whatever_their_case_in_the_order_of_their_bytes(
+    config: str, dropin: str, path: str, value: object, version: str
+) -> None:
+    """Two values: what the base holds as JSON comes after a key of smaller bytes, from 1.32 on."""
+    dropins = {"1.conf": HEAD + dropin}
+    found = example("--config=/c --config-dir=/d", config, dropins, version=version)
+    old, new = value if isinstance(value, tuple) else (value, value)
+    assert found.get(path).value == (old if version == "v1.36.2" else new)
+
+
+def test_a_later_drop_in_does_not_take_back_what_one_has_set_by_another_spelling() -> None:
+    dropins = {"1.conf": HEAD + "readonlyport: 10255", "2.conf": HEAD + "readOnlyPort: 0"}
+    found = example("--config=/c --config-dir=/d", "{}", dropins)
+    assert found.get("readOnlyPort").value == 10255
+
+
+@pytest.mark.parametrize("flag", ["address", "healthz-bind-address"])
+def test_an_empty_address_of_a_flag_sets_nothing(flag: str) -> None:
+    field = {"address": "address", "healthz-bind-address": "healthzBindAddress"}[flag]
+    found = example(f"--config=/c --{flag}=", f"{field}: 10.0.0.5")
+    assert found.get(field).value == "10.0.0.5"
+    assert example(f"--config=/c --{flag}=10.0.0.6 --{flag}=", "{}").get(field).value == "10.0.0.6"
 
 
 @pytest.mark.parametrize(("flag", "file"), [(True, False), (False, True), (True, True)])

@@ -33,9 +33,32 @@ def test_the_last_of_two_equal_keys_counts_and_is_told() -> None:
     assert found.duplicates == (Duplicate(("b", "c"), 2), Duplicate(("a",), 3))
 
 
-def test_a_merge_key_never_wins_over_the_mappings_own_keys() -> None:
-    found = parse_document(b"x: &x {a: 1, b: 1}\nm: {a: 2, <<: *x}\n", "f")
-    assert found.value["m"] == {"a": 2, "b": 1}
+def test_a_merge_key_wins_over_what_stands_before_it_and_loses_to_what_follows() -> None:
+    """decode.go of goyaml.v2: mapping() takes both in their order."""
+    found = parse_document(b"x: &x {a: 1, b: 1}\nm: {a: 2, <<: *x, b: 3}\n", "f")
+    assert found.value["m"] == {"a": 1, "b": 3}
+    assert [d.path for d in found.duplicates] == [("m", "a"), ("m", "b")]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1e4", 10000), ("10255.0", 10255), ("1.5", 1.5), ("1e21", 1e21), ("-0.0", 0),
+     ("!!binary YWJj", "abc")],
+)  # fmt: skip
+def test_a_value_is_what_its_json_says(text: str, value: object) -> None:
+    found = parse_document(f"a: {text}\n".encode(), "f").value["a"]
+    assert (found, type(found)) == (value, type(value))
+
+
+@pytest.mark.parametrize("text", [".inf", ".nan", "!!binary '*'"])
+def test_what_json_cannot_hold_is_no_document(text: str) -> None:
+    with pytest.raises(ParseError):
+        parse_document(f"a: {text}\n".encode(), "f")
+
+
+def test_a_second_document_is_never_read_whatever_is_in_it() -> None:
+    found = parse_document(b"a: 1\n---\nb: [\n", "f")
+    assert (found.value, found.more) == ({"a": 1}, True)
     assert not found.duplicates
 
 

@@ -60,8 +60,9 @@ def test_booleans_and_numbers_are_those_of_go() -> None:
     assert [parse_bool(t) for t in ("1", "t", "True", "0", "F", "yes", "")] == [
         True, True, True, False, False, None, None,
     ]  # fmt: skip
-    assert [parse_int(t) for t in ("010", "0x10", "-1", "1_0", "x", "", "9" * 30)] == [
-        8, 16, -1, None, None, None, None,
+    texts = ("010", "0x10", "-1", "-010", "1_0", "0x_1f", "0_7", "_1", "1__0", "x", "", "9" * 30)
+    assert [parse_int(t) for t in texts] == [
+        8, 16, -1, -8, 10, 31, 7, None, None, None, None, None,
     ]  # fmt: skip
 
 

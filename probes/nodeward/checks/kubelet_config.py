@@ -177,7 +177,7 @@ def _faults(file: ConfigFile, minor: int | None) -> Iterator[Evidence]:
     for duplicate in document.duplicates:
         name = ".".join(map(str, duplicate.path))
         source = f"{file.path}:{duplicate.line}"
-        yield Evidence(name, "is given again; the last one counts", source)
+        yield Evidence(name, _again(file, minor), source)
     for fault in faults(file.mapping, minor):
         if file.dropin and _whatever_the_case(fault, minor):
             continue
@@ -188,13 +188,21 @@ def _faults(file: ConfigFile, minor: int | None) -> Iterator[Evidence]:
         yield Evidence("a second document", "is never read", file.path)
 
 
+def _again(file: ConfigFile, minor: int | None) -> str:
+    if file.dropin and Rules.MERGO not in rules_for(minor, None):
+        return "is given again: no kubelet from 1.29 starts with that"
+    if file.json:
+        return "is given again: what both say is put together, the later one counts"
+    return "is given again; the last one counts"
+
+
 def _whatever_the_case(fault: Fault, minor: int | None) -> bool:
-    """From 1.29 to 1.31 the key of a drop-in is applied however its letters are written."""
-    inside = rules_for(minor, None) == (Rules.INTERNAL,)
-    return inside and fault.path not in FIELDS and fault.path.lower() in _LOWER
+    """From 1.29 on the key of a drop-in is applied however its letters are written."""
+    inside = Rules.MERGO not in rules_for(minor, None)
+    return inside and fault.path not in FIELDS and fault.path.casefold() in _LOWER
 
 
-_LOWER = frozenset(path.lower() for path in FIELDS)
+_LOWER = frozenset(path.casefold() for path in FIELDS)
 
 
 @check(

@@ -10,7 +10,9 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from nodeward.facts.errors import ParseError
+from nodeward.facts.kubejson import is_json, parse_object
 from nodeward.facts.kubelet_defaults import LEGACY, VALUES, defaults
+from nodeward.facts.kubelet_fields import faults
 from nodeward.facts.kubelet_flags import KINDS
 from nodeward.facts.kubelet_merge import (
     Layer,
@@ -26,7 +28,7 @@ from nodeward.facts.kubelet_merge import (
     put,
     rules_for,
 )
-from nodeward.facts.kubelet_releases import GATES, stage
+from nodeward.facts.kubelet_releases import GATES, OLDEST, stage
 from nodeward.facts.kubelet_shown import is_zero, shown
 from nodeward.facts.kubeyaml import Document, parse_document
 from nodeward.facts.pflags import Arguments, parse_arguments
@@ -111,6 +113,7 @@ class ConfigFile:
     dropin: bool = False
     placed_at: float | None = None
     refused: str = ""
+    json: bool = False
 
     @property
     def unfit(self) -> str:
@@ -417,10 +420,21 @@ def _errors(files: Sequence[ConfigFile]) -> str:
 
 
 def refused(file: ConfigFile, minor: int | None, gate: bool | None) -> str:
-    """Why no kubelet of this version starts with the file: it is of another kind, or of none. The
-    decoder asks for both apiVersion and kind; drop-ins from 1.29 to 1.31 alone are not decoded.
+    """Why no kubelet of this version starts with the file: a value is of another type than its
+    field; it is of another kind, or of none (the decoder asks for both apiVersion and kind, but for
+    drop-ins from 1.29 to 1.31); a drop-in from 1.29 on names a key twice, for there is no second,
+    lenient reading as there is of the file.
     """
-    if file.error or (file.dropin and Rules.INTERNAL in rules_for(minor, gate)):
+    rules = rules_for(minor, gate) if file.dropin else ()
+    if file.error or file.document is None:
+        return ""
+    for fault in faults(file.mapping, OLDEST if minor is None else minor):
+        if fault.fatal:
+            return f"{fault.path} {fault.why}: no kubelet starts with it"
+    if file.dropin and Rules.MERGO not in rules and file.document.duplicates:
+        name = ".".join(map(str, file.document.duplicates[0].path))
+        return f"{name} is given twice: no kubelet starts with it"
+    if Rules.INTERNAL in rules:
         return ""
     given = {str(key).lower(): value for key, value in file.mapping.items()}
     for key, wanted in TYPE.items():
@@ -475,14 +489,14 @@ def config_file(
 ) -> ConfigFile:
     """Parse one file; what is not YAML is a file that could not be read."""
     try:
-        document = parse_document(raw, path)
+        document = parse_object(raw, path) if is_json(raw) else parse_document(raw, path)
     except ParseError as exc:
         return ConfigFile(path, None, str(exc), changed_at, dropin)
     if not raw:  # pkg/kubelet/kubeletconfig/configfiles: "no configuration is an error"
         return ConfigFile(path, None, "empty: no kubelet starts with it", changed_at, dropin)
     if document.value is not None and not isinstance(document.value, dict):
         return ConfigFile(path, None, "not a mapping", changed_at, dropin)
-    return ConfigFile(path, document, "", changed_at, dropin)
+    return ConfigFile(path, document, "", changed_at, dropin, json=is_json(raw))
 
 
 def example(
@@ -508,6 +522,8 @@ def example(
     )
     files = []
     if config is not None:
+        if config.startswith("{") and config != "{}":
+            config = f"---\n{config}"  # what begins with a brace would have to be JSON
         place = "/var/lib/kubelet/config.yaml"
         files.append(config_file(place, config.encode(), changed_at=changed_at))
     for name, text in (dropins or {}).items():

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from enum import StrEnum
 from typing import Any
 
-from nodeward.lazy import dataclass
+from nodeward.lazy import dataclass, pattern
 
 
 class Holds(StrEnum):
@@ -190,6 +190,13 @@ FIELDS: Mapping[str, Field] = {
     for path in text.split()
 }
 
+FRACTION = "memoryThrottlingFactor"
+LONG = frozenset(
+    ["podPidsLimit", "maxOpenFiles", "userNamespaces.idsPerPod", "logging.verbosity"]
+)  # fmt: skip
+"""Numbers of more than 32 bits."""
+_DURATION = pattern(r"[-+]?(0|((\d+\.?\d*|\.\d+)(ns|us|\u00b5s|\u03bcs|ms|s|m|h))+)")
+
 _TYPE_META = frozenset(["apiVersion", "kind"])
 
 
@@ -221,10 +228,12 @@ def _fault(child: Any, path: str, minor: int | None) -> Iterator[Fault]:  # noqa
         yield Fault(path, _unknown(path))
     elif minor is not None and field.since > minor:
         yield Fault(path, f"came with 1.{field.since}")
-    elif child is None:
+    elif child is None or (path == FRACTION and isinstance(child, float)):
         return
     elif not _fits(child, field.holds):
         yield Fault(path, f"is no {field.holds}", fatal=True)
+    elif field.holds is Holds.NUMBER and path not in LONG and abs(child) >= 1 << 31:
+        yield Fault(path, "is too large a number", fatal=True)
     elif field.holds is Holds.BRANCH:
         yield from _faults(child, f"{path}.", minor)
     elif field.holds is Holds.LIST:
@@ -254,9 +263,11 @@ def _fits(value: Any, holds: Holds) -> bool:  # noqa: ANN401  JSON of the host
         case Holds.BOOL:
             return isinstance(value, bool)
         case Holds.NUMBER:
-            return isinstance(value, int | float) and not isinstance(value, bool)
-        case Holds.TEXT | Holds.DURATION:
+            return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63
+        case Holds.TEXT:
             return isinstance(value, str)
+        case Holds.DURATION:
+            return isinstance(value, str) and _DURATION.fullmatch(value) is not None
         case Holds.LIST:
             return isinstance(value, list)
         case Holds.MAP | Holds.BRANCH:

@@ -9,7 +9,7 @@ in, by rules that changed twice; then every flag is set once more on top. Three 
   drop-ins patch each other; what is left is decoded over the base, whatever the case of its keys.
   `null` takes nothing of the base away; fields of another internal name (resolvConf) are lost.
 - PATCH (from 1.32): RFC 7386 on the versioned JSON. Maps merge, lists and scalars replace, `null`
-  deletes.
+  deletes. What is left is decoded whatever the case of its keys too, in the order of their bytes.
 
 A configuration is a tree: dicts whose leaves are Settings, so that every value keeps its source.
 """
@@ -21,8 +21,9 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import Any, TypeAlias
 
-from nodeward.facts.kubelet_defaults import DEFAULTS
+from nodeward.facts.kubelet_defaults import DEFAULTS, defaults
 from nodeward.facts.kubelet_fields import FIELDS as FIELD_PATHS
+from nodeward.facts.kubelet_fields import Holds
 from nodeward.facts.kubelet_flags import FIELDS
 from nodeward.facts.pflags import Arguments, Kind, parse_bool, parse_int, parse_pairs
 from nodeward.lazy import dataclass
@@ -109,24 +110,74 @@ def merge(base: Tree, dropins: Iterable[Tree], rules: Rules, minor: int | None) 
         for dropin in dropins:
             patch = _patch(patch, dropin)
         return _overlay(base, _canonical(patch), _counts_inside)
-    for dropin in dropins:
-        if rules is Rules.PATCH:
+    if rules is Rules.PATCH:
+        for dropin in dropins:
             base = _patch(base, dropin)
-        else:
-            base = _overlay(_fill(base, dropin, minor), dropin, _not_zero)
+        return _canonical(base, minor=minor, whole=True)
+    for dropin in dropins:
+        base = _overlay(_fill(base, dropin, minor), dropin, _not_zero)
     return base
 
 
-def _canonical(tree: Tree, prefix: str = "") -> Tree:
-    """The same with every key spelled as the field is."""
+def _canonical(
+    tree: Tree, prefix: str = "", minor: int | None = None, *, whole: bool = False
+) -> Tree:
+    """The same with every key spelled as the field is. What is left of a merge is decoded by Go's
+    encoding/json, whatever the case of its keys, in the order of their bytes: the last one counts.
+    A `whole` configuration has more keys than those of its files: the defaults that are no zero."""
     out: Tree = {}
-    for key, node in tree.items():
-        name = _SPELLED.get((prefix + key).lower(), prefix + key).removeprefix(prefix)
-        out[name] = _canonical(node, f"{prefix}{name}.") if isinstance(node, dict) else node
+    for key in sorted(tree):
+        node, dotted = tree[key], _SPELLED.get((prefix + key).casefold(), prefix + key)
+        name = dotted.removeprefix(prefix)
+        early, old = whole and key < name, out.get(name)
+        if isinstance(node, dict):
+            new = _canonical(node, f"{dotted}.", minor, whole=whole)
+            new = _left(new, tree.get(name), f"{dotted}.", minor) if early else new
+            out[name] = _overlay(old, new, _always) if isinstance(old, dict) else new
+        elif old is not None and (node.value is None or not _held(dotted, node, whole, minor)):
+            continue  # decoding leaves what is there
+        elif not early or not _stands(dotted, tree.get(name), minor):
+            out[name] = node
     return out
 
 
-_SPELLED = {path.lower(): path for path in FIELD_PATHS}
+def _left(early: Tree, exact: Setting | Tree | None, prefix: str, minor: int | None) -> Tree:
+    """What is left of a branch by another name, once the base's own has been decoded after it."""
+    out: Tree = {}
+    for key, node in early.items():
+        own = exact.get(key) if isinstance(exact, dict) else None
+        if isinstance(node, dict):
+            out[key] = _left(node, own, f"{prefix}{key}.", minor)
+        elif not _stands(prefix + key, own, minor):
+            out[key] = node
+    return out
+
+
+def _held(path: str, node: Setting, whole: bool, minor: int | None) -> bool:
+    """Whether the JSON that is decoded holds this value of a file at all."""
+    return not whole or node.layer is Layer.DROPIN or _stands(path, node, minor)
+
+
+def _stands(path: str, exact: Setting | Tree | None, minor: int | None) -> bool:
+    """Whether the base configuration as JSON holds this field, so that it comes after a key whose
+    bytes are smaller. Zeros of what is no pointer are left out."""
+    if isinstance(exact, Setting) and (exact.layer is Layer.DROPIN or exact.value):
+        return True
+    default = defaults(path, minor)[-1][1]
+    kind = FIELD_PATHS[path].holds if path in FIELD_PATHS else None
+    if kind in (Holds.BOOL, Holds.NUMBER) and path not in PLAIN:
+        return True
+    return not isinstance(exact, Setting) and default not in (None, "", 0, False, [], {})
+
+
+PLAIN = frozenset(
+    ["readOnlyPort", "port", "rotateCertificates", "serverTLSBootstrap", "protectKernelDefaults",
+     "enableContentionProfiling", "runOnce", "maxPods", "maxOpenFiles", "podsPerCore", "eventBurst",
+     "kubeAPIBurst", "registryBurst", "evictionMaxPodGracePeriod", "nodeLeaseDurationSeconds"]
+)  # fmt: skip
+"""Booleans and numbers that are no pointers in v1beta1."""
+
+_SPELLED = {path.casefold(): path for path in FIELD_PATHS}
 
 
 def _patch(base: Tree, change: Tree) -> Tree:
@@ -157,6 +208,9 @@ def _overlay(base: Tree, change: Tree, counts: Callable[[str, Setting], bool]) -
 
 ONLY_ON = frozenset(["seccomp-default"])
 """Flags that are no part of the configuration, but or-ed with it: false leaves the file's word."""
+
+ADDRESSES = frozenset(["address", "healthz-bind-address"])
+"""Flags whose empty value sets nothing (IPVar.Set)."""
 
 MAPS = frozenset(path for path, kind in FIELDS.values() if kind in (Kind.MAP, Kind.GATES))
 
@@ -245,6 +299,8 @@ def apply_flags(
     for flag in dict.fromkeys(f.name for f in arguments.flags if f.name in FIELDS):
         path, kind = FIELDS[flag]
         given = arguments.every(flag)
+        if flag in ADDRESSES:
+            given = tuple(g for g in given if g.value)
         if flag in ONLY_ON:
             given = tuple(g for g in given[-1:] if parse_bool(g.value))
         if not given:

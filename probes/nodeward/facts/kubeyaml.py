@@ -9,6 +9,8 @@ neither brackets nor aliases can cost more than the file's size allows.
 
 from __future__ import annotations
 
+import base64
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import field
 from typing import Any, TypeAlias
@@ -82,21 +84,29 @@ def parse_document(raw: bytes, what: str) -> Document:
 
     Raises ParseError naming `what` and the line.
     """
-    found = parse_documents(raw, what)
-    if not found:
+    found = _documents(raw, what)
+    first = next(found, None)
+    if first is None:
         return Document(None)
-    first = found[0]
-    return Document(first.value, first.lines, first.duplicates, more=len(found) > 1)
+    try:
+        more = next(found, None) is not None
+    except ParseError:  # a daemon never comes to it
+        more = True
+    return Document(first.value, first.lines, first.duplicates, more=more)
 
 
 def parse_documents(raw: bytes, what: str) -> tuple[Document, ...]:
     """Every document of the file. Raises ParseError naming `what` and the line."""
+    return tuple(_documents(raw, what))
+
+
+def _documents(raw: bytes, what: str) -> Iterator[Document]:
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
         raise ParseError(what, raw.count(b"\n", 0, exc.start) + 1, "not UTF-8") from None
     try:
-        return tuple(_Builder(what).documents(yaml.parse(text, Loader=_Loader)))
+        yield from _Builder(what).documents(yaml.parse(text, Loader=_Loader))
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
         line = mark.line + 1 if mark else 0
@@ -201,20 +211,19 @@ class _Finish:
         return value
 
     def mapping(self, pairs: _Pairs, path: Path) -> dict[str, Any]:
+        """goyaml.v2 takes keys and "<<" in their order: whatever comes later wins."""
         found: dict[str, Any] = {}
-        for raw, value, line in pairs:  # "<<" never wins over the mapping's own keys
-            if isinstance(raw, _Merge):
-                for source in reversed(self.sources(value, line)):
-                    found |= self.mapping(source, path)
-        own: set[str] = set()
         for raw, value, line in pairs:
             if isinstance(raw, _Merge):
+                for source in reversed(self.sources(value, line)):
+                    merged = self.mapping(source, path)
+                    self.duplicates += [Duplicate((*path, k), line) for k in merged if k in found]
+                    found |= merged
                 continue
             key = self.key(raw, line)
             here = (*path, key)
-            if key in own:
+            if key in found:
                 self.duplicates.append(Duplicate(here, line))
-            own.add(key)
             self.lines[here] = line
             found[key] = self.plain(value, here)
         return found
@@ -266,12 +275,33 @@ def _scalar(event: ScalarEvent, what: str, line: int) -> Any:  # noqa: ANN401
     text: str = event.value
     if len(text) > 1 << 20:
         raise ParseError(what, line, "a value of more than a megabyte")
+    if event.tag == "tag:yaml.org,2002:binary":
+        return _binary(text, what, line)
     if not event.implicit[0] and event.tag not in _RESOLVED_TAGS:
         return text  # quoted, a block, or tagged as text
     if text == "<<":
         return _Merge()
-    if text in _WORDS:
-        return _WORDS[text]
+    value = _WORDS[text] if text in _WORDS else _plain(text)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ParseError(what, line, "a number that JSON cannot hold")
+        # On the way to JSON, Go writes a whole number without a point: 1e4 as 10000.
+        return int(value) if value.is_integer() and abs(value) < _EXPONENT else value
+    return value
+
+
+_EXPONENT = 1e21
+"""From here on Go's encoding/json writes an exponent, which no integer field takes."""
+
+
+def _binary(text: str, what: str, line: int) -> str:
+    try:
+        return base64.b64decode("".join(text.split()), validate=True).decode("utf-8", "replace")
+    except ValueError:
+        raise ParseError(what, line, "!!binary that is no base64") from None
+
+
+def _plain(text: str) -> Any:  # noqa: ANN401
     return _number(text) if text[0] in "0123456789+-." else text
 
 

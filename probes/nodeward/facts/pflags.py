@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 
-from nodeward.lazy import dataclass
+from nodeward.lazy import dataclass, pattern
 
 
 class Kind(StrEnum):
@@ -106,12 +106,17 @@ def parse_bool(text: str) -> bool | None:
     return True if text in _TRUE else False if text in _FALSE else None
 
 
+_UNDERSCORES = pattern(r"[+-]?(0[xX]_?[\da-fA-F]+|0[oObB]_?\d+|\d+)(_[\da-fA-F]+)*")
+"""They may stand between digits, and between a base and the first one."""
+
+
 def parse_int(text: str) -> int | None:
     """Go's strconv.ParseInt with base 0; None for what it refuses."""
-    plain = text.replace("_", "") if text[:2].lower() in ("0x", "0o", "0b") else text
+    plain = text.replace("_", "") if _UNDERSCORES.fullmatch(text) else text
     if "_" in plain or len(plain) > 20:
         return None
-    octal = len(plain) > 1 and plain[0] == "0" and plain.isdigit()
+    digits = plain.lstrip("+-")
+    octal = len(digits) > 1 and digits[0] == "0" and digits.isdigit()
     try:
         return int(plain, 8 if octal else 0)
     except ValueError:

@@ -33,8 +33,26 @@ def judge(root: Path, check: str = "kubelet.authn.anonymous") -> Finding:
 
 @pytest.mark.parametrize(
     "argv",
-    [(), ("kubelet: working hard",), ("",) * 9, (" " * 30,), ("x" * 30,), ("",)],
-    ids=["empty", "a title", "zeros", "blanks", "one other word", "one empty word"],
+    [
+        (),
+        ("kubelet: working hard",),
+        ("",) * 9,
+        (" " * 30,),
+        ("x" * 30,),
+        ("",),
+        ("kubelet --root-dir=/var/lib/kubelet",),
+        ("kubelet: serving", "-dir=/x"),
+    ],
+    ids=[
+        "empty",
+        "a title",
+        "zeros",
+        "blanks",
+        "one other word",
+        "one empty word",
+        "a title that is a path",
+        "a title and what it left",
+    ],
 )
 def test_overwritten_arguments_are_unknown(argv: tuple[str, ...], tmp_path: Path) -> None:
     host = Host({}, (Run(V136, argv),))
@@ -44,6 +62,28 @@ def test_overwritten_arguments_are_unknown(argv: tuple[str, ...], tmp_path: Path
     else:
         assert found.status is Status.UNKNOWN
         assert "/proc/812/cmdline" in found.because
+
+
+def test_the_files_of_the_process_itself_are_its_own(tmp_path: Path) -> None:
+    """/proc/self is that of whoever looks; a descriptor cannot be read again."""
+    words = ("kubelet", "--config=/proc/self/cwd/c.yaml")
+    files = {"/work/c.yaml": HEAD + OPEN, "/proc/self/cwd/c.yaml": CLOSED}
+    host = Host(files, (Run(V136, words, cwd="/work"),))
+    root = kubelet_hosts.build(host, tmp_path / "host")
+    assert judge(root).status is Status.FAIL
+    descriptor = Run(V136, ("kubelet", "--config=/dev/stdin"))
+    root = kubelet_hosts.build(Host({"/dev/stdin": CLOSED}, (descriptor,)), tmp_path / "other")
+    assert judge(root).status is Status.UNKNOWN
+
+
+def test_a_kubelet_under_another_name_beside_one_is_judged_too(tmp_path: Path) -> None:
+    other = Run(
+        "/opt/kubelet-1.36.2", ("kubelet", "--node-ip=10.0.0.1", "--anonymous-auth"), pid=800
+    )
+    host = Host({CONFIG: CLOSED}, (WITH_CONFIG, other))
+    found = judge(kubelet_hosts.build(host, tmp_path / "host"))
+    assert found.status is Status.FAIL
+    assert "pid 800" in found.because
 
 
 def huge(place: Path) -> None:
@@ -135,11 +175,23 @@ def test_too_many_drop_ins_are_unknown(tmp_path: Path) -> None:
     assert "/etc/d" in found.because
 
 
-@pytest.mark.parametrize("extra", [{}, {"/etc/d": "a file"}], ids=["missing", "a file"])
-def test_a_drop_in_folder_that_is_none_is_unknown(extra: dict[str, str], tmp_path: Path) -> None:
-    run = Run(V136, ("kubelet", f"--config={CONFIG}", "--config-dir=/etc/d"))
+@pytest.mark.parametrize(
+    ("place", "extra", "status"),
+    [
+        ("/etc/d", {}, Status.UNKNOWN),
+        ("/etc/d", {"/etc/d": HEAD + OPEN}, Status.PASS),
+        ("/etc/d.conf", {"/etc/d.conf": HEAD + OPEN}, Status.FAIL),
+        ("/etc/d.conf", {"/etc/d.conf": "->/etc/open", "/etc/open": HEAD + OPEN}, Status.FAIL),
+    ],
+    ids=["missing", "a file of another name", "a file", "a link to a file"],
+)
+def test_what_stands_for_a_folder_of_drop_ins_is_read_by_its_name(
+    place: str, extra: dict[str, str], status: Status, tmp_path: Path
+) -> None:
+    """filepath.WalkDir shows the root itself, whatever it is."""
+    run = Run(V136, ("kubelet", f"--config={CONFIG}", f"--config-dir={place}"))
     found = judge(kubelet_hosts.build(Host({CONFIG: CLOSED, **extra}, (run,)), tmp_path / "host"))
-    assert found.status is Status.UNKNOWN
+    assert found.status is status
 
 
 @pytest.mark.parametrize(("given", "status"), [("/etc/d", "fail"), ("/etc/d/", "pass")])
@@ -155,7 +207,7 @@ def test_a_drop_in_folder_that_is_a_link_is_not_entered(
     assert judge(root).status == status
     order = judge(root, "kubelet.config.dropin-order")
     assert order.status == status
-    assert ("is a link" in order.because) == (status == "fail")
+    assert ("a link is not followed" in order.because) == (status == "fail")
 
 
 @pytest.mark.parametrize("below", ["", "sub/"])

@@ -115,3 +115,57 @@ def test_an_open_quote_in_its_unit_does_not_hide_what_a_kubelet_was_given(tmp_pa
         at=kubelet_hosts.BOOT,
     )
     assert report.findings[0].status is Status.FAIL
+
+
+START = "/opt/v1.36.2/kubelet --anonymous-auth=false --authorization-mode=Webhook"
+SERVICE = f"[Service]\nExecStart={START}\n"
+CASES = {
+    "a masked drop-in": (
+        {UNIT: SERVICE, f"{UNIT}.d/9.conf": "->/dev/null"}, Status.PASS),
+    "a drop-in that is masked in a stronger place": (
+        {UNIT: SERVICE, f"{UNIT}.d/9.conf": "->/dev/null",
+         "/usr/lib/systemd/system/kubelet.service.d/9.conf":
+         "[Service]\nExecStart=\nExecStart=/opt/v1.36.2/kubelet\n"}, Status.PASS),
+    "one for every service is weaker than one for this": (
+        {UNIT: SERVICE, "/etc/systemd/system/service.d/9.conf": "[Service]\n",
+         "/usr/lib/systemd/system/kubelet.service.d/9.conf":
+         "[Service]\nExecStart=\nExecStart=/opt/v1.36.2/kubelet\n"}, Status.FAIL),
+    "two commands": (
+        {UNIT: SERVICE, f"{UNIT}.d/9.conf": f"[Service]\nExecStart={START}\n"}, Status.UNKNOWN),
+    "a command that replaces another": (
+        {UNIT: SERVICE, f"{UNIT}.d/9.conf": f"[Service]\nExecStart=\nExecStart={START}\n"},
+        Status.PASS),
+    "an escape": (
+        {UNIT: SERVICE.replace("false", "\\x74rue")}, Status.FAIL),
+    "another root": (
+        {UNIT: f"{SERVICE}RootDirectory=/other\n"}, Status.UNKNOWN),
+    "a variable of the service manager": (
+        {UNIT: f"{SERVICE.rstrip()} $MORE\nPassEnvironment=MORE\n"}, Status.UNKNOWN),
+    "one that the unit sets too": (
+        {UNIT: f"{SERVICE.rstrip()} $MORE\nPassEnvironment=MORE\nEnvironment=MORE=\n"},
+        Status.PASS),
+    "one that the command does not name": (
+        {UNIT: f"{SERVICE}PassEnvironment=MORE\n"}, Status.PASS),
+    "the name of the host": (
+        {UNIT: f"{SERVICE.rstrip()} --hostname-override=%H\n", "/etc/hostname": "n1\n"},
+        Status.PASS),
+    "the name of a host that has none": (
+        {UNIT: f"{SERVICE.rstrip()} --hostname-override=%H\n"}, Status.UNKNOWN),
+    "the same in a variable": (
+        {UNIT: f"{SERVICE.rstrip()} $MORE\nEnvironment=MORE=--hostname-override=%H\n"},
+        Status.UNKNOWN),
+    "a sign of per cent": (
+        {UNIT: f"{SERVICE.rstrip()} --node-labels=a=%%H\n"}, Status.PASS),
+    "a unit that a generator made": (
+        {"/run/systemd/generator/kubelet.service": SERVICE,
+         "/usr/lib/systemd/system/kubelet.service": "[Service]\nExecStart=/opt/v1.36.2/kubelet\n"},
+        Status.PASS),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("files", "status"), CASES.values(), ids=CASES)
+def test_a_unit_is_read_as_systemd_reads_it(
+    files: dict[str, str], status: Status, tmp_path: Path
+) -> None:
+    found = judge(files, tmp_path, "kubelet.authn.anonymous")
+    assert [f.status for f in found] == [status], found[0].because

@@ -17,7 +17,7 @@ from nodeward.checks.kubelet_support import (
     unknown,
     unprobed,
 )
-from nodeward.facts.kubelet import Kubelet, Unknown, example
+from nodeward.facts.kubelet import Kubelet, Setting, Unknown, example
 from nodeward.facts.kubelet_answers import PODS, SECURE, UNHANDLED, KubeletAnswers, Port
 from nodeward.facts.kubelet_shown import text
 from nodeward.model import (
@@ -180,6 +180,18 @@ def _anonymous(kubelet: Kubelet, answers: Answers) -> Verdict:
         Example(
             Status.PASS,
             (
+                example(C, "{}"),
+                answers(
+                    pods=reply(200),
+                    unhandled=reply(404, "404: Page Not Found"),
+                    configz={"authorization": {"mode": "Webhook"}},
+                ),
+            ),
+            "it says that it asks: a role of the cluster lets system:anonymous through",
+        ),
+        Example(
+            Status.PASS,
+            (
                 example(C, "authorization: {mode: AlwaysAllow}"),
                 answers(
                     pods=reply(403, "Forbidden (user=system:anonymous, verb=get, ..)"),
@@ -247,12 +259,7 @@ def _mode(kubelet: Kubelet, answers: Answers) -> Verdict:
     if port is not None and answer is not None:
         seen.append(port.evidence(UNHANDLED, answer, f"GET {UNHANDLED} without credentials"))
         if answer.unhandled:
-            return Verdict.failed(
-                f"port {port.number} lets a caller without credentials through to {UNHANDLED},"
-                f" for which no role exists, so it allows everything; {said(MODE, setting)}",
-                *seen,
-                remedy=remedy,
-            )
+            return _let_through(kubelet, port, setting, seen, remedy)
         if answer.status in (403, 500) and answer.anonymous_is_someone:
             because = f"port {port.number} asks before it allows ({answer}); {said(MODE, setting)}"
             return Verdict.passed(because, *seen)
@@ -267,6 +274,32 @@ def _mode(kubelet: Kubelet, answers: Answers) -> Verdict:
             return Verdict.failed(because, *seen, remedy=remedy)
         case _:
             return unknown(MODE, setting)
+
+
+def _let_through(
+    kubelet: Kubelet, port: Port, setting: Setting, seen: list[Evidence], remedy: Remedy
+) -> Verdict:
+    """A caller without credentials came to where only nodes/proxy leads. What the kubelet says of
+    itself tells whether it asks; else both may be."""
+    through = f"port {port.number} lets a caller without credentials through to {UNHANDLED}"
+    if kubelet.configz is not None and setting.value == "Webhook":
+        because = f"{through} by a role of the cluster, which it asks for: {said(MODE, setting)}"
+        return Verdict.passed(because, *seen)
+    because = f"{through}: it allows everything; "
+    if setting.value != "AlwaysAllow":
+        because = f"{through}: it allows everything, or a role lets {NO_ONE} do so; "
+    if setting.value == "Webhook":
+        advice = (
+            f"{MODE} is Webhook on this node: restart it if that is newer than the process;"
+            f" otherwise take {NODES_PROXY} from {NO_ONE} and system:unauthenticated, in whatever"
+            " role of the cluster gives it."
+        )
+        roles = "kubectl get clusterrolebindings -o wide | grep -E 'anonymous|unauthenticated'"
+        remedy = Remedy(advice, (*remedy.steps, roles), remedy.breaks)
+    return Verdict.failed(because + said(MODE, setting), *seen, remedy=remedy)
+
+
+NO_ONE, NODES_PROXY = "system:anonymous", "nodes/proxy"
 
 
 def _undecided(port: Port | None) -> str | None:
@@ -375,7 +408,7 @@ GATE = "KubeletFineGrainedAuthz"
     " with that right may run commands in every container.",
     severity=Severity.LOW,
     remedy=Remedy(
-        f"Leave the feature gate {GATE} on (from 1.33 it is; in 1.32 set it to true).",
+        f"Leave the feature gate {GATE} on (from 1.33 it is; in 1.32 it is an alpha feature).",
         ("systemctl restart kubelet",),
     ),
     sources=[FINE],
@@ -423,4 +456,6 @@ def _fine_grained(kubelet: Kubelet) -> Verdict:
     if on is True:
         return Verdict.passed(f"{GATE} is on ({where})", seen)
     remedy = mend(kubelet, f"featureGates.{GATE}", "true")
+    if minor < 33:
+        remedy = Remedy(f"Upgrade to 1.33: {GATE} is on there, and no alpha feature any more.")
     return Verdict.failed(f"{GATE} is off ({where})", seen, remedy=remedy)

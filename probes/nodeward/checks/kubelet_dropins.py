@@ -203,6 +203,6 @@ def _unread(kubelet: Kubelet) -> Iterator[Evidence]:
     folder = kubelet.flag("config-dir")
     for path in kubelet.skipped:
         if folder is not None and path == posixpath.join(kubelet.launch.cwd, str(folder.value)):
-            yield Evidence("not read", "it is a link, which the kubelet does not follow", path)
+            yield Evidence("not read", "it is no folder; a link is not followed", path)
         elif path.endswith((".yaml", ".yml", ".json")):  # others are notes
             yield Evidence("not read", "only names that end in .conf are", path)

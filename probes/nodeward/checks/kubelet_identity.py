@@ -155,6 +155,11 @@ def _node_labels(kubelet: Kubelet) -> Verdict:
     examples=lambda: [
         Example(Status.PASS, example(f"{C} --kubeconfig=/k", "{}"), "it has a kubeconfig"),
         Example(Status.FAIL, example(C, "{}"), "it has none"),
+        Example(
+            Status.FAIL,
+            example(f"{C} --bootstrap-kubeconfig=/b", "{}"),
+            "one for its first certificate alone, which it then nowhere keeps",
+        ),
         Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
         Example(Status.NOT_APPLICABLE, NO_KUBELET, "no kubelet"),
     ],
@@ -164,10 +169,9 @@ def standalone(kubelet: Kubelet) -> Verdict:
 
 
 def _standalone(kubelet: Kubelet) -> Verdict:
-    for name in ("kubeconfig", "bootstrap-kubeconfig"):
-        flag = kubelet.flag(name)
-        if flag is not None and isinstance(flag.value, Unknown):
-            return unknown(f"--{name}", flag)
-        if flag is not None and flag.value:
-            return Verdict.passed(f"the kubelet uses {flag.value} ({flag.source})")
+    flag = kubelet.flag("kubeconfig")
+    if flag is not None and isinstance(flag.value, Unknown):
+        return unknown("--kubeconfig", flag)
+    if flag is not None and flag.value:
+        return Verdict.passed(f"the kubelet uses {flag.value} ({flag.source})")
     return Verdict.failed(f"{kubelet} was given no --kubeconfig")

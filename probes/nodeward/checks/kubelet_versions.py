@@ -338,7 +338,10 @@ def _image_pull(kubelet: Kubelet) -> Verdict:
         return unknown(f"featureGates.{gate}", kubelet.gate_setting(gate))
     if on is False or (on is None and minor < 35):
         because = f"the feature gate {gate} is off in {kubelet.version}"
-        return Verdict.failed(because, remedy=mend(kubelet, f"featureGates.{gate}", "true"))
+        remedy = mend(kubelet, f"featureGates.{gate}", "true")
+        if minor < 35:
+            remedy = Remedy(f"Upgrade to 1.35: {gate} is on there, and no alpha feature any more.")
+        return Verdict.failed(because, remedy=remedy)
     if setting.value == "NeverVerify":
         remedy = mend(kubelet, path, "AlwaysVerify")
         return Verdict.failed(said(path, setting), shown(path, setting), remedy=remedy)

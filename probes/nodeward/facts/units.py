@@ -7,16 +7,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from types import MappingProxyType
 
 from nodeward.facts.errors import ParseError
 from nodeward.lazy import dataclass, pattern
 
 UNIT_DIRECTORIES = (
+    "/etc/systemd/system.control",
+    "/run/systemd/system.control",
+    "/run/systemd/transient",
+    "/run/systemd/generator.early",
     "/etc/systemd/system",
     "/run/systemd/system",
+    "/run/systemd/generator",
     "/usr/local/lib/systemd/system",
     "/usr/lib/systemd/system",
     "/lib/systemd/system",
+    "/run/systemd/generator.late",
 )
 """Strongest first: a unit or drop-in of the same name hides those after it."""
 
@@ -130,16 +138,32 @@ def parse_environment(entry: Entry) -> Mapping[str, Word]:
     return found
 
 
-_FIXED = {"%": "%", "E": "/etc", "S": "/var/lib", "C": "/var/cache", "L": "/var/log", "t": "/run"}
+_FIXED = {
+    "%": "%", "E": "/etc", "S": "/var/lib", "C": "/var/cache", "L": "/var/log", "t": "/run",
+    "T": "/tmp", "V": "/var/tmp", "h": "/root",  # noqa: S108  systemd's own
+    "u": "root", "U": "0", "g": "root", "G": "0",
+}  # fmt: skip
 
 
-def with_specifiers(text: str, unit: str) -> str:
-    """systemd.unit(5), Specifiers: those that the unit's name decides, and fixed directories. The
-    others are left as they stand."""
+def with_specifiers(text: str, unit: str, more: Mapping[str, str] = MappingProxyType({})) -> str:
+    """systemd.unit(5), Specifiers: those that the unit's name decides, and those that are the same
+    for every system service, and `more`. The others are left as they stand."""
+    known = _known(unit, more)
+    return re.sub(r"%(.)", lambda m: known.get(m[1], m[0]), text)
+
+
+def unresolved(text: str, unit: str, more: Mapping[str, str]) -> str:
+    """The first specifier of which it is not known what it stands for; "" where there is none."""
+    known = _known(unit, more)
+    return next((f"%{c}" for c in re.findall(r"%(.)", text) if c not in known and c.isalpha()), "")
+
+
+def _known(unit: str, more: Mapping[str, str]) -> Mapping[str, str]:
     stem = unit.rpartition(".")[0]
     prefix, _, instance = stem.partition("@")
-    known = {**_FIXED, "n": unit, "N": stem, "p": prefix, "i": instance, "I": instance}
-    return re.sub(r"%(.)", lambda m: known.get(m[1], m[0]), text)
+    last = prefix.rpartition("-")[2]
+    named = {"n": unit, "N": stem, "p": prefix, "i": instance, "I": instance, "j": last}
+    return {**_FIXED, **named, **more}
 
 
 def without(environment: Mapping[str, Word], entry: Entry) -> dict[str, Word]:
@@ -156,8 +180,8 @@ def split_words(text: str, what: str, *, relaxed: bool = False) -> list[str]:
     quote = ""
     chars = iter(text)
     for char in chars:
-        if char == "\\" and quote != "'":
-            word = (word or "") + next(chars, "")
+        if char == "\\":
+            word = (word or "") + (next(chars, "") if relaxed else _escaped(chars))
         elif quote:
             quote, word = ("", word) if char == quote else (quote, (word or "") + char)
         elif char in "\"'":
@@ -170,6 +194,28 @@ def split_words(text: str, what: str, *, relaxed: bool = False) -> list[str]:
     if quote and not relaxed:
         raise ParseError(what, 0, "an open quote")
     return words if word is None else [*words, word]
+
+
+_ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v",
+            "s": " ", "\\": "\\", '"': '"', "'": "'"}  # fmt: skip
+_NUMBERS = {"x": (2, 16), "u": (4, 16), "U": (8, 16)}
+
+
+def _escaped(chars: Iterator[str]) -> str:
+    """What a backslash of a command line makes of that which follows (systemd.service(5)); what is
+    no escape stays, with its backslash."""
+    first = next(chars, "")
+    if first in _ESCAPES:
+        return _ESCAPES[first]
+    length, base = _NUMBERS.get(first, (2, 8) if first in "01234567" else (0, 0))
+    digits = "".join(islice(chars, length))
+    text = digits if base == 16 else first + digits
+    if length and len(digits) == length and all(c in "0123456789abcdefABCDEF"[:22] for c in text):
+        try:
+            return chr(int(text, base))
+        except (ValueError, OverflowError):
+            pass
+    return f"\\{first}{digits}"
 
 
 _WHOLE = pattern(r"\$([A-Za-z_][A-Za-z0-9_]*)")

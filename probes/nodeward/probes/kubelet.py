@@ -125,8 +125,12 @@ def _unit_of(host: Host, pid: int) -> str | None:
 
 
 def _are_its_own(argv: tuple[str, ...], program: str) -> bool:
-    """Not where they were overwritten: with nothing, or with a title ("kubelet: working"). One
-    empty word is what the kernel makes of no arguments at all."""
+    """Not where they were overwritten: with nothing, or with a title ("kubelet: working"), which
+    may leave a part of what stood there. One empty word is what the kernel makes of no arguments
+    at all."""
+    first = argv[0] if argv else ""
+    if first.endswith(":") or any(c.isspace() for c in first):
+        return False
     if len(argv) > 1:
         return any(argv[1:])
     return argv == ("",) or (bool(argv) and posixpath.basename(argv[0]) in (program, "kubelet"))
@@ -230,7 +234,7 @@ def read(host: Host, launch: Launch) -> Kubelet:
             for path in _all_files(host, launch, place):
                 if path.endswith("/"):
                     folders.append((path, host.stat(launch.root + path).mtime))
-                elif path.endswith(".conf") and path != place:
+                elif path.endswith(".conf"):
                     files.append(_read_file(host, launch, path, dropin=True))
                 else:
                     skipped.append(path)
@@ -240,7 +244,10 @@ def read(host: Host, launch: Launch) -> Kubelet:
 
 
 def _read_file(host: Host, launch: Launch, path: str, *, dropin: bool = False) -> ConfigFile:
+    path = _of_itself(path, launch)
     try:
+        if posixpath.normpath(path).startswith(("/dev/stdin", "/dev/fd/")):
+            raise HostError(path, "a descriptor of the process's own, which cannot be read twice")
         raw = host.read(launch.root + path)
         stat = host.stat(launch.root + path)
         changed_at = max(stat.mtime, *_links(host, launch.root, path), 0.0)
@@ -249,6 +256,14 @@ def _read_file(host: Host, launch: Launch, path: str, *, dropin: bool = False) -
     found = config_file(path, raw, dropin=dropin, changed_at=changed_at)
     found = replace(found, refused=refused(found, minor_of(launch.version), launch.gate))
     return replace(found, placed_at=stat.ctime) if host.live and stat.ctime else found
+
+
+def _of_itself(path: str, launch: Launch) -> str:
+    """/proc/self is another place for each process."""
+    for own in ("/proc/self/", "/proc/thread-self/"):
+        if launch.pid is not None and path.startswith(own):
+            return f"/proc/{launch.pid}/{path.removeprefix(own)}"
+    return path
 
 
 def _links(host: Host, root: str, path: str) -> Iterator[float]:
@@ -272,10 +287,11 @@ def _all_files(host: Host, launch: Launch, folder: str) -> Iterator[str]:
     """Every file below the folder, in the order of filepath.WalkDir: by name, depth first. A
     directory, the folder itself too, comes before what is in it, with a slash at its end.
 
-    WalkDir does not follow a link, not even the folder itself, unless its path ends in "/": then
-    the link is all that there is to see.
+    WalkDir does not follow a link, not even the folder itself, unless its path ends in "/": the
+    link, or a file that stands where a folder was meant, is then all that there is, and is read if
+    its name ends so.
     """
-    if _is_link(host, launch.root + folder):
+    if not folder.endswith("/") and not _is_directory(host, launch.root + folder):
         yield folder
         return
     for count, path in enumerate(_walk(host, launch.root, folder, 0)):

@@ -30,13 +30,11 @@ def find(
     inside a container (kind). MissingError where there is none, HostError where that cannot be
     told."""
     found = [p for p in processes.running(*PROGRAMS) if _is_kubelet(p)]
+    found += [p for p in processes.rows if _is_named_after_one(p) and _speaks_like_one(host, p)]
     if found:
         return sorted(found, key=lambda p: bool(network_of(host, p.pid)))
     if not processes.complete:
         raise HostError("/proc", "other users' processes are hidden from us")
-    alike = [p for p in processes.rows if _is_named_after_one(p) and _speaks_like_one(host, p)]
-    if alike:
-        return alike
     if not isinstance(listeners, Listeners):
         return _by_arguments_alone(host, processes)
     rows = listeners.on(PORT)

@@ -29,7 +29,7 @@ from nodeward.agent.runner import Looker, examine
 from nodeward.agent.sandbox import examine_sandbox
 from nodeward.agent.scan import report_of
 from nodeward.agent.settings import settings
-from nodeward.agent.spool import Spool, SpoolFullError, Tally
+from nodeward.agent.spool import Spool, SpoolFullError
 from nodeward.agent.status import write_status
 from nodeward.checks import catalog
 from nodeward.facts.agent import Agent, Kept, Spending, Standing, Watch
@@ -324,7 +324,3 @@ def attestation_files(config: Config) -> dict[str, str | None]:
         "k8s-psat": config.enrol.service_account_token_file,
         "join-token": credential or config.enrol.join_token_file,
     }
-
-
-def spooled(tally: Tally) -> dict[str, int]:
-    return {"depth": tally.depth, "bytes": tally.size, "dropped": tally.dropped}

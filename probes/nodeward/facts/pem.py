@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from nodeward.lazy import dataclass, pattern
 
 CERTIFICATES = ("CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE")
-PUBLIC_KEYS = ("PUBLIC KEY", "RSA PUBLIC KEY")
 
 _OTHER = b"?!"
 """What stands in place of a body that is base64 and not shown: see nodeward.host.pem."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import field
 from enum import StrEnum
 
@@ -240,10 +240,6 @@ def _trimmed(block: pem.Block) -> bytes:
     """OpenSSL's TRUSTED CERTIFICATE has its own settings after the certificate."""
     data = block.data or b""
     return der.read(data).whole if block.label == "TRUSTED CERTIFICATE" else data
-
-
-def newest_first(held: Iterable[Held]) -> list[Held]:
-    return sorted(held, key=lambda h: h.leaf.not_before if h.leaf else 0, reverse=True)
 
 
 def folders_above(path: str) -> Iterator[str]:

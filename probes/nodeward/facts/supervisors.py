@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import field
 from typing import Any, ClassVar
 
-from nodeward.facts.node import Distribution
 from nodeward.lazy import dataclass
 from nodeward.model import Fact
 
@@ -38,11 +37,6 @@ SIGNS: Mapping[str, tuple[str, ...]] = {
 }
 """What is there once one was installed, whatever its unit is called."""
 VERBS = ("server", "agent", "controller", "worker")
-DISTRIBUTION: Mapping[str, Distribution] = {
-    K3S: Distribution.K3S,
-    RKE2: Distribution.RKE2,
-    K0S: Distribution.K0S,
-}
 
 
 @dataclass(frozen=True, slots=True)

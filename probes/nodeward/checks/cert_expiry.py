@@ -22,7 +22,8 @@ from nodeward.facts.renewal import (
     newer,
     renewer,
 )
-from nodeward.facts.renewal_steps import relink, remedy, restart
+from nodeward.facts.renewal_kubelet import relink
+from nodeward.facts.renewal_steps import remedy, restart
 from nodeward.facts.served import Port, Presented, Served
 from nodeward.facts.webhooks import COMPONENT as WEBHOOK
 from nodeward.facts.x509 import Certificate
@@ -50,7 +51,7 @@ YEAR_2000 = 946_684_800
 PRESENTED = "presented"
 SETTLED_S = 3600  # k0s makes its certificates within this time of its start
 _NOT_ASKED = Unreadable("TLS servers", "offline")
-ROTATION_STARTS, ROTATION_ENDS = 0.7, 0.9  # client-go: jittered between these parts of the life
+ROTATION_STARTS = 0.7  # client-go: at a random part of the life between this and 0.9
 
 COMPONENTS: dict[str, str] = {
     "kubelet-client": "the kubelet's client certificate",

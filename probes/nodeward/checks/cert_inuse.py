@@ -11,7 +11,8 @@ from nodeward.facts.daemons import SCHEDULER, Daemon, Daemons, sample
 from nodeward.facts.pki import Held, Kind, Pki, Use
 from nodeward.facts.pki_places import PROGRAM_OF
 from nodeward.facts.renewal import renewer
-from nodeward.facts.renewal_steps import kubelet, remedy, restart
+from nodeward.facts.renewal_kubelet import kubelet
+from nodeward.facts.renewal_steps import remedy, restart
 from nodeward.facts.served import Port, Presented, Served
 from nodeward.facts.webhooks import COMPONENT
 from nodeward.facts.x509 import Certificate

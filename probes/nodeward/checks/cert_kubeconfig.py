@@ -32,7 +32,7 @@ from nodeward.facts.access import octal, readers
 from nodeward.facts.clock import Now
 from nodeward.facts.kubeconfig import ADMINISTRATORS, Cluster, Kubeconfig, Kubeconfigs, User
 from nodeward.facts.pki import LOOSE, Guard, Kind, Pem, Pki
-from nodeward.facts.renewal_steps import keep_to_root
+from nodeward.facts.renewal_authority import keep_to_root
 from nodeward.facts.strays import Stray, Strays
 from nodeward.facts.tokens import Token
 from nodeward.facts.urls import split_url

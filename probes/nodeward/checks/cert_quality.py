@@ -22,8 +22,8 @@ from nodeward.checks.cert_samples import (
 from nodeward.facts.bundles import intermediates
 from nodeward.facts.clock import Now
 from nodeward.facts.pki import Held, Kind, Pki
+from nodeward.facts.renewal_authority import authority
 from nodeward.facts.renewal_keys import reissue
-from nodeward.facts.renewal_steps import authority
 from nodeward.facts.x509 import Certificate, PublicKey
 from nodeward.lazy import dataclass
 from nodeward.model import (

@@ -10,7 +10,7 @@ from nodeward.checks.cert_samples import DARK, NOTHING, NOW, certificate, pki, p
 from nodeward.facts.clock import Now
 from nodeward.facts.pki import Held, Kind, Pki, Use
 from nodeward.facts.renewal import Renewer, newer, renewer
-from nodeward.facts.renewal_steps import kubelet, rejoin, relink
+from nodeward.facts.renewal_kubelet import kubelet, rejoin, relink
 from nodeward.facts.x509 import Certificate
 from nodeward.model import Evidence, Example, Severity, Status, Verdict, check
 

@@ -16,7 +16,9 @@ from nodeward.facts.node import Distribution
 from nodeward.facts.pki import Held, Kind, Pki
 from nodeward.facts.pki_roles import SIGNERS
 from nodeward.facts.renewal import Renewer, renewer
-from nodeward.facts.renewal_steps import authority, kubectl_of, kubelet_unit, rejoin, remedy
+from nodeward.facts.renewal_authority import authority
+from nodeward.facts.renewal_kubelet import kubectl_of, kubelet_unit, rejoin
+from nodeward.facts.renewal_steps import remedy
 from nodeward.model import Remedy
 
 

@@ -205,6 +205,17 @@ def test_sql_can_do_nothing_else(asked: Any) -> None:
     assert len(asked.items("/v1/nodes")) == 2
 
 
+def test_in_sql_a_waiver_whose_time_is_over_is_not_in_force(asked: Any) -> None:
+    what = {"check": "*", "reason": "r", "owner": "o", "until": "9d"}
+    made = asked.post("/v1/waivers", what).json()["id"]
+    told = asked.center.writer.act_now
+    told(lambda c: c.execute(t.waiver.update().values(approved_at=1, approved_by="x")))
+    sql = "SELECT id FROM waiver WHERE approved"
+    assert _sql(asked, sql).json()["rows"] == [[made]]
+    told(lambda c: c.execute(t.waiver.update().values(expires_at=now_ms() - 1)))
+    assert _sql(asked, sql).json()["rows"] == []
+
+
 def test_sql_that_does_not_end_is_ended(asked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nodeward.collector.store.query.DEADLINE_S", 0.3)
     endless = "WITH RECURSIVE x(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM x) SELECT max(n) FROM x"

@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from nodeward.collector.archive import archive_closed, let_go
 from nodeward.collector.clock import SharedClock, span_ms
-from nodeward.collector.db.engine import APPLICATION, open_engine
+from nodeward.collector.db.engine import APPLICATION, deadline, open_engine
 from nodeward.collector.db.partitions import make_days
 from nodeward.collector.gather import Gather
 from nodeward.collector.metrics import Metrics
@@ -40,6 +40,7 @@ from nodeward.collector.store.telling import deliver
 from nodeward.collector.store.trend import note_trend
 from nodeward.collector.store.unused import collect
 from nodeward.collector.store.writer import Writer
+from nodeward.collector.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,8 @@ POURING = 200
 """Reports a second from which on folding waits."""
 ALERT_S = 5.0
 TIDY_S = 600.0
+ANSWER_S = 30.0
+"""A question that takes longer is one too many for the store."""
 KEEP_TOLD_MS = 30 * 86_400_000
 """How long it is remembered that an alert was delivered."""
 
@@ -73,6 +76,7 @@ class Center:
         self.enrolled = Gather(self.keys.get)
         self.stored = Gather(self.pulse.stored)
         self.sessions = Sessions(self.engine)
+        self.turns = Turns()
         self.metrics = Metrics(self)
         self.provider = Provider(settings.oidc) if settings.oidc else None
         self.watch: Callable[[asyncio.Event], Awaitable[None]] | None = None
@@ -93,7 +97,11 @@ class Center:
 
     def ask(self, asker: Asker, question: Callable[[Db], T]) -> T:
         """Answer a question within the asker's scope. Blocks: call it in a thread."""
-        with self._snapshots.connect() as connection, connection.begin():
+        with (
+            self._snapshots.connect() as connection,
+            connection.begin(),
+            deadline(connection, ANSWER_S),
+        ):
             db = Db(
                 connection=connection,
                 names=self.writer.names,
@@ -136,6 +144,7 @@ class Center:
     def close(self) -> None:
         with contextlib.suppress(Problem, SQLAlchemyError):
             self._flush()
+        self.turns.close()
         self.writer.close()
         self.engine.dispose()
 

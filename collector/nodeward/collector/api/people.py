@@ -33,7 +33,6 @@ T = TypeVar("T")
 Endpoint = Callable[[Request], Awaitable[Response]]
 MOST_VALUES: Final = 64
 VALUE: Final = re.compile(r"[^\x00-\x1f]{1,512}")
-_queries: Final = asyncio.Semaphore(2)  # a SQL query may take a core for seconds
 KNOWN: Final = frozenset(
     (
         "status", "severity", "check", "cluster", "node", "label", "since", "until", "seen",
@@ -98,6 +97,13 @@ def asking(request: Request, role: Role, question: Callable[[Db], T]) -> T:
     """Authenticate, then answer. Blocks: call it in a thread."""
     center: Center = request.app.state.center
     return center.ask(asker_now(request, role), question)
+
+
+async def answered(request: Request, role: Role, question: Callable[[Db], T]) -> T:
+    """The same in the asker's turn."""
+    center: Center = request.app.state.center
+    asker = await asyncio.to_thread(asker_now, request, role)
+    return await center.turns.take(asker.name, lambda: center.ask(asker, question))
 
 
 def bearer(request: Request) -> str:
@@ -198,7 +204,7 @@ def _list(
         by_score = request.query_params.get("sort") == "score"
         kinds = (int, int) if by_score and path == "/v1/nodes" else cursor
         want = filter_of(request, kinds, known=FILTERS[path])
-        page = await asyncio.to_thread(asking, request, role, lambda db: question(db, want))
+        page = await answered(request, role, lambda db: question(db, want))
         return tagged(request, _page_json(page))
 
     return gate(role, path, endpoint)
@@ -219,7 +225,7 @@ async def findings(request: Request) -> Response:
     def question(db: Db) -> Page:
         return ask.findings(db, want) if at is None else past.findings_at(db, want, at)
 
-    page = await asyncio.to_thread(asking, request, Role.VIEWER, question)
+    page = await answered(request, Role.VIEWER, question)
     return tagged(request, _page_json(page)) if form == "json" else _formed(page, form)
 
 
@@ -238,17 +244,15 @@ async def diff(request: Request) -> Response:
     until = now if want.until is None else want.until
     if since > until:
         raise bad("since", "must be before until")
-    found = await asyncio.to_thread(
-        asking, request, Role.VIEWER, lambda db: past.diff(db, cluster, name, since, until)
+    found = await answered(
+        request, Role.VIEWER, lambda db: past.diff(db, cluster, name, since, until)
     )
     return tagged(request, found)
 
 
 async def node(request: Request) -> Response:
     cluster, name = request.path_params["cluster"], request.path_params["name"]
-    found = await asyncio.to_thread(
-        asking, request, Role.VIEWER, lambda db: ask.node(db, cluster, name)
-    )
+    found = await answered(request, Role.VIEWER, lambda db: ask.node(db, cluster, name))
     return tagged(request, found)
 
 
@@ -261,10 +265,10 @@ async def query(request: Request) -> Response:
     center: Center = request.app.state.center
     want = wire.decode(await body_of(request), QueryIn)
     asker = await asyncio.to_thread(asker_now, request, Role.VIEWER)
-    async with _queries:
-        found = await asyncio.to_thread(
-            run, center.engine, center.settings.query_database, asker.scope, want.sql
-        )
+    url = center.settings.query_database
+    found = await center.turns.take(
+        asker.name, lambda: run(center.engine, url, asker.scope, want.sql)
+    )
     return answer(found)
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,7 +21,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import QueuePool
+
+from nodeward.collector.problem import Problem
 
 Record: TypeAlias = Any
 """A row of a query: its columns are attributes."""
@@ -96,6 +102,33 @@ def clock_of(connection: Connection) -> int:
     """What it says."""
     now: int = connection.execute(select(database_now(connection))).scalar_one()
     return now
+
+
+@contextmanager
+def deadline(connection: Connection, seconds: float) -> Iterator[None]:
+    """What is asked within ends after so long, however many statements it is: then a Problem."""
+    until = time.monotonic() + seconds
+    slow = Problem(503, "slow", f"it took more than {seconds:g} s: ask for less")
+
+    def check(*_: object) -> None:
+        if time.monotonic() > until:
+            raise slow
+
+    event.listen(connection, "before_cursor_execute", check)
+    driver: Any = connection.connection.driver_connection  # the pool gives it no type
+    sqlite_ = is_sqlite(connection)
+    if sqlite_:
+        driver.set_progress_handler(lambda: time.monotonic() > until, 20_000)
+    else:
+        connection.exec_driver_sql(f"SET LOCAL statement_timeout = {int(seconds * 1000)}")
+    try:
+        yield
+    except OperationalError:
+        check()
+        raise
+    finally:
+        if sqlite_:
+            driver.set_progress_handler(None, 0)
 
 
 def is_sqlite(connection: Connection) -> bool:

@@ -15,8 +15,8 @@ import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, Final
+from functools import cached_property, partial
+from typing import Any, Final, TypeVar
 from urllib.parse import parse_qs, quote, urlencode
 
 from markupsafe import Markup, escape
@@ -95,6 +95,7 @@ class Shown:
     more: Mapping[str, Any] = field(default_factory=dict)
 
 
+T = TypeVar("T")
 Question = Callable[[Visit, Db], Shown]
 Act = Callable[[Visit, Connection, Mapping[str, str], int], object]
 
@@ -132,14 +133,18 @@ def view(path: str, template: str, question: Question, takes: str = "") -> Route
             for name in visit.query.keys() - known:
                 raise bad(name, "this view has no such filter")
             if visit.query.get("format") == "csv":
-                return await asyncio.to_thread(_csv, visit, question)
-            shown = await asyncio.to_thread(_ask, visit, question)
+                return await _turn(visit, lambda: _csv(visit, question))
+            shown = await _turn(visit, lambda: _ask(visit, question))
         except Problem as problem:
             as_data = visit.query.get("format") in ("json", "csv")
             return problem_answer(problem) if as_data else trouble(visit, problem)
         return _answer(visit, template, shown)
 
     return Route(path, endpoint, methods=["GET"], name=template)
+
+
+async def _turn(visit: Visit, act: Callable[[], T]) -> T:
+    return await visit.center.turns.take(visit.asker.name, act)
 
 
 def _ask(visit: Visit, question: Question) -> Shown:
@@ -250,7 +255,7 @@ def action(
         except Problem as problem:
             if again is None or problem.field is None or not form:
                 return trouble(visit, problem)
-            return await asyncio.to_thread(_once_more, visit, *again, form, problem)
+            return await _turn(visit, partial(_once_more, visit, *again, form, problem))
         await asyncio.to_thread(visit.center.keys.poll)
         if isinstance(result, Response):
             return result

@@ -63,7 +63,8 @@ VIEWS: Final[Mapping[str, str]] = {
     "waiver": """
         SELECT w.id AS id, w."check" AS check_glob, w.node AS node_glob, w.labels AS labels,
                w.reason AS reason, w.owner AS owner, {until} AS until,
-               w.approved_at IS NOT NULL AND w.ended_at IS NULL AS approved
+               w.approved_at IS NOT NULL AND w.ended_at IS NULL AND w.expires_at > {now}
+                   AS approved
         FROM {main}waiver w
         WHERE {everything} OR (
             EXISTS (SELECT 1 FROM {main}cluster c WHERE {covered})
@@ -81,11 +82,12 @@ what they may see, and something."""
 @dataclass(frozen=True)
 class Dialect:
     """How a column of milliseconds becomes a time, one of bytes a text, and one of JSON the rows
-    (key, value) of its members."""
+    (key, value) of its members; and now in milliseconds."""
 
     moment: Callable[[str], str]
     hexed: Callable[[str], str]
     each: Callable[[str], str]
+    now: str
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,7 @@ def view_sql(name: str, dialect: Dialect, main: str, values: str, within: Within
         reported=moment("p.report_at"),
         at=moment("h.at"),
         until=moment("w.expires_at"),
+        now=dialect.now,
         key=dialect.hexed("k.key"),
         covered=_COVERED.format(main=main, each=dialect.each("w.labels")),
         scope_n=within.cluster("n.cluster"),

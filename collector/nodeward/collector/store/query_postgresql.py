@@ -44,6 +44,7 @@ DIALECT: Final = Dialect(
     moment=lambda column: f"to_timestamp({column} / 1000.0)",
     hexed=lambda column: f"encode({column}, 'hex')",
     each=lambda column: f"jsonb_each_text({column}::jsonb)",
+    now="extract(epoch FROM clock_timestamp()) * 1000",
 )
 _MINE: Final = (
     f"FROM public.query_scope WHERE key = current_setting('{SETTING}', true)"

@@ -22,6 +22,7 @@ DIALECT: Final = Dialect(
     moment=lambda column: f"strftime('%Y-%m-%dT%H:%M:%SZ', {column} / 1000, 'unixepoch')",
     hexed=lambda column: f"lower(hex({column}))",
     each=lambda column: f"json_each({column})",
+    now="(julianday('now') - 2440587.5) * 86400000",
 )
 
 

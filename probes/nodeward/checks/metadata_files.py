@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nodeward.checks.metadata_samples import SAC
 from nodeward.facts.provisioning import CloudConfigs, KeptFile, ProvisioningFiles
 from nodeward.model import (
     Absent,
@@ -17,10 +18,6 @@ from nodeward.model import (
     most,
 )
 
-SAC = Source(
-    "Securing a Cluster: restricting cloud metadata API access",
-    "https://kubernetes.io/docs/tasks/administer-cluster/securing-a-cluster/#restricting-cloud-metadata-api-access",
-)
 _USER_DATA = "/var/lib/cloud/instances/i-0/user-data.txt"
 _TOKEN = (("bootstrap token", 1),)
 

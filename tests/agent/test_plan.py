@@ -5,7 +5,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodeward.agent.plan import ANY, Plan, plan
+from nodeward.agent.plan import ANY, SELF, Plan, plan
 
 
 def tree(root: Path) -> str:
@@ -18,27 +18,60 @@ def tree(root: Path) -> str:
     return str(root)
 
 
+def on_the_way(*folders: str) -> dict[str, dict[str, list[str]]]:
+    return {folder: {SELF: ["F"]} for folder in folders}
+
+
 def test_the_folder_of_a_file_is_watched_for_its_name(tmp_path: Path) -> None:
     made = plan({"F": ["/var/lib/kubelet/pki/kubelet-client-1.pem"]}, {}, tree(tmp_path))
-    assert made.folders == {"/var/lib/kubelet/pki": {"kubelet-client-1.pem": ["F"]}}
+    assert made.folders == {
+        **on_the_way("/var", "/var/lib", "/var/lib/kubelet"),
+        "/var/lib/kubelet/pki": {SELF: ["F"], "kubelet-client-1.pem": ["F"]},
+    }
 
 
 def test_every_link_on_the_way_is_watched(tmp_path: Path) -> None:
     made = plan({"F": ["/etc/kubernetes/link"]}, {}, tree(tmp_path))
     assert made.folders == {
-        "/etc/kubernetes": {"link": ["F"]},
-        "/var/lib/kubelet/pki": {"current.pem": ["F"], "kubelet-client-1.pem": ["F"]},
+        **on_the_way("/etc", "/var", "/var/lib", "/var/lib/kubelet"),
+        "/etc/kubernetes": {SELF: ["F"], "link": ["F"]},
+        "/var/lib/kubelet/pki": {SELF: ["F"], "current.pem": ["F"], "kubelet-client-1.pem": ["F"]},
     }
 
 
 def test_for_what_is_missing_the_nearest_folder_is_watched(tmp_path: Path) -> None:
     made = plan({"F": ["/etc/kubernetes/manifests/x/y.yaml"]}, {}, tree(tmp_path))
-    assert made.folders == {"/etc/kubernetes": {"manifests": ["F"]}}
+    assert made.folders == {
+        **on_the_way("/etc"),
+        "/etc/kubernetes": {SELF: ["F"], "manifests": ["F"]},
+    }
 
 
 def test_a_listed_folder_is_watched_for_any_name(tmp_path: Path) -> None:
     made = plan({"F": ["/etc/kubernetes/"]}, {}, tree(tmp_path))
-    assert made.folders == {"/etc": {"kubernetes": ["F"]}, "/etc/kubernetes": {ANY: ["F"]}}
+    assert made.folders == {
+        "/etc": {SELF: ["F"], "kubernetes": ["F"]},
+        "/etc/kubernetes": {ANY: ["F"]},
+    }
+
+
+def test_the_files_of_a_process_with_a_root_of_its_own_are_watched_through_it(
+    tmp_path: Path,
+) -> None:
+    inside = tmp_path / "proc/7/root"
+    (inside / "etc").mkdir(parents=True)
+    (inside / "etc/link").symlink_to("/etc/file")
+    (inside / "etc/file").touch()
+    read = ["/proc/7/root/etc/link", "/proc/7/root/proc/self/x", "/proc/7/root"]
+    made = plan({"F": read}, {}, str(tmp_path))
+    assert made.folders == {"/proc/7/root/etc": {SELF: ["F"], "link": ["F"], "file": ["F"]}}
+    assert made.polled == {}
+
+
+def test_only_proc_sys_and_dev_themselves_are_polled(tmp_path: Path) -> None:
+    (tmp_path / "system").mkdir()
+    made = plan({"F": ["/system/file"]}, {}, str(tmp_path))
+    assert (made.folders, made.polled) == ({"/system": {SELF: ["F"], "file": ["F"]}}, {})
 
 
 def test_proc_and_sys_are_polled_but_not_single_processes(tmp_path: Path) -> None:
@@ -53,7 +86,9 @@ def test_a_new_look_replaces_what_its_facts_had(tmp_path: Path) -> None:
     root = tree(tmp_path)
     before = plan({"F": ["/etc/a"], "G": ["/etc/a"]}, {"F": ("module",)}, root)
     after = before.merge(plan({"F": ["/etc/b", "/proc/x"]}, {}, root), ["F"])
-    assert after == Plan({"/etc": {"a": ["G"], "b": ["F"]}}, {"/proc/x": ["F"]}, {})
+    assert after == Plan(
+        {"/etc": {SELF: ["G", "F"], "a": ["G"], "b": ["F"]}}, {"/proc/x": ["F"]}, {}
+    )
 
 
 def test_a_loop_of_links_ends(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -76,6 +77,75 @@ def test_what_was_missing_is_noticed_when_it_comes(make: Make, stand: Any) -> No
     assert status_of(stand, "cert.expiry.apiserver") != "pass"
     lost.write_bytes(content)
     assert stand.wait_for(lambda: status_of(stand, "cert.expiry.apiserver") == "pass")
+
+
+def with_anonymous(folder: Path) -> None:
+    """Let the configuration of the kubelet that is a copy in `folder` let anybody in."""
+    path = folder / "var/lib/kubelet/config.yaml"
+    written = path.stat().st_mtime_ns
+    text = path.read_text().replace("    enabled: false", "    enabled: true", 1)
+    new = path.with_name("new")
+    new.write_text(text)
+    new.chmod(0o644)
+    os.utime(new, ns=(written, written))
+    new.rename(path)
+
+
+def copy_of(root: Path, to: Path) -> Path:
+    for name in ("etc", "var"):
+        shutil.copytree(root / name, to / name, symlinks=True, ignore=lambda _, names: [
+            name for name in names if name.endswith(".sock")
+        ])  # fmt: skip
+    return to
+
+
+def test_a_folder_above_that_is_swapped_is_noticed(make: Make, stand: Any) -> None:
+    agent = make(stand.url, events={"floor_s": 3600})
+    new = copy_of(agent.root, agent.folder / "new")
+    with_anonymous(new)
+    agent.start()
+    agent.heard("READY=1")
+    assert stand.wait_for(lambda: status_of(stand) == "pass")
+    (agent.root / "var").rename(agent.root / "var.old")
+    (new / "var").rename(agent.root / "var")
+    assert stand.wait_for(lambda: status_of(stand) == "fail")
+
+
+def test_files_of_a_kubelet_with_a_root_of_its_own_are_watched(make: Make, stand: Any) -> None:
+    agent = make(stand.url, events={"floor_s": 3600})
+    (process,) = [
+        path.parent
+        for path in (agent.root / "proc").glob("[0-9]*/cmdline")
+        if path.read_bytes().startswith(b"kubelet")
+    ]
+    for number, folder in enumerate((agent.root / "proc/1", process)):
+        (folder / "ns").mkdir(exist_ok=True)
+        (folder / "ns/mnt").unlink(missing_ok=True)
+        (folder / "ns/mnt").symlink_to(f"mnt:[{number}]")
+    (process / "root").unlink(missing_ok=True)
+    copy_of(agent.root, process / "root")
+    agent.start()
+    agent.heard("READY=1")
+    assert stand.wait_for(lambda: status_of(stand) == "pass")
+    with_anonymous(process / "root")
+    assert stand.wait_for(lambda: status_of(stand) == "fail")
+
+
+@pytest.mark.root
+def test_a_file_system_mounted_over_a_watched_folder_is_compared(make: Make, stand: Any) -> None:
+    agent = make(stand.url, events={"floor_s": 1})
+    new = copy_of(agent.root, agent.folder / "new")
+    with_anonymous(new)
+    agent.start()
+    agent.heard("READY=1")
+    assert stand.wait_for(lambda: status_of(stand) == "pass")
+    over = agent.root / "var/lib/kubelet"
+    subprocess.run(["mount", "--bind", new / "var/lib/kubelet", over], check=True)
+    try:
+        assert stand.wait_for(lambda: status_of(stand) == "fail")
+    finally:
+        agent.stop(signal.SIGKILL)
+        subprocess.run(["umount", "-l", over], check=True)
 
 
 def test_the_resident_imports_little(make: Make, stand: Any, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import shutil
 import socket
 import struct
 import subprocess
@@ -17,10 +18,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodeward.agent.floor import RESTLESS, Floor, _rows, listening
+from nodeward.agent.floor import FLAP_S, RESTLESS, Floor, _rows, listening
 from nodeward.agent.netlink import Events
 from nodeward.agent.plan import ANY, Plan, plan
-from nodeward.agent.watch import FileWatch, _events
+from nodeward.agent.watch import TICK_S, FileWatch, _events
 
 
 @pytest.fixture
@@ -74,7 +75,13 @@ def move_folder(root: Path) -> None:
     (root / "cfg/..v1").rename(root / "cfg/..old")
 
 
-@pytest.mark.parametrize("change", [write, chmod, swap, replace, remove, move_folder])
+def move_what_is_above(root: Path) -> None:
+    (root / "cfg").rename(root / "old")
+
+
+@pytest.mark.parametrize(
+    "change", [write, chmod, swap, replace, remove, move_folder, move_what_is_above]
+)
 def test_a_change_of_what_was_read_is_noticed(
     watch: FileWatch, tmp_path: Path, change: Callable[[Path], None]
 ) -> None:
@@ -104,6 +111,52 @@ def test_a_change_between_the_look_and_the_watch_is_not_missed(
     looked_at = time.time()
     write(tmp_path)
     assert watch.apply(made.folders, looked_at - 0.1) == {"Kubelet"}
+
+
+def remove_folder(root: Path) -> None:
+    shutil.rmtree(root / "cfg")
+
+
+@pytest.mark.parametrize("change", [remove, remove_folder, move_folder, move_what_is_above])
+def test_what_went_between_the_look_and_the_watch_is_not_missed(
+    watch: FileWatch, tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    made = kubelet(tmp_path)
+    time.sleep(2 * TICK_S)
+    looked_at = time.time()
+    calm = FileWatch(str(tmp_path))
+    assert calm.apply(made.folders, looked_at) == set()
+    calm.close()
+    change(tmp_path)
+    assert watch.apply(made.folders, looked_at) == {"Kubelet"}
+    assert watch.apply(made.folders, looked_at) == set()  # told once
+
+
+def test_entries_of_a_folder_on_the_way_do_not_even_wake_us(
+    watch: FileWatch, tmp_path: Path
+) -> None:
+    (tmp_path / "var/lib/kubelet").mkdir(parents=True)
+    made = plan({"F": ["/var/lib/kubelet/config.yaml"]}, {}, str(tmp_path))
+    watch.apply(made.folders, time.time())
+    (tmp_path / "var/lib/other").touch()
+    assert not select.select([watch.fd], [], [], 0.2)[0]
+
+
+def test_two_ways_to_one_folder_are_both_heard(watch: FileWatch, tmp_path: Path) -> None:
+    """As by a bind mount, or the root of a process: the kernel has one watch for both."""
+    (tmp_path / "proc/7").mkdir(parents=True)
+    (tmp_path / "proc/7/root").symlink_to("../..")
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/a").touch()
+    read = {"F": ["/etc/a"], "G": ["/proc/7/root/etc/a"]}
+    made = plan(read, {}, str(tmp_path))
+    watch.apply(made.folders, time.time())
+    (tmp_path / "etc/a").chmod(0o600)
+    assert stale(watch) == {"F", "G"}
+    watch.apply(plan({"F": read["F"]}, {}, str(tmp_path)).folders, time.time())
+    watch.read()
+    (tmp_path / "etc/a").chmod(0o644)
+    assert stale(watch) == {"F"}
 
 
 def test_a_folder_that_is_no_longer_of_interest_wakes_nobody(
@@ -245,13 +298,48 @@ def test_a_setting_of_the_kernel_is_noticed(tmp_path: Path) -> None:
     assert floor.compare(polled, [], []) == {"S"}
 
 
-def test_a_counter_is_given_up(tmp_path: Path) -> None:
-    floor, polled = Floor(str(tmp_path), []), Plan(polled={"/count": ["S"]})
-    found = []
-    for n in range(RESTLESS + 3):
-        (tmp_path / "count").write_text(str(n))
-        found.append(floor.compare(polled, [], []))
-    assert found == [set(), *[{"S"}] * RESTLESS, set(), set()]
+def test_a_program_that_a_shell_becomes_is_noticed(tmp_path: Path) -> None:
+    floor = proc(tmp_path)
+    (tmp_path / "proc/77").mkdir()
+    (tmp_path / "proc/77/comm").write_text("sh\n")
+    compared(floor)
+    (tmp_path / "proc/77/comm").write_text("kubelet\n")
+    assert compared(floor) == {"P"}
+
+
+def test_a_counter_is_left_alone_for_a_while_and_that_is_told(tmp_path: Path) -> None:
+    at = 0.0
+    floor, polled = Floor(str(tmp_path), [], lambda: at), Plan(polled={"/count": ["S"]})
+
+    def becomes(value: int) -> set[str]:
+        (tmp_path / "count").write_text(str(value))
+        return floor.compare(polled, [], [])
+
+    assert [becomes(n) for n in range(RESTLESS + 1)] == [set(), *[{"S"}] * RESTLESS]
+    assert [*floor.resting] == ["/count"]
+    assert becomes(7) == set()
+    at = FLAP_S
+    assert becomes(7) == {"S"}  # what changed in between
+    assert [*floor.resting] == ["/count"]
+    at = 2 * FLAP_S
+    assert becomes(7) == set()
+    assert not floor.resting
+    assert becomes(8) == {"S"}
+
+
+@pytest.mark.root
+def test_a_file_system_that_is_mounted_over_a_watched_folder_is_noticed(tmp_path: Path) -> None:
+    made = kubelet(tmp_path)
+    floor = Floor(str(tmp_path), [])
+    floor.compare(made, [], [])
+    assert floor.compare(made, [], []) == set()
+    (tmp_path / "other").mkdir()
+    over = tmp_path / "cfg/..v1"
+    subprocess.run(["mount", "--bind", tmp_path / "other", over], check=True)
+    try:
+        assert floor.compare(made, [], []) == {"Kubelet"}
+    finally:
+        subprocess.run(["umount", over], check=True)
 
 
 def test_a_folder_that_cannot_be_watched_is_compared(tmp_path: Path) -> None:

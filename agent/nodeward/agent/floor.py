@@ -6,15 +6,18 @@ import contextlib
 import os
 import socket
 import struct
+import time
 from collections.abc import Callable, Collection, Hashable, Iterable
 from functools import partial
 
 from nodeward.agent.netlink import command
-from nodeward.agent.plan import ANY, Plan
+from nodeward.agent.plan import ANY, SELF, Plan
 
 MOST_BYTES = 64 << 10
 RESTLESS = 3
-"""A file that differs at so many comparisons in a row is a counter, and is no longer compared."""
+"""A file that differs at so many comparisons in a row is a counter, and is given a rest."""
+
+FLAP_S = 600.0
 
 NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_DUMP = 4, 20, 0x301  # linux/sock_diag.h
 TCP_LISTEN = 10
@@ -28,29 +31,39 @@ class Floor:
     """Remembers the fingerprints of the last comparison. `events` are the kinds that no event
     source covers, `folders` those that cannot be watched."""
 
-    def __init__(self, root: str, programs: Collection[str]) -> None:
+    def __init__(
+        self, root: str, programs: Collection[str], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock = clock
         self._root = root.rstrip("/")
         self._programs = {name[:15] for name in programs}
         self._last: dict[str, Hashable] = {}
         self._restless: dict[str, int] = {}
-        self._pids: set[str] = set()
-        self._running: dict[str, str] = {}
+        self.resting: dict[str, float] = {}
+        """Files that are not compared, and until when."""
+        self._running: Hashable = None
         self._shares_network = _same_network(self._root)
 
     def compare(self, plan: Plan, events: Collection[str], folders: Collection[str]) -> set[str]:
         """The facts whose fingerprint is not what it was. What is new is only remembered."""
         stale: set[str] = set()
         now: dict[str, Hashable] = {}
+        at = self._clock()
         for key, facts, look in self._looks(plan, events, folders):
-            if self._restless.get(key, 0) >= RESTLESS:
+            if at < self.resting.get(key, 0.0):
+                now[key] = self._last.get(key)
                 continue
             now[key] = found = look()
             if key in self._last and self._last[key] != found:
+                stale |= set(facts)
                 if key in plan.polled:
                     self._restless[key] = self._restless.get(key, 0) + 1
-                stale |= set(facts)
             else:
                 self._restless.pop(key, None)
+        for key, count in self._restless.items():
+            if count >= RESTLESS and at >= self.resting.get(key, 0.0):
+                self.resting[key] = at + FLAP_S
+        self.resting = {k: until for k, until in self.resting.items() if k in now and at < until}
         self._last = now
         return stale
 
@@ -68,10 +81,14 @@ class Floor:
         ):
             if kind in events and kind in plan.events:
                 yield f"event {kind}", plan.events[kind], look
+        for folder, names in plan.folders.items():
+            concerned = (fact for facts in names.values() for fact in facts)
+            yield folder, concerned, partial(self._place, folder, names)
         for folder in folders:
             for name, facts in plan.folders.get(folder, {}).items():
-                path = folder if name == ANY else f"{folder.rstrip('/')}/{name}"
-                yield f"stat {path}", facts, partial(self._stat, path)
+                if name != SELF:
+                    path = folder if name == ANY else f"{folder.rstrip('/')}/{name}"
+                    yield f"stat {path}", facts, partial(self._stat, path)
 
     def _content(self, path: str) -> Hashable:
         try:
@@ -94,23 +111,28 @@ class Floor:
             return exc.errno
         return st.st_mode, st.st_uid, st.st_gid, st.st_size, st.st_ino, st.st_ctime_ns
 
+    def _place(self, folder: str, names: Collection[str]) -> Hashable:
+        """What is found there. Nobody hears of a file system that is mounted over it."""
+        return hash(tuple(self._inode(f"{folder}/{name}") for name in (SELF, *names)))
+
+    def _inode(self, path: str) -> Hashable:
+        try:
+            st = os.lstat(self._root + path)
+        except OSError as exc:
+            return exc.errno
+        return st.st_dev, st.st_ino
+
     def _modules(self) -> Hashable:
         """Names only: the use counts beside them change all the time."""
         return frozenset(line.split(b" ", 1)[0] for line in self._lines("/proc/modules"))
 
     def _processes(self) -> Hashable:
-        """Only what is new is looked at: a node may have thousands."""
+        """All of them, each time: by exec a shell becomes what it was started for."""
         proc = f"{self._root}/proc"
         with contextlib.suppress(OSError):
-            pids = {name for name in os.listdir(proc) if name[0] in "123456789"}
-            for gone in self._running.keys() - pids:
-                del self._running[gone]
-            for new in pids - self._pids:
-                name = command(proc, int(new))
-                if name in self._programs:
-                    self._running[new] = name
-            self._pids = pids
-        return frozenset(self._running.items())
+            named = ((pid, command(proc, pid)) for pid in os.listdir(proc) if pid[0] in "123456789")
+            self._running = frozenset(one for one in named if one[1] in self._programs)
+        return self._running
 
     def _listeners(self) -> Hashable:
         if self._shares_network:

@@ -4,7 +4,6 @@ decodes and dumps is heavy and lives in the worker; here it is only told that so
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import errno
 import os
@@ -80,11 +79,18 @@ class Events:
         return True
 
 
-def command(proc: str, pid: int) -> str:
+def command(proc: str, pid: int | str) -> str:
     """proc_pid_comm(5); "" when it is gone."""
-    with contextlib.suppress(OSError), open(f"{proc}/{pid}/comm", "rb") as file:
-        return file.read(32).rstrip(b"\n").decode("utf-8", "replace")
-    return ""
+    try:
+        fd = os.open(f"{proc}/{pid}/comm", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    try:
+        return os.read(fd, 32).rstrip(b"\n").decode("utf-8", "replace")
+    except OSError:
+        return ""
+    finally:
+        os.close(fd)
 
 
 def _messages(sock: socket.socket) -> Iterator[bytes | None]:

@@ -10,8 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MAX_LINKS = 40
-VIRTUAL = ("/proc", "/sys", "/dev")
+_VIRTUAL = re.compile(r"/(proc|sys|dev)(/|$)")
 """inotify sees no change here; what can be compared is polled."""
+
+OF_PROCESS = re.compile(r"/proc/\d+/root(?=/.)")
+"""The root of a process that has one of its own: what lies below is on disks again, and inotify
+follows there."""
 
 _COUNTERS = "modules|swaps|stat|meminfo|vmstat|uptime|loadavg|interrupts|diskstats|net"
 """Files of /proc with numbers that always move. Names of modules are compared apart."""
@@ -19,6 +23,9 @@ _COUNTERS = "modules|swaps|stat|meminfo|vmstat|uptime|loadavg|interrupts|disksta
 _NOT_POLLED = re.compile(rf"/proc/(\d+|self|thread-self|{_COUNTERS})(/|$)|/dev(/|$)|/proc/?$")
 ANY = ""
 """The name that stands for every entry of a directory."""
+
+SELF = "."
+"""The name of a directory on the way to what was read: it matters only when it is moved away."""
 
 
 @dataclass(slots=True)
@@ -82,18 +89,23 @@ def plan(
 
 
 def _add(made: Plan, root: str, path: str, fact: str) -> None:
-    if path.startswith(VIRTUAL):
-        if not _NOT_POLLED.match(path):
+    inside = OF_PROCESS.match(path)
+    prefix = inside[0] if inside else ""
+    path = path[len(prefix) :]
+    if _VIRTUAL.match(path):
+        if not (prefix or _NOT_POLLED.match(path)):
             made.polled.setdefault(path, []).append(fact)
         return
     listed = path.endswith("/")
     where = None
-    for folder, name, important in _steps(root, path):
-        if important:
-            made.watch(folder, name, fact)
+    for folder, name, important in _steps(root + prefix, path):
         where = f"{folder.rstrip('/')}/{name}"
-    if listed and where is not None and not where.startswith(VIRTUAL) and _is_dir(root, where):
-        made.watch(where, ANY, fact)
+        if important:
+            made.watch(prefix + folder, name, fact)
+        else:
+            made.watch(prefix + where, SELF, fact)
+    if listed and where and not _VIRTUAL.match(where) and _is_dir(root + prefix, where):
+        made.watch(prefix + where, ANY, fact)
 
 
 def _steps(root: str, path: str) -> Iterable[tuple[str, str, bool]]:
@@ -108,7 +120,7 @@ def _steps(root: str, path: str) -> Iterable[tuple[str, str, bool]]:
             at = at[:-1]
             continue
         folder = "/" + "/".join(at)
-        if folder.startswith(VIRTUAL):
+        if _VIRTUAL.match(folder):
             return
         target = _target(os.path.join(root, folder.lstrip("/"), part))
         yield folder, part, target != "" or not todo

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from nodeward.agent.config import Config, ConfigError, load, parse_listen
-from nodeward.agent.floor import Floor
+from nodeward.agent.floor import FLAP_S, Floor
 from nodeward.agent.listener import Listener
 from nodeward.agent.locks import RESIDENT, own, take
 from nodeward.agent.log import ERROR, INFO, WARNING, log
@@ -412,13 +412,17 @@ class Resident:
         covered = {kind for kind, _ in self._events.sockets.values()}
         names = {"module": "uevent", "route": "rtnetlink", "process": "process connector"}
         found = {kind: names[kind] if kind in covered else floor for kind in names}
-        found["listener"] = found["pod"] = found["/proc and /sys"] = floor
+        found["listener"] = found["pod"] = found["/proc and /sys"] = found["mounts"] = floor
         found["files"] = "inotify" if self._files is not None and self._files.fd >= 0 else floor
         return found
 
     def _lost(self) -> list[str]:
         lost = sorted(self._files.lost) if self._files is not None else []
         lost += [f"no {kind} events: {why}" for kind, why in sorted(self._events.failed.items())]
+        lost += [
+            f"{path} changes all the time, and is compared every {FLAP_S / 60:.0f} min only"
+            for path in sorted(self._floor.resting)
+        ]
         if now() - self._overflowed_at < LOST_FOR_S:
             lost.append("events overflowed within the last hour")
         return lost

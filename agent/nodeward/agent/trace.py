@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+from nodeward.agent.plan import OF_PROCESS
 from nodeward.host import LIMIT, Host, Query, Stat
 
 A = TypeVar("A")
@@ -28,7 +29,8 @@ class Traced:
         return self._inner.root
 
     def _add(self, path: str) -> None:
-        if not (path.startswith("/proc/") and path[6:7].isdigit()):  # thousands, and gone tomorrow
+        of_process = path.startswith("/proc/") and path[6:7].isdigit()
+        if not of_process or OF_PROCESS.match(path):  # others are thousands, and gone tomorrow
             self._seen.add(path)
 
     def read(self, path: str, *, limit: int = LIMIT) -> bytes:

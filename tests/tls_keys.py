@@ -15,10 +15,11 @@ from cryptography.x509.oid import NameOID
 
 @dataclass(frozen=True)
 class Pair:
-    """A certificate and its key."""
+    """A certificate and its key; `bundle` is what its file holds where that is more."""
 
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey
+    bundle: bytes = b""
 
     @property
     def der(self) -> bytes:
@@ -26,7 +27,7 @@ class Pair:
 
     @property
     def pem(self) -> bytes:
-        return self.certificate.public_bytes(serialization.Encoding.PEM)
+        return self.bundle or self.certificate.public_bytes(serialization.Encoding.PEM)
 
     def write(self, folder: Path, name: str) -> tuple[str, str]:
         """NAME.crt and NAME.key in the folder."""

@@ -120,3 +120,82 @@ def test_what_a_file_holds_that_cannot_be_read_is_unknown(tmp_path: Path) -> Non
     (folder / "host" / CA.lstrip("/")).mkdir(parents=True)
     report = scan(TreeHost(folder / "host"), select(["kubelet.authn.x509"]), at=1.8e9)
     assert report.findings[0].status is Status.UNKNOWN
+
+
+PKI, KUBELET_CA = "/etc/kubernetes/pki", "/etc/kubernetes/kubelet-ca.crt"
+SERVER = (
+    "kube-apiserver",
+    f"--client-ca-file={CA}",
+    f"--kubelet-client-certificate={PKI}/apiserver-kubelet-client.crt",
+    f"--kubelet-client-key={PKI}/apiserver-kubelet-client.key",
+)
+
+
+def control_plane(folder: Path, root: Pair, shows: Pair, *taken: Pair) -> Finding:
+    """A kubelet that takes certificates of `taken` beside an API server that trusts `root`, and
+    shows one to kubelets."""
+    files = {
+        CONFIG: HEAD + f"authentication: {{x509: {{clientCAFile: {KUBELET_CA}}}}}\n",
+        CA: root.pem.decode(),
+        f"{PKI}/apiserver-kubelet-client.crt": shows.pem.decode(),
+        KUBELET_CA: "".join(one.pem.decode() for one in taken),
+    }
+    kubelet = Run("/opt/v1.36.2/kubelet", ("kubelet", f"--config={CONFIG}"))
+    host = Host(files, (kubelet, Run("/usr/local/bin/kube-apiserver", SERVER, pid=950)))
+    root_ = kubelet_hosts.build(host, folder / "host")
+    report = scan(TreeHost(root_), select(["kubelet.authn.x509"]), at=kubelet_hosts.BOOT + 3600)
+    return report.findings[0]
+
+
+def test_the_api_servers_certificate_is_of_the_key_not_of_the_name_alone(
+    cluster: Pair, tmp_path: Path
+) -> None:
+    """Every cluster of kubeadm has a CA that is named kubernetes."""
+    shows = tls_keys.make("kube-apiserver-kubelet-client", cluster)
+    assert control_plane(tmp_path / "own", cluster, shows, cluster).status is Status.PASS
+    impostor = tls_keys.make("kubernetes", ca=True)
+    found = control_plane(tmp_path / "other", cluster, shows, impostor)
+    assert (found.status, found.severity) == (Status.FAIL, Severity.HIGH)
+    assert "the API server's certificate for kubelets is of CN=kubernetes" in found.because
+
+
+def test_a_ca_that_the_api_server_trusts_and_is_not_its_own_shuts_it_out(
+    cluster: Pair, clients: Pair, tmp_path: Path
+) -> None:
+    shows = tls_keys.make("kube-apiserver-kubelet-client", clients)
+    found = control_plane(tmp_path, cluster, shows, cluster)
+    assert (found.status, found.severity) == (Status.FAIL, Severity.HIGH)
+    assert control_plane(tmp_path / "both", cluster, shows, cluster, clients).status is Status.PASS
+
+
+@pytest.mark.parametrize("name", ["evil", "kubernetes"])
+def test_every_ca_of_a_bundle_is_told_apart(cluster: Pair, name: str, tmp_path: Path) -> None:
+    foreign = tls_keys.make(name, ca=True)
+    shows = tls_keys.make("kube-apiserver-kubelet-client", cluster)
+    found = control_plane(tmp_path / "server", cluster, shows, cluster, foreign)
+    assert (found.status, found.severity) == (Status.FAIL, Severity.MEDIUM)
+    assert f"of CN={name}, which it takes too, nothing here says that" in found.because
+    both = tls_keys.Pair(cluster.certificate, cluster.key, cluster.pem + foreign.pem)
+    worker_ = worker(tmp_path / "worker", both, cluster, None)
+    assert worker_.status is Status.UNKNOWN
+    assert f"of CN={name}, which it takes too" in worker_.because
+
+
+def test_the_old_and_the_new_ca_of_a_cluster_are_both_its_own(
+    cluster: Pair, tmp_path: Path
+) -> None:
+    """As kubeadm's documents say to replace one: both in every bundle for a while."""
+    new = tls_keys.make("kubernetes", ca=True)
+    both = tls_keys.Pair(new.certificate, new.key, new.pem + cluster.pem)
+    shows = tls_keys.make("kube-apiserver-kubelet-client", new)
+    assert control_plane(tmp_path / "server", both, shows, both).status is Status.PASS
+    own = tls_keys.make("system:node:n1", cluster)
+    assert worker(tmp_path / "worker", both, both, own).status is Status.PASS
+
+
+def test_an_authority_between_is_the_clusters_too(cluster: Pair, tmp_path: Path) -> None:
+    between = tls_keys.make("between", cluster, ca=True)
+    shows = tls_keys.make("kube-apiserver-kubelet-client", between)
+    for number, taken in enumerate([(between,), (between, cluster), (cluster, between)]):
+        found = control_plane(tmp_path / str(number), cluster, shows, *taken)
+        assert found.status is Status.PASS, taken

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
-from nodeward.checks.cert_samples import certificate, place, together
+from nodeward.checks.cert_samples import EC, certificate, place, together
 from nodeward.checks.kubelet_authn import NO_KUBELET, NOBODY, OFFLINE, C
 from nodeward.checks.kubelet_samples import answers, closed
 from nodeward.checks.kubelet_support import (
@@ -23,9 +24,9 @@ from nodeward.checks.kubelet_support import (
 )
 from nodeward.facts.kubelet import Kubelet, Unknown, example
 from nodeward.facts.kubelet_answers import SECURE, Tls
-from nodeward.facts.pki import ComponentPki, Held, Kind, Pem, Pki, Use
+from nodeward.facts.pki import BY_LOCATION, ComponentPki, Held, Kind, Pem, Pki, Use
 from nodeward.facts.signature import chain
-from nodeward.facts.x509 import Certificate, PublicKey
+from nodeward.facts.x509 import Certificate, Extensions, PublicKey
 from nodeward.lazy import dataclass
 from nodeward.model import (
     Absent,
@@ -47,26 +48,33 @@ _CA_SET = "authentication: {x509: {clientCAFile: /ca.crt}}"
 OTHER_KEY = PublicKey("EC", 256, "bb" * 32, curve="P-256")
 
 
-def _file(name: str, key: PublicKey = OTHER_KEY) -> tuple[Use, Pem]:
-    """The CA in the kubelet's clientCAFile."""
-    return place("kubelet-client-ca", "/ca.crt", certificate(name=name, key=key), kind=Kind.TRUST)
+def _authority(name: str, key: PublicKey = OTHER_KEY) -> Certificate:
+    return certificate(name=name, key=key, extensions=Extensions(ca=True))
+
+
+def _file(*authorities: Certificate) -> tuple[Use, Pem]:
+    """What is in the kubelet's clientCAFile."""
+    return place("kubelet-client-ca", "/ca.crt", *authorities, kind=Kind.TRUST)
 
 
 def _file_with(*, error: str = "", absent: bool = False) -> tuple[Use, Pem]:
     """The same file without any certificate in it."""
-    use, _ = _file("")
+    use, _ = _file()
     return use, Pem(use.path, error=error, absent=absent)
 
 
-def _api_server(issuer: str, authority: str = "") -> Pki:
-    """A control-plane node: the certificate that its API server shows to kubelets."""
+def _api_server(issuer: str, *authorities: Certificate) -> Pki:
+    """A control-plane node: the certificate that its API server shows to kubelets, and whom it
+    trusts itself."""
     shows = place("apiserver-kubelet-client", "/pki/client.crt", certificate(issuer=issuer))
-    return together(shows, *([_file(authority)] if authority else []))
+    use, pem = place("cluster-ca", "/pki/ca.crt", _authority("kubernetes", EC), kind=Kind.TRUST)
+    trusts = replace(use, named_by="--client-ca-file"), pem
+    return together(shows, trusts, *([_file(*authorities)] if authorities else []))
 
 
 def _worker(*files: tuple[Use, Pem], issuer: str = "CN=kubernetes") -> Pki:
     """A node that knows of its cluster by the kubelet's kubeconfig and its own certificate."""
-    root = place("cluster-root-ca", "/k.conf", certificate(name="kubernetes"), kind=Kind.TRUST)
+    root = place("cluster-root-ca", "/k.conf", _authority("kubernetes", EC), kind=Kind.TRUST)
     own = place("kubelet-client", "/kubelet.pem", certificate(issuer=issuer))
     return together(root, own, *files, control_plane=False)
 
@@ -86,7 +94,7 @@ def _worker(*files: tuple[Use, Pem], issuer: str = "CN=kubernetes") -> Pki:
     examples=lambda: [
         Example(
             Status.PASS,
-            (example(C, _CA_SET), OFFLINE, together(_file("kubernetes"))),
+            (example(C, _CA_SET), OFFLINE, together(_file(_authority("kubernetes")))),
             "set",
         ),
         Example(
@@ -105,9 +113,27 @@ def _worker(*files: tuple[Use, Pem], issuer: str = "CN=kubernetes") -> Pki:
             (
                 example(C, _CA_SET),
                 closed(names=("CN=kubernetes",)),
+                _api_server("CN=kubernetes", _authority("kubernetes", EC)),
+            ),
+            "the server names the CA whose certificates it takes, and it has the cluster's key",
+        ),
+        Example(
+            Status.UNKNOWN,
+            (
+                example(C, _CA_SET),
+                closed(names=("CN=kubernetes",)),
                 _api_server("CN=kubernetes"),
             ),
-            "the server names the CA whose certificates it takes",
+            "it has the name of the cluster's: so have those of other clusters",
+        ),
+        Example(
+            Status.FAIL,
+            (
+                example(C, _CA_SET),
+                OFFLINE,
+                _api_server("CN=kubernetes", _authority("kubernetes", EC), _authority("another")),
+            ),
+            "the cluster's, and another beside it: less severe, it may be a new one",
         ),
         Example(
             Status.UNKNOWN,
@@ -129,22 +155,40 @@ def _worker(*files: tuple[Use, Pem], issuer: str = "CN=kubernetes") -> Pki:
         ),
         Example(
             Status.FAIL,
-            (example(C, _CA_SET), OFFLINE, _api_server("CN=kubernetes", "another")),
+            (example(C, _CA_SET), OFFLINE, _api_server("CN=kubernetes", _authority("another"))),
             "and so at rest",
-        ),
-        Example(
-            Status.PASS,
-            (example(C, _CA_SET), closed(names=("CN=kubernetes",)), _worker()),
-            "a worker: the CA of its kubeconfig",
         ),
         Example(
             Status.PASS,
             (
                 example(C, _CA_SET),
+                closed(names=("CN=kubernetes",)),
+                _worker(_file(_authority("kubernetes", EC))),
+            ),
+            "a worker: the CA of its kubeconfig",
+        ),
+        Example(
+            Status.PASS,
+            (example(C, _CA_SET), OFFLINE, _worker(_file(_authority("kubernetes", EC)))),
+            "and so at rest",
+        ),
+        Example(
+            Status.UNKNOWN,
+            (
+                example(C, _CA_SET),
+                OFFLINE,
+                _worker(_file(_authority("kubernetes", EC), _authority("another"))),
+            ),
+            "and another beside it: that of the API server's certificate, which is not seen here?",
+        ),
+        Example(
+            Status.UNKNOWN,
+            (
+                example(C, _CA_SET),
                 closed(names=("CN=client-ca",)),
                 _worker(issuer="CN=client-ca"),
             ),
-            "the CA of the kubelet's own certificate (k3s has one for servers, one for clients)",
+            "the name of the CA of the kubelet's own certificate, whose key nobody saw",
         ),
         Example(
             Status.FAIL,
@@ -153,7 +197,7 @@ def _worker(*files: tuple[Use, Pem], issuer: str = "CN=kubernetes") -> Pki:
         ),
         Example(
             Status.FAIL,
-            (example(C, _CA_SET), OFFLINE, _worker(_file("kubernetes"), issuer="CN=x")),
+            (example(C, _CA_SET), OFFLINE, _worker(_file(_authority("kubernetes")), issuer="CN=x")),
             "the name of the kubeconfig's CA with another key",
         ),
         Example(
@@ -180,7 +224,8 @@ def client_ca(
 ) -> Verdict:
     def judge(one: Kubelet, answers: Answers) -> Verdict:
         # What this node knows of its cluster is that of its own kubelet, the first.
-        return _client_ca(one, answers, pki, pki if one is kubelet else NO_PKI)
+        first = one.launch is kubelet.launch
+        return _client_ca(one, answers, pki, pki if first else NO_PKI)
 
     return each_asked(kubelet, answers, judge)
 
@@ -269,73 +314,120 @@ def _against(
     seen: list[Evidence],
     remedy: Remedy,
 ) -> Verdict:
-    """The verdict on the CAs whose certificates are taken, by what this node knows of its
-    cluster."""
-    told = _told(pki, names, file) if isinstance(pki, Pki) and names else None
-    if told is None:
+    """The verdict on the CAs whose certificates are taken, by what this node knows of its cluster.
+    Each of them makes any user of any group: so each must be the cluster's."""
+    ways = _ways(pki) if isinstance(pki, Pki) and names else ()
+    if not ways:
         return Verdict.passed(f"{because}; whether it is the cluster's cannot be told here", *seen)
-    because = f"{because}; {told.evidence.value}"
-    if told.same:
-        return Verdict.passed(because, *seen, told.evidence)
-    return Verdict.failed(because, *seen, told.evidence, severity=told.severity, remedy=remedy)
+    taken = [c for c in file if c.subject in names]
+    unread = [name for name in names if name not in {c.subject for c in taken}]
+    told = [(c.subject, _told(ways, c, taken)) for c in taken]
+    told += [(name, _told_by_name(ways, name)) for name in unread]
+    strange = [name for name, answer in told if answer is False]
+    if len(strange) == len(told) or _shut_out(ways[0], taken, unread):
+        return _another(ways, because, seen, remedy)
+    dark = [name for name, answer in told if answer is None]
+    good = [answer for _, answer in told if isinstance(answer, Evidence)]
+    because = "; ".join([because, *dict.fromkeys(one.value for one in good)])
+    if strange:
+        because = f"{because}; of {strange[0]}, which it takes too, nothing here says that"
+        if ways[0].what == API_SERVER:
+            severity = Severity.MEDIUM
+            return Verdict.failed(because, *seen, *good, severity=severity, remedy=remedy)
+        return Verdict.unknown(because, *seen, *good)
+    if dark:
+        why = f"{dark[0]} has the name of the cluster's; whether its key too cannot be told here"
+        return Verdict.unknown(f"{because}; {why}", *seen, *good)
+    return Verdict.passed(because, *seen, *good)
+
+
+def _shut_out(way: _Way, taken: Sequence[Certificate], unread: Sequence[str]) -> bool:
+    """Whether the API server itself cannot come in."""
+    if way.what != API_SERVER or any(name in way.names for name in unread):
+        return False
+    return all(way.tells(ca, taken) is False for ca in taken)
+
+
+def _another(ways: Sequence[_Way], because: str, seen: list[Evidence], remedy: Remedy) -> Verdict:
+    """None of them is the cluster's. A cluster may have a CA for kubelets alone, of which a worker
+    knows nothing: there it is less severe."""
+    where = ways[0].held.pem.where
+    if ways[0].what == API_SERVER:
+        value = f"the API server's certificate for kubelets is of {ways[0].names[-1]}"
+        found = Evidence("another CA", value, where)
+        return Verdict.failed(f"{because}; {value}", *seen, found, remedy=remedy)
+    known = " and ".join(dict.fromkeys(way.names[0] for way in ways))
+    value = f"this node knows its cluster by {known}, of which it is none"
+    found, severity = Evidence("another CA", value, where), Severity.MEDIUM
+    return Verdict.failed(f"{because}; {value}", *seen, found, severity=severity, remedy=remedy)
+
+
+API_SERVER = "the API server's certificate"
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
-    same: bool
-    evidence: Evidence
-    severity: Severity | None = None
+class _Way:
+    """What on this node tells a CA of its cluster, and what it then says: a certificate that this
+    signed, or a file (`trust`) of those whom somebody else trusts."""
+
+    what: str
+    says: str
+    held: Held
+    trust: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The CAs by name: of a certificate that may come with those between."""
+        every = self.held.pem.certificates
+        return tuple(c.subject if self.trust else c.issuer for c in every)
+
+    def tells(self, ca: Certificate, taken: Sequence[Certificate]) -> bool | None:
+        """Whether it is of this CA; None where the signature is of a kind that nobody here knows.
+        `taken` are all in the kubelet's file: one may stand between this and the certificate."""
+        leaf, *between = self.held.pem.certificates
+        if self.trust:
+            return any(c.key.spki_sha256 == ca.key.spki_sha256 for c in (leaf, *between))
+        steps = (c for c in taken if c.raw_subject != c.raw_issuer)
+        return chain(leaf, (*between, *steps), [ca]).verifies
+
+    def evidence(self) -> Evidence:
+        return Evidence(self.what, self.says, self.held.pem.where)
 
 
-def _told(pki: Pki, names: tuple[str, ...], file: Sequence[Certificate]) -> _Told | None:
-    shows = [h for h in pki.held("apiserver-kubelet-client") if h.use.in_use and h.leaf]
-    return _by_api_server(shows[0], names) if shows else _by_kubelet(pki, names, file)
+def _ways(pki: Pki) -> tuple[_Way, ...]:
+    """On a control-plane node what its API server shows to kubelets comes first: it must be of one
+    of them, or that server cannot come in. k3s has one CA for servers and one for clients."""
+    shows = _held(pki, "apiserver-kubelet-client", Kind.CERTIFICATE)[:1]
+    said = "the certificate that the API server shows to kubelets is of it"
+    found = [_Way(API_SERVER, said, held) for held in shows]
+    said = "the kubelet's own certificate is of it"
+    own = _held(pki, "kubelet-client", Kind.CERTIFICATE)
+    found += [_Way("the kubelet's certificate", said, held) for held in own]
+    roots = _held(pki, "cluster-root-ca", Kind.TRUST)
+    found += [_Way("the kubeconfig's CA", "its kubeconfig trusts it too", h, True) for h in roots]
+    if shows:  # --client-ca-file; whose name and place alone make one are no witness
+        named = (h for h in _held(pki, "cluster-ca", Kind.TRUST) if h.use.named_by != BY_LOCATION)
+        found += [
+            _Way("the API server's CA", "the API server trusts it too", h, True) for h in named
+        ]
+    return tuple(found)
 
 
-def _by_api_server(shows: Held, names: tuple[str, ...]) -> _Told:
-    """What this node's API server shows to kubelets must be of one of them. It may come with the
-    certificates between."""
-    issuer = shows.pem.certificates[-1].issuer
-    if any(c.issuer in names for c in shows.pem.certificates):
-        value = "the certificate that the API server shows to kubelets is of it"
-        return _Told(True, Evidence("the API server's certificate", value, shows.pem.where))
-    value = f"the API server's certificate for kubelets is of {issuer}"
-    return _Told(False, Evidence("another CA", value, shows.pem.where))
+def _held(pki: Pki, component: str, kind: Kind) -> list[Held]:
+    """What is in use and could be read."""
+    every = pki.held(component, kind=kind)
+    return [h for h in every if h.use.in_use and h.pem.certificates and not h.pem.headless]
 
 
-def _by_kubelet(pki: Pki, names: tuple[str, ...], file: Sequence[Certificate]) -> _Told | None:
-    """On a worker: one of them signed the kubelet's own certificate, or is the CA by which the
-    kubelet knows the API server."""
-    roots = [h for h in pki.held("cluster-root-ca", kind=Kind.TRUST) if h.use.in_use]
-    roots = [h for h in roots if h.pem.certificates]
-    own = [h for h in pki.held("kubelet-client") if h.use.in_use and h.leaf is not None]
-    taken = [c for c in file if c.subject in names]
-    for held in own:
-        if _signed(held, taken, names):
-            value = "the kubelet's own certificate is of it"
-            return _Told(True, Evidence("the kubelet's certificate", value, held.pem.where))
-    for held in roots:
-        if any(_same(root, taken, names) for root in held.pem.certificates):
-            value = "its kubeconfig trusts it too"
-            return _Told(True, Evidence("the kubeconfig's CA", value, held.pem.where))
-    if not roots and not own:
-        return None
-    known = dict.fromkeys(
-        [*(h.leaf.issuer for h in own if h.leaf), *(h.pem.certificates[0].subject for h in roots)]
-    )
-    where = (own or roots)[0].pem.where
-    value = f"this node knows its cluster by {' and '.join(known)}, of which it is none"
-    return _Told(False, Evidence("another CA", value, where), Severity.MEDIUM)
+def _told(
+    ways: Sequence[_Way], ca: Certificate, taken: Sequence[Certificate]
+) -> Evidence | Literal[False] | None:
+    """What tells that a CA is the cluster's; False where nothing does, None where that cannot be
+    told."""
+    answers = {way.tells(ca, taken): way for way in reversed(ways)}
+    return answers[True].evidence() if True in answers else None if None in answers else False
 
 
-def _signed(own: Held, taken: Sequence[Certificate], names: tuple[str, ...]) -> bool:
-    """By the file where it was read; else, or where signatures cannot be verified, by names."""
-    leaf, *between = own.pem.certificates
-    verifies = chain(leaf, between, taken).verifies if taken else None
-    return any(c.issuer in names for c in (leaf, *between)) if verifies is None else verifies
-
-
-def _same(root: Certificate, taken: Sequence[Certificate], names: tuple[str, ...]) -> bool:
-    if not taken:
-        return root.subject in names
-    return any(root.key.spki_sha256 == c.key.spki_sha256 for c in taken)
+def _told_by_name(ways: Sequence[_Way], name: str) -> Literal[False] | None:
+    """Of a CA that only the server's hello named: every cluster of kubeadm has a CN=kubernetes."""
+    return None if any(name in way.names for way in ways) else False

@@ -32,13 +32,15 @@ class Listener:
     def __init__(self) -> None:
         self.told: list[tuple[str, dict[str, str], Any]] = []
         self.status = 200
+        self.refuses = b"nothing"
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 raw = self.rfile.read(int(self.headers["Content-Length"]))
-                outer.told.append((self.path, dict(self.headers), raw))
-                self.send_response(outer.status)
+                if outer.refuses not in raw:
+                    outer.told.append((self.path, dict(self.headers), raw))
+                self.send_response(422 if outer.refuses in raw else outer.status)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
@@ -292,6 +294,40 @@ def test_a_database_whose_clock_is_set_back_loses_no_alert(
     agent.delta(_f("a.x", "fail"))
     collector.center._alert()
     _all_told(listener, 1)
+
+
+def test_what_a_target_refuses_keeps_no_other_alert(collector: Any, listener: Listener) -> None:
+    _rule(collector, listener)
+    agents = [collector.agent(f"n{number}") for number in range(4)]
+    for agent in agents:
+        agent.full(_f("a.x", "pass"))
+    for agent in agents:
+        agent.delta(_f("a.x", "fail"))
+    listener.refuses = b'"n2"'
+    for _ in range(3):
+        _due_now(collector)
+        collector.center._alert()
+    told = [json.loads(raw)["labels"]["node"] for _, _, raw in listener.told]
+    assert sorted(told) == ["n0", "n1", "n3"]
+    listener.refuses = b"nothing"
+    _due_now(collector)
+    collector.center._alert()
+    assert json.loads(listener.told[-1][2])["labels"]["node"] == "n2"
+
+
+@SQLITE_ONLY
+def test_a_node_is_silent_after_days_where_that_is_the_setting(
+    start: Callable[..., Any], settings: Any, listener: Listener
+) -> None:
+    collector = start(replace(settings, stale_after="3d"))
+    _rule(collector, listener, kind="silence")
+    collector.agent("n1").full(_f())
+    center, now = collector.center, now_ms()
+    for hour in range(3, 24 * 5, 6):
+        at = now + hour * 3_600_000
+        stale_ms = center.settings.stale_ms
+        alerts.evaluate(center.engine, center.writer, stale_ms, at, listening_ms=10**12)
+        assert _queued(collector) == (1 if hour > 72 else 0), hour
 
 
 def test_of_many_silent_nodes_each_is_queued_once(

@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +19,10 @@ from nodeward.cli.main import cli
 from nodeward.collector.app import API
 
 pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+
+
+class EnoughError(Exception):
+    """Of a watch that has no end."""
 
 
 @pytest.fixture
@@ -85,8 +91,54 @@ def test_json_is_the_collectors_own(run: Any) -> None:
 
 def test_csv_is_safe_in_a_spreadsheet(run: Any) -> None:
     rows = list(csv.reader(io.StringIO(run("get", "findings", "-o", "csv").output)))
-    assert rows[0][-1] == "because"
-    assert rows[1][-1].startswith("'=it")
+    assert rows[0][-2:] == ["because", "waived_until"]
+    assert rows[1][3] == "fail"
+    assert rows[1][-2].startswith("'=it")
+    asked = run("query", "SELECT -1 AS \"=x\", '-1' AS a, '-x' AS b", "-o", "csv").output
+    assert list(csv.reader(io.StringIO(asked))) == [["'=x", "a", "b"], ["-1", "-1", "'-x"]]
+
+
+def test_who_asks_too_often_waits(
+    run: Any, collector: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collector.center.apply(replace(collector.settings, asks_per_s=1))
+    waits: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        collector.center.apply(replace(collector.settings, asks_per_s=1_000))
+
+    monkeypatch.setattr("nodeward.client.client.time", SimpleNamespace(sleep=sleep))
+    for _ in range(500):
+        assert run("get", "nodes").return_value == 0
+        if waits:
+            break
+    assert waits == [1.0]
+
+
+def test_a_watch_outlives_the_collector(
+    run: Any, collector: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        turns.append(seconds)
+        if len(turns) == 1:
+            collector.stop()
+        if len(turns) == 3:
+            raise EnoughError
+
+    monkeypatch.setattr("nodeward.cli.watch.time", SimpleNamespace(sleep=sleep))
+    watched = run("watch")
+    assert len(turns) == 3
+    assert watched.output.count("trying again") == 2
+
+
+def test_divergence_can_be_asked_of_a_role(run: Any, collector: Any) -> None:
+    finding = {"check": "a.x", "status": "fail", "severity": "high", "because": "so"}
+    collector.agent("w1").full(finding, inventory={"roles": ["worker"]})
+    assert run("get", "divergence", "--role", "worker").return_value == 0
+    assert "of that role" in run("get", "divergence", "--role", "etcd").output
 
 
 def test_other_programs_forms_are_for_findings(run: Any) -> None:

@@ -14,6 +14,7 @@ from nodeward.collector.app import API
 from nodeward.collector.clock import now_ms
 from nodeward.collector.db import tables as t
 from nodeward.collector.store.access import Role
+from nodeward.collector.store.names import Platform
 
 SQLITE_ONLY = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 EVERYBODY = None
@@ -243,6 +244,38 @@ def test_what_is_asked_is_data_and_never_sql(collector: Any) -> None:
 
 
 @SQLITE_ONLY
+@pytest.mark.parametrize(
+    "what",
+    ["at=9999-12-31T23:59:59-14:00", "at=0001-01-01T00:00:00%2B14:00", "at=1h&waived=true"],
+)
+def test_of_another_time_only_what_can_be_known_is_asked(collector: Any, what: str) -> None:
+    answer = collector.get(f"/v1/findings?{what}")
+    field = what.rpartition("&")[2].partition("=")[0]
+    assert (answer.status_code, answer.json()["error"]["field"]) == (400, field)
+
+
+def test_a_span_reaches_back_to_the_beginning_at_most(collector: Any) -> None:
+    assert collector.get("/v1/changes?since=999999999w").status_code == 200
+
+
+def test_all_platforms_are_told_of(collector: Any) -> None:
+    collector.agent("n1").full(
+        {"check": "a.x", "status": "pass", "severity": "low", "because": "so"}
+    )
+
+    def many(connection: Any) -> None:
+        for number in range(2, 603):
+            kind = Platform(kernel=f"6.1.{number}")
+            platform = collector.center.writer.names.platform_id(connection, kind)
+            rows = {"node": number, "cluster": 1}
+            connection.execute(t.posture.insert(), {**rows, "platform": platform})
+            node = {"id": number, "cluster": 1, "name": f"m{number}", "created_at": 1}
+            connection.execute(t.node.insert(), node)
+
+    collector.center.writer.act_now(many)
+    assert len(collector.items("/v1/platforms")) == 602
+
+
 def test_an_unknown_filter_is_refused_and_not_ignored(collector: Any) -> None:
     answer = collector.get("/v1/findings", sttus="fail")
     assert (answer.status_code, answer.json()["error"]["field"]) == (400, "sttus")

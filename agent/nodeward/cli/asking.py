@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,8 @@ Rows = Iterable[Row]
 Cell = Callable[[Row], str]
 Columns = Sequence[tuple[str, Cell]]
 FORMS = ("table", "json", "ndjson", "csv")
+NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?|-")
+"""Or the dash that stands for nothing."""
 
 
 def connection_options(command: F) -> F:
@@ -88,15 +91,15 @@ def show(rows: Rows, columns: Columns, output: str) -> None:
 def _csv(rows: Rows, columns: Columns) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([name for name, _ in columns])
+    writer.writerow([_defused(safe(name)) for name, _ in columns])
     for row in rows:
         writer.writerow([_defused(safe(cell(row))) for _, cell in columns])
     return out.getvalue()
 
 
 def _defused(cell: str) -> str:
-    """A cell that a spreadsheet would run as a formula gets an apostrophe."""
-    return "'" + cell if cell[:1] in ("=", "+", "-", "@") else cell
+    """A cell that a spreadsheet would run as a formula gets an apostrophe; a number is none."""
+    return "'" + cell if cell[:1] in ("=", "+", "-", "@") and not NUMBER.fullmatch(cell) else cell
 
 
 def _table(cells: list[list[str]], columns: Columns) -> None:

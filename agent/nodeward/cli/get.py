@@ -189,6 +189,7 @@ OTHERS = ("junit", "ocsf", "openreports", "oscal")
     metavar="READING",
     help="Of shared keys: one of two-clusters, clone, signer-on-worker, copied, expected, all.",
 )
+@click.option("--role", metavar="ROLE", help="Of divergence: among nodes of this role.")
 @click.option("--limit", type=click.IntRange(1), help="At most so many rows; default: all.")
 @click.option("--output", "-o", type=click.Choice([*asking.FORMS, *OTHERS]), default="table")
 def command(
@@ -215,7 +216,7 @@ def command(
 
     def run() -> int:
         rows = ask.items(f"/v1/{kind}", params, limit)
-        if output in OTHERS:
+        if output in OTHERS or (output == "csv" and kind == "findings"):
             from nodeward.collector.export import FORMS
 
             click.echo(FORMS[output][0](rows), nl=False)

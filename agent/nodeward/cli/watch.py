@@ -13,6 +13,7 @@ import click
 
 from nodeward.cli import asking, exits
 from nodeward.cli.get import KINDS
+from nodeward.cli.text import safe
 
 if TYPE_CHECKING:
     from nodeward.client import Client
@@ -71,13 +72,12 @@ def _print(ask: Client, params: Params, since: str, output: str, rounds: int | N
             begin = new[-1]["at"]
             shown = {repr(row) for row in rows if row["at"] == begin}
 
-    return _again_and_again(turn, rounds)
+    return _again_and_again(_patient(turn, rounds), rounds)
 
 
 def _stream(
     ask: Client, params: Params, since: str, to: str | None, resume: str | None, rounds: int | None
 ) -> int:
-    from nodeward.client import ClientError
     from nodeward.collector.export.stream import Place, turn
 
     try:
@@ -86,21 +86,29 @@ def _stream(
         raise click.UsageError(str(exc)) from None
     deliver = _deliver(to)
 
+    def save() -> None:
+        if resume:
+            place.save(Path(resume))
+
+    def once() -> None:
+        turn(ask.items, params, place, deliver, save)
+
+    return _again_and_again(_patient(once, rounds), rounds)
+
+
+def _patient(turn: Callable[[], None], rounds: int | None) -> Callable[[], None]:
+    """Whoever watches for ever outlives a collector that is away for a while."""
+    from nodeward.client import ClientError
+
     def once() -> None:
         try:
-            turn(
-                ask.items,
-                params,
-                place,
-                deliver,
-                lambda: place.save(Path(resume)) if resume else None,
-            )
+            turn()
         except (OSError, ClientError) as exc:
             if rounds is not None:
                 raise ClientError(str(exc)) from None
-            click.echo(f"nodeward: {exc}; trying again", err=True)
+            click.echo(f"nodeward: {safe(str(exc))}; trying again", err=True)
 
-    return _again_and_again(once, rounds)
+    return once
 
 
 def _deliver(to: str | None) -> Deliver:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -10,6 +11,9 @@ import requests
 
 Params: TypeAlias = Sequence[tuple[str, str]]
 TIMEOUT_S = (5.0, 60.0)
+PATIENCE = 20
+"""How often a request is sent again for which it was too early."""
+LONGEST_WAIT_S = 10.0
 
 
 class ClientError(Exception):
@@ -50,8 +54,14 @@ class Client:
         return self.call("POST", path, json=data)
 
     def call(self, method: str, path: str, **more: Any) -> Mapping[str, Any]:  # noqa: ANN401
+        """The same of any method. Who asks too often is told to wait, and waits."""
         try:
             answer = self._http.request(method, self._url + path, timeout=TIMEOUT_S, **more)
+            for _ in range(PATIENCE):
+                if answer.status_code != 429:
+                    break
+                time.sleep(_after(answer))
+                answer = self._http.request(method, self._url + path, timeout=TIMEOUT_S, **more)
             data = answer.json()
         except requests.RequestException as exc:
             raise ClientError(f"{self._url}: {_reason(exc)}") from None
@@ -74,6 +84,12 @@ class Client:
             cursor = page.get("next")
             if not cursor:
                 return
+
+
+def _after(answer: requests.Response) -> float:
+    """Seconds until it may be asked again."""
+    told = answer.headers.get("Retry-After", "")
+    return min(float(told), LONGEST_WAIT_S) if told.isascii() and told.isdigit() else 1.0
 
 
 def _reason(exc: requests.RequestException) -> str:

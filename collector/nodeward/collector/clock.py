@@ -11,6 +11,8 @@ from nodeward.collector.problem import bad
 
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 24 * HOUR_MS
+LAST_MS: Final = 253_402_300_799_999
+"""The end of the year 9999, the last that has a text."""
 
 _AGE = re.compile(r"(?P<n>[0-9]{1,9})(?P<unit>[smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
@@ -56,10 +58,13 @@ def span_ms(text: str) -> int:
 def moment_ms(text: str, field: str, now: int) -> int:
     """An RFC 3339 time, or a span before now."""
     if _AGE.fullmatch(text):
-        return now - span_ms(text)
+        return max(0, now - span_ms(text))
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise bad(field, "must be an RFC 3339 time or a span such as 24h") from None
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return round(aware.timestamp() * 1000)  # a float may lie just below its millisecond
+    ms = round(aware.timestamp() * 1000)  # a float may lie just below its millisecond
+    if not 0 <= ms <= LAST_MS:
+        raise bad(field, "must be a time from 1970 to 9999")
+    return ms

@@ -221,6 +221,8 @@ async def findings(request: Request) -> Response:
     _one_of(form, ("json", *FORMS), "format")
     if form != "json" and at is not None:
         raise bad("format", "the findings of another time come as json only")
+    if want.waived is not None and at is not None:
+        raise bad("waived", "waivers are of today, not of another time")
 
     def question(db: Db) -> Page:
         return ask.findings(db, want) if at is None else past.findings_at(db, want, at)

@@ -165,7 +165,7 @@ def _found(
             again = _resurfaced(connection, names, rule, upto, now)
             return chain(_changes(connection, names, rule, upto, now), again)
         case "silence":
-            return _silent(connection, rule, upto - DAY_MS, now - stale_ms)
+            return _silent(connection, rule, upto - stale_ms - DAY_MS, now - stale_ms)
         case "rise":
             return _risen(connection, names, rule, now)
         case "threshold":

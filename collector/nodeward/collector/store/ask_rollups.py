@@ -13,7 +13,6 @@ from nodeward.collector.db import tables as t
 from nodeward.collector.posture import LEVEL_OF, LEVELS, NONE, WORDS, pack, unpack
 from nodeward.collector.problem import bad
 from nodeward.collector.store.asked import (
-    MOST,
     Db,
     Filter,
     Page,
@@ -156,7 +155,5 @@ def platforms(db: Db, want: Filter) -> Page:
         .group_by(*columns)
         .order_by(many.desc(), *columns)
     )
-    items: list[Mapping[str, Any]] = [
-        dict(row._mapping) for row in db.connection.execute(query.limit(MOST))
-    ]
+    items: list[Mapping[str, Any]] = [dict(row._mapping) for row in db.connection.execute(query)]
     return Page(items, total=len(items))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hmac
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from enum import Enum, auto
 from functools import partial
 from typing import Any, Final
 
@@ -20,11 +22,21 @@ AT_ONCE: Final = 50
 CLAIM_MS: Final = 60_000
 SLOWEST_MS: Final = 600_000
 TIMEOUT_S: Final = (5, 15)
+MOST_REFUSED: Final = 10
+"""Of one rule in one turn."""
+
+
+class Told(Enum):
+    """What became of an alert. REFUSED: its target answered that it does not take this one."""
+
+    SENT = auto()
+    REFUSED = auto()
+    AWAY = auto()
 
 
 def deliver(engine: Engine, writer: Writer, now: Callable[[], int], ca: str = "") -> int:
     """Send what is due, of each rule some; how much was sent. What fails is tried again, ever more
-    slowly, and the rest of its rule waits with it: it would go the same way. `ca`: a file of those
+    slowly; where the target is away the rest of the rule waits with it. `ca`: a file of those
     to trust in place of the system's."""
     o, r = t.alert_out.c, t.alert_rule.c
     due = (o.sent_at.is_(None), o.next_at <= now())
@@ -47,15 +59,17 @@ def deliver(engine: Engine, writer: Writer, now: Callable[[], int], ca: str = ""
 
 
 def _send_all(writer: Writer, rows: Sequence[Record], now: Callable[[], int], ca: str) -> int:
-    """Until one fails; how many were sent."""
-    for sent, row in enumerate(rows):
+    """Until the target is away or refuses many; how many were sent."""
+    counted = Counter[Told]()
+    for row in rows:
         if not writer.act_now(partial(_claim, row=row, now=now())):
-            return sent  # another replica sends these
-        good = _send(row, ca)
-        writer.act_now(partial(_settle, row=row, good=good, now=now()))
-        if not good:
-            return sent
-    return len(rows)
+            break  # another replica sends these
+        told = _send(row, ca)
+        writer.act_now(partial(_settle, row=row, told=told, now=now()))
+        counted[told] += 1
+        if counted[Told.AWAY] or counted[Told.REFUSED] == MOST_REFUSED:
+            break
+    return counted[Told.SENT]
 
 
 def _claim(connection: Connection, row: Record, now: int) -> bool:
@@ -66,22 +80,24 @@ def _claim(connection: Connection, row: Record, now: int) -> bool:
     return bool(connection.execute(this.values(next_at=now + CLAIM_MS)).rowcount)
 
 
-def _settle(connection: Connection, row: Record, good: bool, now: int) -> None:
+def _settle(connection: Connection, row: Record, told: Told, now: int) -> None:
     o = t.alert_out.c
     this = update(t.alert_out).where(o.rule == row.rule, o.key == row.key)
-    if good:
+    if told is Told.SENT:
         connection.execute(this.values(sent_at=now))
         return
     again = now + min(1_000 * 2 ** min(row.tries, 10), SLOWEST_MS)
     connection.execute(this.values(tries=row.tries + 1, next_at=again))
+    if told is Told.REFUSED:
+        return
     rest = update(t.alert_out).where(o.rule == row.rule, o.sent_at.is_(None), o.next_at < again)
     connection.execute(rest.values(next_at=again))
 
 
-def _send(row: Record, ca: str) -> bool:
+def _send(row: Record, ca: str) -> Told:
     spec, alert = json.loads(row.spec), json.loads(row.body)
     if spec["target"] == "apprise":
-        return _by_apprise(row.name, spec["url"], alert)
+        return Told.SENT if _by_apprise(row.name, spec["url"], alert) else Told.AWAY
     url, body = _request(row.name, spec, alert)
     raw = json.dumps(body).encode()
     signature = hmac.new(spec["secret"].encode(), raw, "sha256").hexdigest()
@@ -94,8 +110,10 @@ def _send(row: Record, ca: str) -> bool:
                 url, data=raw, headers=headers, timeout=TIMEOUT_S, allow_redirects=False
             )
     except (requests.RequestException, OSError):  # a CA file that is not there
-        return False
-    return answer.ok
+        return Told.AWAY
+    if answer.ok:
+        return Told.SENT
+    return Told.REFUSED if answer.status_code in (400, 413, 422) else Told.AWAY
 
 
 def _request(name: str, spec: Mapping[str, Any], alert: Mapping[str, Any]) -> tuple[str, Any]:

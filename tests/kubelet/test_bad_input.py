@@ -13,11 +13,14 @@ from kubelet_hosts import HEAD, Host, Run
 from nodeward.agent.scan import scan, select
 from nodeward.checks.kubelet_drift import drift
 from nodeward.checks.kubelet_ports import read_only
-from nodeward.checks.kubelet_samples import answers
+from nodeward.checks.kubelet_samples import answers, listener
 from nodeward.facts.kubelet import Launch, example
-from nodeward.host import LiveHost, TreeHost
+from nodeward.facts.listeners import Listeners
+from nodeward.facts.processes import Process, Processes
+from nodeward.host import HostError, LiveHost, TreeHost
 from nodeward.model import Finding, Severity, Status, Unreadable
 from nodeward.probes.kubelet import read
+from nodeward.probes.kubelet_process import find
 
 V136 = "/opt/v1.36.2/kubelet"
 CONFIG = "/etc/kubelet.yaml"
@@ -84,6 +87,32 @@ def test_a_kubelet_under_another_name_beside_one_is_judged_too(tmp_path: Path) -
     found = judge(kubelet_hosts.build(host, tmp_path / "host"))
     assert found.status is Status.FAIL
     assert "pid 800" in found.because
+
+
+@pytest.mark.parametrize(
+    ("uid", "pid", "network", "there"),
+    [
+        (0, 0, "net:[1]", True),
+        (1000, 0, "net:[1]", False),
+        (1000, 800, "net:[1]", True),
+        (1000, 0, "net:[2]", True),
+    ],
+    ids=["root", "another user", "that holds a port", "in a network of its own"],
+)
+def test_a_process_of_another_user_that_holds_no_port_only_bears_the_name(
+    uid: int, pid: int, network: str, there: bool, tmp_path: Path
+) -> None:
+    for one, net in ((1, "net:[1]"), (800, network)):
+        (tmp_path / f"proc/{one}/ns").mkdir(parents=True)
+        (tmp_path / f"proc/{one}/ns/net").symlink_to(net)
+    words = ("kubelet", "--anonymous-auth")
+    rows = (Process(800, 1, "kubelet", "/tmp/x/kubelet", words, 1.0, uid),)
+    listeners = Listeners((listener(22, pid=7), listener(10250, pid=pid or 7)), "sock_diag")
+    if there:
+        assert [p.pid for p in find(TreeHost(tmp_path), Processes(rows), listeners)] == [800]
+    else:
+        with pytest.raises(HostError):
+            find(TreeHost(tmp_path), Processes(rows), listeners)
 
 
 def huge(place: Path) -> None:

@@ -60,6 +60,32 @@ def test_an_argument_of_k3s_that_was_changed_since_is_told(tmp_path: Path) -> No
     assert "changed after the kubelet started: from its next restart" in verdict.because
 
 
+@pytest.mark.parametrize(
+    ("files", "folder", "status"),
+    [
+        ({"/etc/rancher/k3s/other": ""}, "/etc/rancher/k3s", Status.UNKNOWN),
+        ({"/etc/rancher/k3s/config.yaml.d/1.yaml": "a: b\n"}, "/etc/rancher/k3s/config.yaml.d",
+         Status.UNKNOWN),
+        ({K3S_CONFIG: "a: b\n"}, "/etc/rancher/k3s", Status.PASS),
+        ({"/etc/rancher/k3s/k3s.yaml": ""}, "/etc/rancher/k3s", Status.PASS),
+    ],
+    ids=["its file", "one beside it", "its file is there", "a new one came"],
+)  # fmt: skip
+def test_a_configuration_of_k3s_that_was_removed_is_noticed_by_its_folder(
+    files: Mapping[str, str], folder: str, status: Status, tmp_path: Path
+) -> None:
+    unit, runs = k3s("1.30.4")
+    root = kubelet_hosts.build(Host({**unit, **files}, runs), tmp_path / "host")
+    if "/etc/rancher/k3s/k3s.yaml" in files:  # k3s writes it at its first start
+        os.utime(root / "etc/rancher/k3s/k3s.yaml", (BOOT + 3600, BOOT + 3600))
+    os.utime(root / folder.lstrip("/"), (BOOT + 3600, BOOT + 3600))
+    wanted = select(["kubelet.authn.anonymous", "kubelet.config.drift"])
+    found = scan(TreeHost(root), wanted, at=BOOT + 7200).findings
+    assert found[0].status is status, found[0].because
+    assert (folder in found[0].because) is (status is Status.UNKNOWN)
+    assert (found[1].status is Status.FAIL) is (status is Status.UNKNOWN)
+
+
 def test_so_is_one_of_its_unit(tmp_path: Path) -> None:
     files, runs = k3s("1.30.4", "--kubelet-arg=anonymous-auth=true")
     found = judge(files, runs, K3S_UNIT, tmp_path)
@@ -135,6 +161,28 @@ def test_a_unit_shows_the_word_that_is_and_the_one_that_will_be(tmp_path: Path) 
     assert "--read_only_port=0 in force, --read-only-port=10255 from the next restart" in text
     assert "--v=2 is new" in text
     assert "--anonymous-auth=false is gone from the next restart" in text
+
+
+@pytest.mark.parametrize(
+    ("given", "would", "told"),
+    [
+        (("--anonymous-auth=true", "--anonymous-auth=false"),
+         ("--anonymous-auth=false", "--anonymous-auth=true"),
+         "--anonymous-auth=false in force, --anonymous-auth=true from the next restart"),
+        (("--config", "/a", "--kubeconfig", "/b"), ("--config", "/b", "--kubeconfig", "/a"),
+         "--config=/a in force, --config=/b from the next restart"),
+        (("--v=2", "--anonymous-auth=false"), ("--anonymous-auth=false", "--v=2"), ""),
+    ],
+)  # fmt: skip
+def test_the_order_of_a_units_words_counts(
+    given: tuple[str, ...], would: tuple[str, ...], told: str, tmp_path: Path
+) -> None:
+    exe = "/opt/v1.36.2/kubelet"
+    unit = f"[Service]\nExecStart={exe} {' '.join(would)}\n"
+    files = {"/etc/systemd/system/kubelet.service": unit, "/a": HEAD, "/b": HEAD}
+    found = judge(files, (Run(exe, ("kubelet", *given)),), "", tmp_path)
+    assert found.status is (Status.FAIL if told else Status.PASS)
+    assert told in shown(found)
 
 
 FILE = "--config=/var/lib/kubelet/config.yaml"

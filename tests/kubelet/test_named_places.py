@@ -63,8 +63,8 @@ def test_where_a_relative_path_of_a_drop_in_leads_is_asked_of_every_version() ->
     untold = example("--config=/c --config-dir=/d", "{}", dropin, version=None, gate=True)
     value = untold.located("staticPodPath").value
     assert isinstance(value, Unknown)
-    assert "'/etc/kubernetes/kubelet.d/m' by the merge rules of 1.28" in value.why
-    assert "'/m' by the merge rules of 1.32" in value.why
+    assert "/etc/kubernetes/kubelet.d/m by the merge rules of 1.28" in value.why
+    assert "/m by the merge rules of 1.32" in value.why
     assert untold.path("staticPodPath") is None
     later = example("--config=/c --config-dir=/d", "{}", dropin, version=None, gate=False)
     assert later.path("staticPodPath") == "/m"

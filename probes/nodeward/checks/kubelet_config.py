@@ -24,7 +24,7 @@ from nodeward.facts.kubelet_fields import FIELDS, Fault, faults
 from nodeward.facts.kubelet_flags import FLAG_OF
 from nodeward.facts.kubelet_merge import Layer, Rules, rules_for
 from nodeward.facts.kubelet_shown import text
-from nodeward.facts.kubelet_strength import STRONGER, weaker
+from nodeward.facts.kubelet_strength import counting, weaker
 from nodeward.model import (
     Evidence,
     Example,
@@ -229,6 +229,19 @@ _LOWER = frozenset(path.casefold() for path in FIELDS)
             "and a list that holds a weaker one",
         ),
         Example(
+            Status.FAIL,
+            example(
+                f"{C} --feature-gates=RotateKubeletServerCertificate=false",
+                "featureGates: {RotateKubeletServerCertificate: true}",
+            ),
+            "a protecting feature gate that a flag switches off",
+        ),
+        Example(
+            Status.FAIL,
+            example(f"{C} --pod-manifest-path=/tmp/pods", "{}"),
+            "static pods from a directory that no file names",
+        ),
+        Example(
             Status.PASS,
             example(f"{C} --anonymous-auth=false", "authentication: {anonymous: {enabled: true}}"),
             "the flag is the stronger one",
@@ -247,12 +260,12 @@ def _override(kubelet: Kubelet) -> Verdict:
     if kubelet.dark:
         return Verdict.unknown(kubelet.dark)
     found = []
-    for path in STRONGER:
+    for path in counting(kubelet.get("featureGates").value):
         setting = kubelet.get(path)
         if setting.layer is not Layer.FLAG:
             continue
         below = kubelet.without_flags(path)
-        if weaker(path, setting.value, below.value):
+        if weaker(path, setting.value, below.value, kubelet.minor):
             value = f"{text(setting.value)}, where {below.source} says {text(below.value)}"
             found.append((setting, Evidence(path, value, setting.source)))
     if not found:

@@ -11,7 +11,7 @@ from nodeward.facts.kubelet_answers import PODS, READ_ONLY, SECURE, UNHANDLED, K
 from nodeward.facts.kubelet_fields import FIELDS, Field
 from nodeward.facts.kubelet_merge import dig
 from nodeward.facts.kubelet_shown import SHOWS, ZERO, shown, text
-from nodeward.facts.kubelet_strength import STRONGER
+from nodeward.facts.kubelet_strength import GATES, STRONGER
 from nodeward.model import Evidence
 
 
@@ -37,7 +37,10 @@ def in_force(answers: Answers) -> Mapping[str, Any]:
         return {}
     if answers.configz is None:
         return {path: now for path, now, _ in _by_ports(answers)}
-    return {path: _value(dig(answers.configz, path), FIELDS[path]) for path in STRONGER}
+    gates = answers.configz.get("featureGates")
+    found = {path: _value(dig(answers.configz, path), FIELDS[path]) for path in STRONGER}
+    set_ = gates.items() if isinstance(gates, dict) else ()
+    return found | {f"{GATES}{name}": value for name, value in set_}
 
 
 def _value(now: Any, field: Field) -> Any:  # noqa: ANN401  JSON of the host

@@ -26,7 +26,7 @@ from nodeward.facts.kubelet_answers import KubeletAnswers
 from nodeward.facts.kubelet_defaults import plain_defaults
 from nodeward.facts.kubelet_flags import FIELDS as FLAGS
 from nodeward.facts.kubelet_shown import text
-from nodeward.facts.kubelet_strength import STRONGER
+from nodeward.facts.kubelet_strength import counting
 from nodeward.model import (
     Evidence,
     Example,
@@ -177,7 +177,8 @@ def _given_by(kubelet: Kubelet, place: str) -> Mapping[str, Setting]:
     the files of a unit that starts the kubelet's supervisor any may give its words."""
     unit = kubelet.launch.unit
     words = f", from {unit if f'/{unit}' in place else place}:"
-    found = ((path, kubelet.get(path)) for path in STRONGER)
+    paths = counting(kubelet.get("featureGates").value)
+    found = ((path, kubelet.get(path)) for path in paths)
     return {p: s for p, s in found if s.later and (s.place == place or words in s.source)}
 
 

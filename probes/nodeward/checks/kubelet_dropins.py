@@ -18,7 +18,7 @@ from nodeward.checks.kubelet_support import (
 from nodeward.facts.kubelet import ConfigFile, Effective, Kubelet, example
 from nodeward.facts.kubelet_merge import Layer, Rules, dig
 from nodeward.facts.kubelet_shown import text
-from nodeward.facts.kubelet_strength import STRONGER, weaker
+from nodeward.facts.kubelet_strength import STRONGER, counting, weaker
 from nodeward.model import (
     Evidence,
     Example,
@@ -84,6 +84,24 @@ _DROPIN = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration
                 {"10.conf": _DROPIN + "allowedUnsafeSysctls: ['kernel.msg*']"},
             ),
             "one that lets pods do more",
+        ),
+        Example(
+            Status.FAIL,
+            example(
+                f"{C} --config-dir=/d",
+                "featureGates: {AllAlpha: false}",
+                {"10.conf": _DROPIN + "featureGates: {AllAlpha: true}"},
+            ),
+            "one that switches untested features on",
+        ),
+        Example(
+            Status.FAIL,
+            example(
+                f"{C} --config-dir=/d",
+                "memorySwap: {swapBehavior: NoSwap}",
+                {"10.conf": _DROPIN + "memorySwap: {swapBehavior: LimitedSwap}"},
+            ),
+            "one that lets pods swap",
         ),
         Example(
             Status.UNKNOWN,
@@ -166,11 +184,12 @@ def _weakening(kubelet: Kubelet, rules: Rules | None) -> Iterator[Evidence]:
     steps = [_under(step, rules) for step in kubelet.steps()]
     alone = kubelet.arguments.given("config") is None
     for before, after in pairwise(steps):
-        for path in STRONGER:
+        gates = [one.without_flags("featureGates").value for one in (before, after)]
+        for path in counting(*gates):
             old, new = before.without_flags(path), after.without_flags(path)
             if alone and old.layer in (Layer.DEFAULT, Layer.LEGACY):
                 continue
-            if new.source != old.source and weaker(path, new.value, old.value):
+            if new.source != old.source and weaker(path, new.value, old.value, kubelet.minor):
                 value = f"{text(new.value)}, where {old.source} said {text(old.value)}"
                 yield Evidence(path, value, new.source)
 

@@ -197,6 +197,11 @@ def _listens(address: str) -> Listeners:
     examples=lambda: [
         Example(Status.PASS, (example(C, "{}"), OFFLINE), "the default"),
         Example(Status.PASS, (example(C, "healthzPort: 0"), OFFLINE), "switched off"),
+        Example(
+            Status.PASS,
+            (example(C, "healthzBindAddress: '::ffff:127.0.0.1'"), OFFLINE),
+            "loopback, written as an IPv6 address",
+        ),
         Example(Status.FAIL, (example(C, "healthzBindAddress: 0.0.0.0"), OFFLINE), "everywhere"),
         Example(
             Status.FAIL, (example(C, "{}"), answers(healthz=ANY)), "what listens wins over the file"
@@ -232,10 +237,12 @@ def _healthz(kubelet: Kubelet, answers: Answers) -> Verdict:
 
 
 def _is_loopback(address: str) -> bool:
+    """Also written as an IPv6 one, which Go binds as what it is."""
     try:
-        return ipaddress.ip_address(address).is_loopback
+        found = ipaddress.ip_address(address)
     except ValueError:
         return False
+    return (getattr(found, "ipv4_mapped", None) or found).is_loopback
 
 
 @check(

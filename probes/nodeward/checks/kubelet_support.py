@@ -209,11 +209,11 @@ def _in_force(
     configz = answers.configz if isinstance(answers, KubeletAnswers) else None
     stale = kubelet.stale
     if configz is None and not stale:
-        return judge(kubelet, answers)
-    now = judge(kubelet.in_force(configz), answers)
+        return _agreed(kubelet, answers, judge)
+    now = _agreed(kubelet.in_force(configz), answers, judge)
     if not stale:
         return now
-    later = judge(kubelet, answers)
+    later = _agreed(kubelet, answers, judge)
     if now.status is later.status and now.status is not Status.UNKNOWN:
         return replace(later, evidence=(*later.evidence, *_changes(kubelet)))
     if now.status is Status.UNKNOWN:
@@ -223,6 +223,20 @@ def _in_force(
         return replace(later, status=status, because=because, evidence=evidence)
     because = f"{now.because}; from the next start: {later.because}"
     return replace(now, because=because, evidence=(*now.evidence, *_changes(kubelet)))
+
+
+def _agreed(
+    kubelet: Kubelet, answers: Answers, judge: Callable[[Kubelet, Answers], Verdict]
+) -> Verdict:
+    """Where values differ by merge rules and the version is not known, the verdicts may agree."""
+    found = judge(kubelet, answers)
+    if found.status is not Status.UNKNOWN or len(kubelet.effective) == 1:
+        return found
+    each_ = [judge(one, answers) for one in kubelet.generations()]
+    if len({one.status for one in each_}) != 1 or each_[0].status is Status.UNKNOWN:
+        return found
+    because = f"{each_[-1].because}; every merge rule that may apply leads to this verdict"
+    return replace(each_[-1], because=because)
 
 
 MOST_CHANGES = 5

@@ -21,7 +21,7 @@ from nodeward.checks.kubelet_support import (
 )
 from nodeward.facts.clock import Now
 from nodeward.facts.kubelet import Kubelet, Setting, Unknown, example, minor_of
-from nodeward.facts.kubelet_releases import END_OF_LIFE, GATES, NEWEST, OLDEST, stage
+from nodeward.facts.kubelet_releases import END_OF_LIFE, GATES, NEWEST, OLDEST, gate_fault
 from nodeward.facts.kubelet_shown import is_zero, text
 from nodeward.facts.manifests import Container, Manifests, StaticPod
 from nodeward.lazy import dataclass
@@ -126,21 +126,8 @@ KNOWN = GATES.keys() | {"AllAlpha", "AllBeta"}
 
 
 def _gate(name: str, setting: Setting, minor: int) -> Iterator[Evidence]:
-    if name == "AllAlpha" and setting.value is True:
-        yield Evidence(name, "switches every alpha feature on", setting.source)
-    if name == "AllBeta" and setting.value is False:
-        yield Evidence(name, "switches every beta feature off", setting.source)
-    gate = GATES.get(name)
-    if gate is None:
-        return
-    now = stage(gate, minor)
-    if setting.value is True and now == "alpha":
-        yield Evidence(name, f"is on, and alpha in 1.{minor}", setting.source)
-    if now == "deprecated" and setting.value is not gate.deprecated_on:
-        value = f"is {text(setting.value)}, which is deprecated in 1.{minor}"
-        yield Evidence(name, value, setting.source)
-    if setting.value is False and gate.why and now in ("beta", "stable"):
-        yield Evidence(name, f"is off; with it {gate.why}", setting.source)
+    if why := gate_fault(name, setting.value, minor):
+        yield Evidence(name, why, setting.source)
 
 
 @dataclass(frozen=True, slots=True)

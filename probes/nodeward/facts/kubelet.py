@@ -29,7 +29,7 @@ from nodeward.facts.kubelet_merge import (
     rules_for,
 )
 from nodeward.facts.kubelet_releases import GATES, OLDEST, stage
-from nodeward.facts.kubelet_shown import is_zero, shown
+from nodeward.facts.kubelet_shown import is_zero, shown, text
 from nodeward.facts.kubeyaml import Document, parse_document
 from nodeward.facts.pflags import Arguments, parse_arguments
 from nodeward.lazy import dataclass
@@ -86,6 +86,7 @@ class Launch:
     network: int | None = 0
     """The inode of its network namespace, where that is another than the host's. None: we may not
     see which it is."""
+    uid: int = 0
 
     @property
     def hidden(self) -> bool:
@@ -191,6 +192,7 @@ class Kubelet(Fact):
 
     def __str__(self) -> str:
         where = ", in a network of its own" if self.launch.network else ""
+        where += f", of uid {self.launch.uid}" if self.launch.uid else ""
         return f"{self.launch.program} ({self.launch.origin}{where})"
 
     def flag(self, name: str) -> Setting | None:
@@ -299,16 +301,23 @@ class Kubelet(Fact):
         )
 
     def _agreed(self, found: list[Setting]) -> Setting:
-        first = found[0]
-        if all(one.value == first.value for one in found[1:]):
-            return first
+        last = found[-1]
+        if all(one.value == last.value for one in found):
+            return last
         texts = [
-            f"{one.value!r} by {e.rules}" for one, e in zip(found, self.effective, strict=True)
+            f"{text(one.value)} by {e.rules}" for one, e in zip(found, self.effective, strict=True)
         ]
         why = "; ".join(texts) + "; the version of this kubelet is not known"
-        among = tuple(one.value for one in found)
-        known = () if any(isinstance(v, Unknown) for v in among) else among
-        return Setting(Unknown(why, known), first.source, first.layer, first.place)
+        among: list[Any] = []
+        for one in found:
+            if isinstance(one.value, Unknown) and not one.value.among:
+                return replace(last, value=Unknown(why))
+            among += one.value.among if isinstance(one.value, Unknown) else (one.value,)
+        return replace(last, value=Unknown(why, tuple(among)))
+
+    def generations(self) -> tuple[Kubelet, ...]:
+        """The same kubelet as each set of merge rules that may apply would have it."""
+        return tuple(replace(self, effective=(one,)) for one in self.effective)
 
     def gate(self, name: str) -> bool | Unknown | None:
         """A feature gate that is set; None when nobody sets it."""
@@ -526,6 +535,6 @@ def example(
             config = f"---\n{config}"  # what begins with a brace would have to be JSON
         place = "/var/lib/kubelet/config.yaml"
         files.append(config_file(place, config.encode(), changed_at=changed_at))
-    for name, text in (dropins or {}).items():
-        files.append(config_file(f"/etc/kubernetes/kubelet.d/{name}", text.encode(), dropin=True))
+    for name, raw in (dropins or {}).items():
+        files.append(config_file(f"/etc/kubernetes/kubelet.d/{name}", raw.encode(), dropin=True))
     return assemble(launch, files)

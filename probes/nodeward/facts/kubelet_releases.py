@@ -80,6 +80,25 @@ GATES: Mapping[str, Gate] = {
 }
 
 
+def gate_fault(name: str, value: object, minor: int) -> str:
+    """What is wrong with a feature gate that is set to this in this version; "" if nothing."""
+    if name == "AllAlpha" and value is True:
+        return "switches every alpha feature on"
+    if name == "AllBeta" and value is False:
+        return "switches every beta feature off"
+    gate = GATES.get(name)
+    if gate is None or not isinstance(value, bool):
+        return ""
+    now = stage(gate, minor)
+    if value and now == "alpha":
+        return f"is on, and alpha in 1.{minor}"
+    if now == "deprecated" and value is not gate.deprecated_on:
+        return f"is {str(value).lower()}, which is deprecated in 1.{minor}"
+    if not value and gate.why and now in ("beta", "stable"):
+        return f"is off; with it {gate.why}"
+    return ""
+
+
 def stage(gate: Gate, minor: int) -> str:
     """ "alpha", "beta", "stable", "deprecated", or "" where the version does not have it."""
     if gate.deprecated is not None and minor >= gate.deprecated:

@@ -7,6 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from nodeward.facts.kubelet_merge import Unknown
+from nodeward.facts.kubelet_releases import NEWEST, OLDEST, gate_fault
+
+GATES = "featureGates."
+SWAPS = {"UnlimitedSwap": 0, "LimitedSwap": 1, "NoSwap": 3}
 
 
 def _loopback(value: Any) -> int:  # noqa: ANN401  JSON of the host, here and below
@@ -102,14 +106,27 @@ STRONGER: Mapping[str, Callable[[Any], int]] = {
     "allowedUnsafeSysctls": _fewest,
     "enableControllerAttachDetach": _on,
     "imageGCHighThresholdPercent": _removes,
+    "staticPodPath": _unset,
+    "memorySwap.swapBehavior": lambda v: SWAPS.get(v, 2) if isinstance(v, str) else 2,
     "imagePullCredentialsVerificationPolicy": lambda v: int(v != "NeverVerify"),
 }
 """Path -> rank of a value; more is stronger. Only fields of which one value is weaker."""
 
 
-def weaker(path: str, new: Any, old: Any) -> bool:  # noqa: ANN401
-    """Whether the new value is the weaker; False where one of them could not be told."""
+def counting(*gates: Any) -> list[str]:  # noqa: ANN401
+    """Every path that counts for security: of the gates those that any of these maps sets."""
+    names = {name for one in gates if isinstance(one, dict) for name in one}
+    return [*STRONGER, *(f"{GATES}{name}" for name in sorted(names))]
+
+
+def weaker(path: str, new: Any, old: Any, minor: int | None) -> bool:  # noqa: ANN401
+    """Whether the new value is the weaker; False where one of them could not be told. Of a gate:
+    whether it is wrong, and the old one was not, in every version that this may be."""
     if isinstance(new, Unknown) or isinstance(old, Unknown):
         return False
+    if path.startswith(GATES):
+        name = path.removeprefix(GATES)
+        minors = range(OLDEST, NEWEST + 1) if minor is None else (minor,)
+        return all(gate_fault(name, new, n) and not gate_fault(name, old, n) for n in minors)
     rank = STRONGER[path]
     return rank(new) < rank(old)

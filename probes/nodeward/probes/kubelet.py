@@ -106,6 +106,7 @@ def of_process(host: Host, process: Process) -> Launch:
         root=root,
         unit=_unit_of(host, process.pid) or "kubelet",
         network=network_of(host, process.pid),
+        uid=process.uid or 0,
     )
     if process.program in EMBEDDED:
         return EMBEDDED[process.program](host, launch)

@@ -25,7 +25,7 @@ from nodeward.facts.kubelet_embedded import (
 from nodeward.facts.supervisors import K3S
 from nodeward.facts.units import Word
 from nodeward.host import Host, HostError, MissingError
-from nodeward.probes.kubelet_sources import of_copies, same_content, with_dates
+from nodeward.probes.kubelet_sources import folders_of, of_copies, same_content, with_dates
 from nodeward.probes.supervisors import services, start_of
 from nodeward.probes.unit_files import Service, read_service
 
@@ -80,7 +80,8 @@ def _k3s(host: Host, launch: Launch) -> Launch:
     doubts = k3s_doubts(launch.version, managed=bool(managed))
     launch = replace(_embedded(launch, "k3s", (*own, *given)), doubts=doubts, dark=dark)
     service = next(services(host, K3S, start.unit), None)
-    return with_dates(host, launch, [f.path for f in start.files], service)
+    read = [f.path for f in start.files]
+    return with_dates(host, launch, read, service, folders_of(start))
 
 
 def _uncopied(host: Host, start: K3sStart, copied: Mapping[str, str]) -> str:

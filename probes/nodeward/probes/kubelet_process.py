@@ -31,6 +31,7 @@ def find(
     told."""
     found = [p for p in processes.running(*PROGRAMS) if _is_kubelet(p)]
     found += [p for p in processes.rows if _is_named_after_one(p) and _speaks_like_one(host, p)]
+    found = [p for p in found if not _lets_nobody_in(host, p, listeners)]
     if found:
         return sorted(found, key=lambda p: bool(network_of(host, p.pid)))
     if not processes.complete:
@@ -48,6 +49,17 @@ def find(
     first = holders[0]
     who = f"{first.program} (pid {first.pid})" if first else "a process that cannot be told"
     raise HostError(f"port {PORT}", f"{who} holds it; whether that is a kubelet is not known")
+
+
+def _lets_nobody_in(
+    host: Host, process: Process, listeners: Listeners | Absent | Unreadable
+) -> bool:
+    """Whether it only bears the name: another user's than root's, in the host's network, where it
+    is seen to hold no port. Anyone can start such a process, a pod too."""
+    if process.uid in (0, None) or not isinstance(listeners, Listeners) or not listeners.rows:
+        return False
+    seen = all(row.pid is not None for row in listeners.rows)
+    return seen and not listeners.of(process.pid) and network_of(host, process.pid) == 0
 
 
 def _by_arguments_alone(host: Host, processes: Processes) -> list[Process]:

@@ -7,6 +7,7 @@ make them of files of their own, at their start.
 from __future__ import annotations
 
 import json
+import posixpath
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
@@ -16,7 +17,8 @@ from nodeward.facts.kubelet_embedded import K3S_COPY, k3s_kubelet_args, without_
 from nodeward.facts.kubelet_flags import KINDS
 from nodeward.facts.kubelet_merge import dig
 from nodeward.facts.kubelet_strength import STRONGER
-from nodeward.facts.supervisors import CONFIG, RKE2, UNITS, Start
+from nodeward.facts.pflags import Kind, parse_arguments
+from nodeward.facts.supervisors import CONFIG, RKE2, UNITS, Start, config_path
 from nodeward.host import Host, HostError
 from nodeward.probes.supervisors import services, start_of
 from nodeward.probes.unit_files import Service
@@ -40,7 +42,23 @@ def _changes(given: Iterable[str], would: Iterable[str], where: str) -> tuple[Ch
     found = [
         Change(where, _safe(gone.pop(_name(w), "")), _safe(w)) for w in would if w not in given
     ]
-    return (*found, *(Change(where, _safe(w), "") for w in gone.values()))
+    found += [Change(where, _safe(w), "") for w in gone.values()]
+    return tuple(found or _reordered(given, would, where))
+
+
+def _reordered(given: list[str], would: list[str], where: str) -> Iterator[Change]:
+    """The same words in another order: of one flag the last value counts, and a value may be that
+    of another flag."""
+    if given == would:
+        return
+    was, will = (parse_arguments(["", *words], KINDS) for words in (given, would))
+    for name in dict.fromkeys(flag.name for flag in (*was.flags, *will.flags)):
+        old, new = (tuple(f.value for f in one.every(name)) for one in (was, will))
+        if KINDS.get(name) not in (Kind.LIST, Kind.MAP, Kind.GATES):
+            old, new = old[-1:], new[-1:]
+        if old != new:
+            pair = (",".join(values) for values in (old, new))
+            yield Change(where, *(_safe(f"--{name}={value}") for value in pair))
 
 
 def _name(word: str) -> str:
@@ -60,12 +78,17 @@ def _safe(word: str) -> str:
 
 
 def with_dates(
-    host: Host, launch: Launch, paths: Iterable[str], service: Service | None = None
+    host: Host,
+    launch: Launch,
+    paths: Iterable[str],
+    service: Service | None = None,
+    gone: Iterable[str] = (),
 ) -> Launch:
     """The same with the files that its arguments were made of, those of its unit too. An argument
     that stands in one that was changed since may have been another at the start."""
     ours = service.files if service else ()
     sources = [(path, at) for path in dict.fromkeys((*paths, *ours)) for at in _times(host, path)]
+    sources += _gone(host, launch.started_at, gone)
     names = [path for path, at in sources if changed_after(at, launch.started_at)]
     if service and any(path in ours for path in names):
         names.append(service.name)
@@ -75,6 +98,27 @@ def with_dates(
         if source.startswith(tuple(f"{name}:" for name in names))
     )
     return replace(launch, sources=(*launch.sources, *sources), late=late)
+
+
+def _gone(
+    host: Host, started_at: float | None, folders: Iterable[str]
+) -> Iterator[tuple[str, float]]:
+    """Directories in which a name came or went since the start, and none that is there is as new:
+    a file of the configuration may have been removed."""
+    for folder in folders:
+        try:
+            at = host.stat(folder).mtime
+            if not changed_after(at, started_at):
+                continue
+            stats = [host.lstat(f"{folder}/{name}") for name in host.names(folder)]
+        except HostError:
+            continue
+        times = [max(s.mtime, s.ctime) if host.live else s.mtime for s in stats]
+        if all(one < at - SAME_MOMENT_S for one in times):
+            yield f"{folder}/", at
+
+
+SAME_MOMENT_S = 2.0
 
 
 def _times(host: Host, path: str) -> Iterator[float]:
@@ -96,8 +140,17 @@ def of_supervisor(host: Host, launch: Launch) -> Launch:
         start = start_of(host, program, launch.unit)
     except (HostError, ParseError):
         return with_dates(host, launch, (), service)
-    launch = with_dates(host, launch, [f.path for f in start.files], service)
+    read, gone = [f.path for f in start.files], folders_of(start)
+    launch = with_dates(host, launch, read, service, gone)
     return replace(launch, differs=_of_rke2(launch, start)) if program == RKE2 else launch
+
+
+def folders_of(start: Start) -> list[str]:
+    """Where a file of its configuration may be missing by now: beside it, and its own directory
+    where that file is not there."""
+    path = config_path(start.words, start.variables, start.program)
+    there = any(file.path == path for file in start.files)
+    return [f"{path}.d", *([] if there else [posixpath.dirname(path)])]
 
 
 def _of_rke2(launch: Launch, start: Start) -> tuple[Change, ...]:

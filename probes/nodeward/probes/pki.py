@@ -252,12 +252,17 @@ class _Search:
                 self.name(Use(component, kind, daemon.outside(named), named_by=named_by))
 
     def of_settings(self, kubelet: Kubelet | None) -> None:
-        """Of further kubelets here only whom they let in: their own certificates are those of
-        other nodes."""
+        """Of further kubelets here that have files of their own (kind) only whom they let in: their
+        certificates are those of other nodes."""
         if kubelet is None:
             return
         every = [(kubelet, row) for row in _SETTINGS]
-        every += [(one, row) for one in kubelet.others for row in _SETTINGS if row[2] is Kind.TRUST]
+        every += [
+            (one, row)
+            for one in kubelet.others
+            for row in _SETTINGS
+            if row[2] is Kind.TRUST or not one.root
+        ]
         for one, (path, component, kind) in every:
             if (place := one.path(path)) is not None:
                 named_by = one.get(path).source

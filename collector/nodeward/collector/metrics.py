@@ -20,6 +20,7 @@ from sqlalchemy import Connection, func, select
 
 from nodeward.collector.db import tables as t
 from nodeward.collector.posture import unpack
+from nodeward.collector.store.fold import unverified_ms
 
 if TYPE_CHECKING:
     from nodeward.collector.center import Center
@@ -104,7 +105,13 @@ class _Fleet(Collector):
         )
         waiting.add_metric([], center.writer.waiting)
         yield waiting
+        unverified = GaugeMetricFamily(
+            "nodeward_collector_unverified_seconds",
+            "For how long the oldest report waits whose signature was not looked at: 60 at most.",
+        )
         with center.engine.connect() as connection:
+            unverified.add_metric([], unverified_ms(connection, center.clock.now()) / 1000)
+            yield unverified
             yield self._nodes(connection)
             yield self._findings(connection)
 

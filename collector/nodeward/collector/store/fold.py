@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Final, TypeAlias
 
-from sqlalchemy import Connection, Engine, bindparam, select, update
+from sqlalchemy import Connection, Engine, bindparam, func, select, update
 
 from nodeward.collector.db import tables as t
 from nodeward.collector.db.engine import Record
@@ -68,6 +68,14 @@ def verify_some(engine: Engine, writer: Writer, now: int, before: int) -> int:
 
     writer.act_now(act)
     return len(rows)
+
+
+def unverified_ms(connection: Connection, now: int) -> int:
+    """For how long the oldest report waits whose signature was not looked at."""
+    r = t.report.c
+    oldest = select(func.min(r.at)).where(r.body.is_not(None), r.verified == 0)
+    at: int | None = connection.execute(oldest).scalar_one()
+    return 0 if at is None else max(0, now - at)
 
 
 def fold_some(engine: Engine, writer: Writer, now: int, before: int | None = None) -> int:

@@ -11,7 +11,8 @@ import pytest
 from nodeward.agent.runner import Looker
 from nodeward.checks.module_terms import example_node
 from nodeward.facts.build_options import BUILT_BY
-from nodeward.facts.exposure import State, expose
+from nodeward.facts.exposed import State
+from nodeward.facts.exposure import expose
 from nodeward.facts.kernel_modules import KernelModules, KernelTree
 from nodeward.facts.module_requests import BY_NAME, COMPONENTS, Component
 from nodeward.host import LiveHost

@@ -15,8 +15,8 @@ import pytest
 from module_hosts import DATA, debian, put
 from nodeward.agent.runner import Looker
 from nodeward.facts.autoload import Modprobe, Run
-from nodeward.facts.exposure import switched_off
 from nodeward.facts.kernel_modules import KernelModules, Variant
+from nodeward.facts.load_switches import switched_off
 from nodeward.host import TreeHost
 from nodeward.model import Seen
 

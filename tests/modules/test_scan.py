@@ -14,7 +14,8 @@ from module_scenarios import scenarios
 from module_tries import Modules, trie
 from nodeward.agent.runner import Looker, examine
 from nodeward.agent.scan import scan, select
-from nodeward.facts.exposure import BAD, State, expose
+from nodeward.facts.exposed import BAD, State
+from nodeward.facts.exposure import expose
 from nodeward.facts.kernel_modules import KernelModules
 from nodeward.facts.module_fix import file_name, fix
 from nodeward.facts.module_requests import COMPONENTS, DCCP, SCTP

@@ -15,7 +15,8 @@ from nodeward.checks.module_terms import (
 )
 from nodeward.facts.autoload import EndlessError
 from nodeward.facts.errors import ParseError
-from nodeward.facts.exposure import BAD, expose
+from nodeward.facts.exposed import BAD
+from nodeward.facts.exposure import expose
 from nodeward.facts.kernel_modules import KernelModules, Variant
 from nodeward.facts.line_cures import Useless, cured
 from nodeward.facts.modprobe_conf import Entry, Rule

@@ -16,7 +16,8 @@ from nodeward.checks.module_terms import (
     at_each_boot,
     example_node,
 )
-from nodeward.facts.exposure import BAD, Exposure, State, expose
+from nodeward.facts.exposed import BAD, Exposure, State
+from nodeward.facts.exposure import expose
 from nodeward.facts.kernel_modules import Helper, KernelModules
 from nodeward.facts.modprobe_conf import Entry
 from nodeward.facts.module_requests import BY_NAME, COMPONENTS, RDS, SCTP, TIPC, Component

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from nodeward.facts.autoload import EndlessError
 from nodeward.facts.errors import ParseError
-from nodeward.facts.exposure import BAD, Exposure, State, expose, forgotten
+from nodeward.facts.exposed import BAD, Exposure, State
+from nodeward.facts.exposure import expose, forgotten
 from nodeward.facts.kernel_modules import KernelModules, KernelTree, Loaded
 from nodeward.facts.modprobe_conf import DIRS_29, Entry, Habits
 from nodeward.facts.modprobe_effect import useless

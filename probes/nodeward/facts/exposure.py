@@ -2,63 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import field, replace
-from enum import StrEnum
-from functools import cache
-from posixpath import join
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
-from nodeward.facts.autoload import Does, EndlessError, Event, Program, Run
+from nodeward.facts.autoload import Does, EndlessError, Program, Run
 from nodeward.facts.build_options import BUILT_BY
 from nodeward.facts.errors import ParseError
-from nodeward.facts.kernel_modules import KernelModules, KernelTree, Variant, version
-from nodeward.facts.module_doors import Door
-from nodeward.facts.module_index import BUILT_IN_FILES, module_name, normal
-from nodeward.facts.module_requests import BY_NAME, COMPONENTS, UNDATED, Component, Request
-from nodeward.lazy import dataclass
-from nodeward.model import Evidence, Row, Table
-
-
-class State(StrEnum):
-    """From the worst to the best; a host with several kernels has the worst of them."""
-
-    LOADED = "loaded"
-    BUILT_IN = "built in"
-    OPEN = "can be loaded"
-    PARTLY = "can be loaded in part"
-    UNKNOWN = "not known"
-    BLOCKED = "blocked"
-    OFF = "loading is off"
-    UNREACHABLE = "no request leads to it"
-    ABSENT = "not in this kernel"
-
-
-BAD = frozenset({State.LOADED, State.BUILT_IN, State.OPEN, State.PARTLY})
-
-
-@dataclass(frozen=True, slots=True)
-class Exposure:
-    """The answer in one sentence. `place` is where what decides it stands.
-
-    `trace` makes the chain from the request to the verdict when somebody wants it: to name the
-    line of a large index costs more than the verdict.
-    """
-
-    state: State
-    because: str
-    place: str = ""
-    by: tuple[Request, ...] = ()  # those that come through
-    trace: Callable[[], tuple[Evidence, ...]] = field(default=tuple, repr=False, compare=False)
-
-    @property
-    def evidence(self) -> tuple[Evidence, ...]:
-        return self.trace()
-
-
-def _shown(state: State, because: str, *evidence: Evidence) -> Exposure:
-    place = evidence[-1].source if evidence else ""
-    return Exposure(state, because, place, trace=lambda: evidence)
+from nodeward.facts.exposed import BAD, Exposure, State, either, exposure_of, stopped_by, traced
+from nodeward.facts.kernel_modules import KernelModules, KernelTree, Variant
+from nodeward.facts.load_switches import loading_disabled, switched_off
+from nodeward.facts.module_index import BUILT_IN_FILES, module_name
+from nodeward.facts.module_requests import BY_NAME, Component, Request
+from nodeward.facts.module_ways import Way, opened, other_ways, requests
+from nodeward.model import Evidence
 
 
 def expose(node: KernelModules, component: Component) -> Exposure:
@@ -83,12 +39,12 @@ def _expose(node: KernelModules, component: Component) -> Exposure:
                 trace=first.trace,
             )
     if not node.kernels:
-        return _shown(State.UNKNOWN, "offline: there is no kernel in this tree")
+        return exposure_of(State.UNKNOWN, "offline: there is no kernel in this tree")
     found: list[Exposure] = []
     try:
         found += [expose_in(node, variant, component) for variant in node.variants()]
     except ParseError as exc:
-        return _shown(State.UNKNOWN, f"an index of the modules is damaged: {exc}")
+        return exposure_of(State.UNKNOWN, f"an index of the modules is damaged: {exc}")
     return min(found, key=lambda e: list(State).index(e.state))
 
 
@@ -96,7 +52,7 @@ def _running(node: KernelModules, component: Component) -> Exposure | None:
     """What holds whatever the configuration says: it is in the kernel, or nothing can come in."""
     for module in component.registers:
         if module in node.live_names:
-            return _shown(
+            return exposure_of(
                 State.LOADED,
                 f"{module} is in the kernel now, where no rule of modprobe.d matters any more",
                 Evidence("loaded module", module, "/proc/modules"),
@@ -105,7 +61,7 @@ def _running(node: KernelModules, component: Component) -> Exposure | None:
         return _without_modules(node, component)
     if node.loaded is None:
         why = "; ".join(f"{path}: {error}" for path, error in node.errors)
-        return _shown(State.UNKNOWN, f"could not see what is loaded ({why})")
+        return exposure_of(State.UNKNOWN, f"could not see what is loaded ({why})")
     return None
 
 
@@ -120,12 +76,12 @@ def _without_modules(node: KernelModules, component: Component) -> Exposure:
     if "y" in said:
         return _built_in(component.registers[0], f"CONFIG_{option}=y")
     if said <= {"n", "m"} and said:
-        return _shown(
+        return exposure_of(
             State.OFF,
             f"this kernel has no loadable modules, and {component.name} is not built in",
             Evidence("build option", f"CONFIG_{option} is not set", "the kernel's configuration"),
         )
-    return _shown(
+    return exposure_of(
         State.UNKNOWN,
         f"this kernel has no loadable modules, and whether {component.name} is built in cannot be"
         " told: there is no /boot/config of it and no /proc/config.gz",
@@ -134,7 +90,7 @@ def _without_modules(node: KernelModules, component: Component) -> Exposure:
 
 
 def _built_in(module: str, source: str) -> Exposure:
-    return _shown(
+    return exposure_of(
         State.BUILT_IN,
         f"{module} is built into the kernel: no rule of modprobe.d can keep it out",
         Evidence("built in", module, source),
@@ -155,11 +111,11 @@ def expose_in(node: KernelModules, variant: Variant, component: Component) -> Ex
     absent = _absent(node, variant, component)
     if absent is not None:
         return absent
-    off = _disabled(node) if component.by_udev else switched_off(node, variant)
+    off = loading_disabled(node) if component.by_udev else switched_off(node, variant)
     if off is not None:
         return off
     if node.helper.kind == "other" and not component.by_udev:
-        return _shown(
+        return exposure_of(
             State.UNKNOWN,
             f"kernel.modprobe leads to {node.helper.real or node.helper.setting},"
             " a program we do not know",
@@ -170,13 +126,13 @@ def expose_in(node: KernelModules, variant: Variant, component: Component) -> Ex
 
 def _unread(node: KernelModules, variant: Variant) -> Exposure | None:
     for entry in variant.conf.unread:
-        return _shown(
+        return exposure_of(
             State.UNKNOWN,
             f"could not read {entry.path}: {entry.error}",
             Evidence("unreadable", entry.error, entry.path),
         )
     for path, error in (*variant.tree.errors, *node.errors):
-        return _shown(
+        return exposure_of(
             State.UNKNOWN, f"could not read {path}: {error}", Evidence("unreadable", error, path)
         )
     return None
@@ -185,7 +141,7 @@ def _unread(node: KernelModules, variant: Variant) -> Exposure | None:
 def _absent(node: KernelModules, variant: Variant, component: Component) -> Exposure | None:
     engine, tree = variant.engine, variant.tree
     if not tree.files and not node.live:
-        return _shown(
+        return exposure_of(
             State.UNKNOWN,
             f"there is no index of modules in {tree.folder}: they may lie in an image that is"
             " mounted there at boot",
@@ -199,11 +155,11 @@ def _absent(node: KernelModules, variant: Variant, component: Component) -> Expo
         note = ""
         mine = forgotten(tree, component)
         if mine and variant.index.text and engine.program is Program.KMOD:
-            return _shown(
+            return exposure_of(
                 State.UNKNOWN,
                 f"{mine[0]} is on the disk, but modules.dep does not name it: it was cut off, or"
                 " depmod, without which this modprobe finds nothing here, will add it",
-                Evidence("modules.dep", f"no {_or(component.registers)}", tree.folder),
+                Evidence("modules.dep", f"no {either(component.registers)}", tree.folder),
             )
         if mine:
             note = (
@@ -211,16 +167,16 @@ def _absent(node: KernelModules, variant: Variant, component: Component) -> Expo
             )
         elif not tree.files:
             note = f"; there is no index in {tree.folder}, so that modprobe finds none"
-        return _shown(
+        return exposure_of(
             State.ABSENT,
-            f"kernel {tree.release} has no module {_or(component.registers)}{note}",
-            Evidence("modules.dep", f"no {_or(component.registers)}", tree.folder),
+            f"kernel {tree.release} has no module {either(component.registers)}{note}",
+            Evidence("modules.dep", f"no {either(component.registers)}", tree.folder),
         )
     if all(p is None or p in tree.missing for p in paths):
         gone = ", ".join(p for p in paths if p)
-        return _shown(
+        return exposure_of(
             State.ABSENT,
-            f"the files of {_or(component.registers)} are not on the disk",
+            f"the files of {either(component.registers)} are not on the disk",
             Evidence("missing file", gone, tree.folder),
         )
     return None
@@ -236,7 +192,7 @@ def _untold(tree: KernelTree, component: Component) -> Exposure | None:
         return _built_in(component.registers[0], f"CONFIG_{option}=y")
     if said is not None:
         return None
-    return _shown(
+    return exposure_of(
         State.UNKNOWN,
         f"whether {component.name} is built into kernel {tree.release} cannot be told: there is no"
         f" modules.builtin in {tree.folder}, and no config of this kernel",
@@ -247,72 +203,6 @@ def _untold(tree: KernelTree, component: Component) -> Exposure | None:
 def forgotten(tree: KernelTree, component: Component) -> tuple[str, ...]:
     """Files of the component that are on the disk and that the index does not know."""
     return tuple(f for f in tree.forgotten if module_name(f) in component.registers)
-
-
-def _or(names: tuple[str, ...]) -> str:
-    return " or ".join(names)
-
-
-def _disabled(node: KernelModules) -> Exposure | None:
-    if not node.disabled:
-        return None
-    return _shown(
-        State.OFF,
-        "kernel.modules_disabled is 1: nothing can be loaded until the next boot",
-        Evidence("kernel.modules_disabled", "1", "/proc/sys/kernel/modules_disabled"),
-    )
-
-
-def switched_off(node: KernelModules, variant: Variant) -> Exposure | None:
-    """What stops every load on this host at once, or takes modprobe's place."""
-    helper, tree = node.helper, variant.tree
-    config = tree.config or {}
-    disabled = _disabled(node)
-    if disabled is not None:
-        return disabled
-    if config.get("STATIC_USERMODEHELPER") == "y" and not config.get("STATIC_USERMODEHELPER_PATH"):
-        return _shown(
-            State.OFF,
-            "the kernel is built to call no helper at all",
-            Evidence("CONFIG_STATIC_USERMODEHELPER_PATH", "", f"/boot/config-{tree.release}"),
-        )
-    if config.get("STATIC_USERMODEHELPER") == "y":
-        path = config["STATIC_USERMODEHELPER_PATH"]
-        return _shown(
-            State.UNKNOWN,
-            f"the kernel is built to call {path} in modprobe's place, and what that does with"
-            " a request cannot be told",
-            Evidence("CONFIG_STATIC_USERMODEHELPER_PATH", path, f"/boot/config-{tree.release}"),
-        )
-    why = {
-        "off": "is empty",
-        "missing": f"is {helper.setting}, which is not there",
-        "not executable": f"is {helper.setting}, which cannot be executed",
-        "false": f"is {helper.setting}, which does nothing",
-        "true": f"is {helper.setting}, which does nothing",
-    }.get(helper.kind)
-    if why is None:
-        return None
-    if helper.writable:
-        return _shown(
-            State.UNKNOWN,
-            f"kernel.modprobe {why}, but others than root may write to {helper.writable} and put"
-            " another program there",
-            Evidence("kernel.modprobe", helper.setting, "/proc/sys/kernel/modprobe"),
-        )
-    return _shown(
-        State.OFF,
-        f"kernel.modprobe {why}: the kernel loads no module on request",
-        Evidence("kernel.modprobe", helper.setting, "/proc/sys/kernel/modprobe"),
-    )
-
-
-def requests(variant: Variant, component: Component) -> tuple[Request, ...]:
-    """The component's requests that this kernel makes of a process without rights."""
-    if component.name in UNDATED and BY_NAME[component.name] is component:
-        return component.requests
-    number = version(variant.tree.release)
-    return tuple(r for r in component.requests if r.made_by(number))
 
 
 def _judged(node: KernelModules, variant: Variant, component: Component) -> Exposure:
@@ -326,7 +216,7 @@ def _judged(node: KernelModules, variant: Variant, component: Component) -> Expo
     ways: Sequence[Way] = ()
     if not through:
         try:
-            ways = list(_ways(node, variant, component))
+            ways = list(other_ways(node, variant, component))
         except EndlessError:
             return _too_far(variant, component)
         dim += [(w.door.request, w.run) for w in ways if not w.loads]
@@ -343,14 +233,27 @@ def _judged(node: KernelModules, variant: Variant, component: Component) -> Expo
         return _too_far(variant, component)
     if stepped is not None:
         return stepped
+    return _let_in_by_none(variant, component, runs, dim, held)
+
+
+def _let_in_by_none(
+    variant: Variant,
+    component: Component,
+    runs: list[tuple[Request, Run]],
+    dim: list[tuple[Request, Run]],
+    held: list[tuple[Request, Run]],
+) -> Exposure:
+    """No request is seen to insert it: whether that is known, and why. `dim` are runs that cannot
+    be followed, `held` those that were stopped."""
+    engine = variant.engine
     lost = _led_nowhere(variant, runs)
     if lost is not None:
         return lost
     if dim:
         request, run = dim[0]
-        return _traced(
+        return traced(
             State.UNKNOWN,
-            f"cannot tell whether {request.name} loads {_or(component.registers)}:"
+            f"cannot tell whether {request.name} loads {either(component.registers)}:"
             f" {run.unclear[0]}",
             variant,
             (request, run),
@@ -360,26 +263,26 @@ def _judged(node: KernelModules, variant: Variant, component: Component) -> Expo
         if not (variant.index.complete(m) or engine.sealed(m) or engine.blacklisted(m))
     ]  # fmt: skip
     if cut:
-        return _shown(
+        return exposure_of(
             State.UNKNOWN,
             f"modules.alias may be cut off before {cut[0]}: it ends earlier than modules.dep",
             Evidence("modules.alias", f"nothing behind {cut[0]}", variant.tree.folder),
         )
     if not held:
-        return _shown(
+        return exposure_of(
             State.UNREACHABLE,
             f"no request {'of a device' if component.by_udev else 'of a socket'} leads to"
-            f" {_or(component.registers)} on kernel {variant.tree.release}; root can still load it"
-            f" by name{_by_root(variant, component)}",
+            f" {either(component.registers)} on kernel {variant.tree.release}; root can still load"
+            f" it by name{_by_root(variant, component)}",
             Evidence("requests tried", str(len(runs)), f"{variant.tree.folder}/modules.alias"),
         )
     return _blocked(variant, component, held)
 
 
 def _too_far(variant: Variant, component: Component) -> Exposure:
-    return _shown(
+    return exposure_of(
         State.UNKNOWN,
-        f"what draws in {_or(component.registers)} leads too far to follow",
+        f"what draws in {either(component.registers)} leads too far to follow",
         Evidence("configuration", "too many rules", variant.conf.dirs[0]),
     )
 
@@ -423,7 +326,7 @@ def _led_nowhere(variant: Variant, runs: Sequence[tuple[Request, Run]]) -> Expos
         for found in run.found:
             mine = found.alias is not None and found.place.startswith(f"{folder}/")
             if mine and not found.builtin and engine.path(found.name) is None:
-                return _shown(
+                return exposure_of(
                     State.UNKNOWN,
                     f"the index is damaged: modules.alias leads {request.name} to {found.name!r},"
                     " which modules.dep has not",
@@ -440,109 +343,6 @@ def _through(
     return [(r, run) for r, run in runs if not mine.isdisjoint(run.inserted)]
 
 
-class Way(NamedTuple):
-    """A request that brings a component in by another's alias. `loads` is False where that cannot
-    be told: an install command on the way is not to be followed."""
-
-    door: Door
-    run: Run
-    module: str
-    loads: bool
-
-
-def _ways(
-    node: KernelModules,
-    variant: Variant,
-    component: Component,
-    asking: frozenset[str] = frozenset(),
-) -> Iterator[Way]:
-    """What brings a component in besides its own requests; first what takes no user namespace.
-    `asking` are components of which this is being asked already. EndlessError."""
-    if all(variant.engine.sealed(m) for m in component.registers):
-        return
-    if component.by_udev and switched_off(node, variant) is not None:
-        return
-    asking |= {component.name}
-    own = {normal(r.name) for r in component.requests}
-    for module in component.registers:
-        doors = variant.doors.doors(module)
-        for door in sorted(doors, key=lambda d: d.request.userns):
-            run = variant.engine.run(door.request.name)
-            loads = module in run.inserted
-            if not (loads or _names(run, component)) or normal(door.request.name) in own:
-                continue
-            if _there(node, variant, door.asker.after, asking):
-                yield Way(door, run, module, loads)
-
-
-def _names(run: Run, component: Component) -> bool:
-    """Whether a command that cannot be followed speaks of the component."""
-    return bool(run.unclear) and any(m in e.detail for e in run.events for m in component.modules)
-
-
-def _there(node: KernelModules, variant: Variant, name: str, asking: frozenset[str]) -> bool:
-    """Whether a component whose code must make a request can be in the kernel."""
-    if not name:
-        return True
-    if name in asking:
-        return False
-    component, engine = BY_NAME[name], variant.engine
-    mine = set(component.registers)
-    if mine & engine.kernel.live or any(engine.is_builtin(m) for m in mine):
-        return True
-    runs = [engine.run(r.name) for r in requests(variant, component)]
-    if any(run.unclear or mine & set(run.inserted) for run in runs):
-        return True
-    return next(_ways(node, variant, component, asking), None) is not None
-
-
-def openings(node: KernelModules, variant: Variant, component: Component) -> tuple[str, ...]:
-    """The requests that load it, its own and those that bring it along. EndlessError."""
-    asked = (*requests(variant, component), *component.rarer)
-    own = {r.name: variant.engine.run(r.name) for r in asked}
-    side = {w.door.request.name: w.run for w in _ways(node, variant, component)}
-    mine = set(component.registers)
-    return tuple(name for name, run in (own | side).items() if mine & set(run.inserted))
-
-
-def opened(node: KernelModules, variant: Variant, module: str) -> str:
-    """A request that inserts a module, whoever's it is; "" where none does. EndlessError."""
-    engine = variant.engine
-    if engine.sealed(module):
-        return ""
-    for component in COMPONENTS:
-        if module not in component.modules:
-            continue
-        if not _there(node, variant, component.wants, frozenset()):
-            continue
-        for r in (*requests(variant, component), *component.rarer):
-            if module in engine.run(r.name).inserted:
-                return r.name
-    for door in variant.doors.doors(module):
-        name = door.request.name
-        if module in engine.run(name).inserted and _there(
-            node, variant, door.asker.after, frozenset()
-        ):
-            return name
-    return ""
-
-
-def untold(variant: Variant, module: str) -> str:
-    """Why it cannot be told that no request inserts a module which none is seen to insert; ""
-    where it can."""
-    engine = variant.engine
-    if engine.sealed(module):
-        return ""
-    own = [c for c in COMPONENTS if module in c.modules]
-    runs = [engine.run(r.name) for c in own for r in (*requests(variant, c), *c.rarer)]
-    runs += [
-        run
-        for run in (engine.run(d.request.name) for d in variant.doors.doors(module))
-        if any(module in e.detail for e in run.events)
-    ]
-    return next((run.unclear[0] for run in runs if run.unclear), "")
-
-
 def without_userns(node: KernelModules, component: Component) -> bool:
     """Whether something that needs no user namespace brings in what by itself needs one."""
     if expose(node, component).state not in (State.OPEN, State.PARTLY):
@@ -551,7 +351,7 @@ def without_userns(node: KernelModules, component: Component) -> bool:
         return any(
             way.loads and not way.door.request.userns
             for variant in node.variants()
-            for way in _ways(node, variant, component)
+            for way in other_ways(node, variant, component)
         )
     except EndlessError:
         return True
@@ -576,9 +376,9 @@ def _open(
     because = f"{who} {module}: {request.by} asks for {request.name}"
     by = tuple(r for r, _ in through)
     if not held:
-        return replace(_traced(State.OPEN, because, variant, (request, run)), by=by)
-    because += f", though {held[0][0].name} is blocked ({_why(held[0][1])})"
-    return replace(_traced(State.PARTLY, because, variant, (request, run), held[0]), by=by)
+        return replace(traced(State.OPEN, because, variant, (request, run)), by=by)
+    because += f", though {held[0][0].name} is blocked ({stopped_by(held[0][1])})"
+    return replace(traced(State.PARTLY, because, variant, (request, run), held[0]), by=by)
 
 
 def _open_by(
@@ -596,9 +396,9 @@ def _open_by(
         start = "" if drawn.by is not None else f"{way.door.module} comes, and "
         because += f"; {start}{drawn.words}{' brings it along' if drawn.by is not None else ''}"
     if held:
-        because += f"; {held[0][0].name} is blocked ({_why(held[0][1])})"
+        because += f"; {held[0][0].name} is blocked ({stopped_by(held[0][1])})"
     state = State.PARTLY if held else State.OPEN
-    found = _traced(state, because, variant, (request, way.run), *held[:1])
+    found = traced(state, because, variant, (request, way.run), *held[:1])
     by = tuple(w.door.request for w in ways)
     if drawn is None or drawn.by is None:
         return replace(found, by=by)
@@ -630,7 +430,7 @@ def _roots_ways(variant: Variant, component: Component) -> Iterator[str]:
 
 def _blocked(variant: Variant, component: Component, held: list[tuple[Request, Run]]) -> Exposure:
     request, run = held[0]
-    because = f"{component.title} is kept out: {_why(run)}"
+    because = f"{component.title} is kept out: {stopped_by(run)}"
     partial = [m for m in run.inserted if m in component.parts]
     if partial:
         because += f"; {', '.join(partial)} is loaded all the same, which alone opens nothing"
@@ -639,52 +439,4 @@ def _blocked(variant: Variant, component: Component, held: list[tuple[Request, R
         if component.registers[0] in by_name.inserted:
             because += "; root can still load it by name"
     because += _by_root(variant, component)
-    return _traced(State.BLOCKED, because, variant, (request, run))
-
-
-def _traced(state: State, because: str, variant: Variant, *played: tuple[Request, Run]) -> Exposure:
-    """With the chain of each request as evidence."""
-    last = next((e.place or e.detail for e in reversed(played[0][1].events) if e.place), "")
-
-    @cache
-    def trace() -> tuple[Evidence, ...]:
-        return tuple(row for request, run in played for row in chain(variant, request, run))
-
-    return Exposure(state, because, last, trace=trace)
-
-
-def _why(run: Run) -> str:
-    """The event that stopped a run, in words."""
-    for event in run.events:
-        match event.does:
-            case Does.BLACKLISTED | Does.RUNS:
-                return f"{event.detail!r} in {event.place}"
-            case Does.REFUSED:
-                return f"{event.module}: {event.detail}"
-            case _:
-                pass
-    return "it leads to no module"
-
-
-def chain(variant: Variant, request: Request, run: Run) -> tuple[Evidence, ...]:
-    """The request, the alias, and what is done, each with its place."""
-    who = "udev" if request.name.startswith("usb:") else "the kernel's request_module()"
-    rows = [Evidence("request", f"{request.by} -> {request.name}", who)]
-    for found in run.found:
-        if found.alias is not None:
-            line = variant.index.alias_line(found.alias, found.name)
-            place = f"{found.place}:{line}" if line else found.place
-            rows.append(Evidence("alias", f"{request.name} -> {found.name}", place))
-    rows += [_row(variant, event) for event in run.events]
-    step = Row(Table.STEP, request.name)
-    return tuple(replace(row, row=step) for row in rows)
-
-
-def _row(variant: Variant, event: Event) -> Evidence:
-    match event.does:
-        case Does.INSERT:
-            return Evidence("inserts", event.module, join(variant.tree.folder, event.detail))
-        case Does.RUNS | Does.BLACKLISTED:
-            return Evidence("rule", event.detail, event.place)
-        case _:
-            return Evidence(str(event.does), event.module, event.detail or event.place)
+    return traced(State.BLOCKED, because, variant, (request, run))

@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 from nodeward.facts.autoload import EndlessError
 from nodeward.facts.errors import ParseError
-from nodeward.facts.exposure import opened
 from nodeward.facts.globs import matches
 from nodeward.facts.kernel_modules import KernelModules, Variant
 from nodeward.facts.line_meaning import REQUESTS
 from nodeward.facts.modprobe_conf import COMMAND_LINE, Rule, parse
 from nodeward.facts.module_fix import FOLDER, file_name
 from nodeward.facts.module_requests import COMPONENTS
+from nodeward.facts.module_ways import opened
 
 MOST_MODULES = 8  # one line names more only by a pattern
 BY_KERNEL = "module_blacklist="

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from nodeward.facts.autoload import Does, Found, Modprobe, Program
 from nodeward.facts.busybox_conf import OLD_FILE
-from nodeward.facts.exposure import opened, untold
 from nodeward.facts.globs import WILD, matches
 from nodeward.facts.install_command import Unclear, loads_nothing
 from nodeward.facts.invisible import bare, shown
@@ -30,6 +29,7 @@ from nodeward.facts.modprobe_conf import (
     soft_dependencies,
 )
 from nodeward.facts.module_doors import JUDGED
+from nodeward.facts.module_ways import opened, untold
 
 BLOCKS = ("blacklist", "install")
 # Whoever names a file so knows that it is not read.

@@ -7,9 +7,11 @@ from itertools import combinations
 
 from nodeward.facts.autoload import EndlessError
 from nodeward.facts.errors import ParseError
-from nodeward.facts.exposure import BAD, State, expose_in, openings
+from nodeward.facts.exposed import BAD, State
+from nodeward.facts.exposure import expose_in
 from nodeward.facts.kernel_modules import KernelModules, Variant
 from nodeward.facts.module_requests import Component
+from nodeward.facts.module_ways import openings
 
 FOLDER = "/etc/modprobe.d"
 MOST_ALIASES = 4  # rounds: one request may be let through only when another is not

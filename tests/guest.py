@@ -26,6 +26,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 KERNEL = ROOT / ".cache/guest-kernel"
 AGENT = ROOT / "tests/guest_agent.py"
+EVENTS = ROOT / "tests/module_events.py"
 QEMU = "qemu-system-x86_64"
 UPSTREAM = {"dccp_ipv4": 2, "dccp_ipv6": 10}
 """Modules whose socket aliases Debian takes out, and their address family."""
@@ -40,7 +41,6 @@ IMPORTS = (
     " traceback, tty,"
     " encodings.latin_1, encodings.ascii, zlib,"
     " nodeward.host, nodeward.probes.kernel_modules, nodeward.checks.modules,"
-    " nodeward.facts.module_events,"
     " nodeward.agent.netlink"
 )
 
@@ -124,6 +124,7 @@ def build(folder: Path) -> None:
     _python(archive)
     _modules(archive, folder, release)
     archive.file("/agent.py", AGENT.read_bytes())
+    archive.file("/module_events.py", EVENTS.read_bytes())
     archive.file("/init", _init().encode(), 0o755)
     (folder / "initrd").write_bytes(archive.bytes())
 

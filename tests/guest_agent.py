@@ -24,11 +24,11 @@ import tty
 from collections.abc import Callable
 from typing import Any
 
+from module_events import parse_exec
 from nodeward.agent.netlink import Events
 from nodeward.facts.exposure import expose
 from nodeward.facts.kernel_modules import KernelModules
 from nodeward.facts.load_switches import switched_off
-from nodeward.facts.module_events import parse_exec
 from nodeward.facts.module_fix import fix
 from nodeward.facts.module_requests import BY_NAME
 from nodeward.host import LiveHost

@@ -58,6 +58,15 @@ def test_a_recorded_machine_is_judged_as_before(path: Path, update_goldens: bool
     compare(golden, lines(report), update_goldens)
 
 
+@pytest.mark.parametrize("path", RECORDINGS, ids=lambda p: p.name.removesuffix(".json.gz"))
+def test_a_recording_answers_all_that_is_asked(path: Path) -> None:
+    """Else a check says `unknown` of a machine that it could judge: record it anew."""
+    golden = path.with_name(path.name.removesuffix(".json.gz") + ".findings.txt")
+    assert "not in this recording" not in golden.read_text(encoding="utf-8"), (
+        "tests/hosts/README.md"
+    )
+
+
 def test_the_kubeadm_node_is_judged_as_before(kubeadm_root: Path, update_goldens: bool) -> None:
     report = scan(TreeHost(kubeadm_root), select(()), at=parse_time(kubeadm_tree.NOW))
     compare(HOSTS / "kubeadm-1.36.findings.txt", lines(report), update_goldens)

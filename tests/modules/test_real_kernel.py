@@ -17,8 +17,8 @@ import pytest
 
 from commit_seed import VARIABLE, fresh, seed
 from guest import Guest, build, missing
+from module_events import parse_exec, requested
 from module_scenarios import Scenario, alias, install_loads, nothing, scenarios, softdep
-from nodeward.facts.module_events import parse_exec, requested
 
 pytestmark = [
     pytest.mark.timeout(1200),

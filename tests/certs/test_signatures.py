@@ -10,7 +10,7 @@ import pytest
 
 from certificate_maker import DAY, NOW, Authority, Spec, certificate, key, key_pem, pem, spki, write
 from nodeward.facts.pki import parse_public
-from nodeward.facts.signature import chain, signed_by
+from nodeward.facts.signature import _by_plain_rsa, chain, signed_by
 from nodeward.facts.x509 import Certificate, parse_certificate
 
 KINDS = ["P-224", "P-256", "P-384", "P-521", "RSA-2048", "Ed25519", "Ed448"]
@@ -35,6 +35,25 @@ def test_a_changed_certificate_is_not_signed() -> None:
     leaf = read(ca.issue(Spec()))
     forged = replace(leaf, raw_signed=leaf.raw_signed[:-1] + b"\0")
     assert signed_by(forged, read(ca.raw)) is False
+
+
+@pytest.mark.parametrize("digest", ["SHA256", "SHA384", "SHA512"])
+def test_the_usual_rsa_is_told_as_the_library_tells_it(
+    digest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ca = Authority("ca", 300, "RSA-2048")
+    leaf = read(ca.issue(Spec(digest=digest)))
+    tried = [leaf, replace(leaf, raw_signed=leaf.raw_signed + b"\0")]
+    tried += [
+        replace(leaf, raw_signature=raw)
+        for raw in (
+            leaf.raw_signature[:-1] + bytes([leaf.raw_signature[-1] ^ 1]),
+            leaf.raw_signature[1:], b"\0" + leaf.raw_signature, b"\xff" * 256, b"", b"\0" * 256,
+        )
+    ]  # fmt: skip
+    plain = [_by_plain_rsa(one, read(ca.raw)) for one in tried]
+    monkeypatch.setattr("nodeward.facts.signature._by_plain_rsa", lambda *_: None)
+    assert plain == [signed_by(one, read(ca.raw)) for one in tried] == [True] + [False] * 7
 
 
 def test_an_algorithm_that_nobody_knows_is_open() -> None:

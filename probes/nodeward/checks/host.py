@@ -45,16 +45,20 @@ class KnownListeners(Params):
         "hyperkube",
         "kubelite",
         "k8s-dqlite",
+        "cluster-agent",  # MicroK8s'
         "k3s",
         "rke2",
         "k0s",
         "proxy-server",  # konnectivity's
-        "cilium-agent",
-        "cilium-envoy",
-        "calico-node",
+        "cilium-*",
+        "calico-*",
         "bird*",
+        "antrea-agent",
         "kube-router",
         "kube-vip",
+        "aws-k8s-agent",
+        "eks-pod-identity-agent",
+        "node-cache",
         "node_exporter",
         "sshd",
         "systemd:22",  # ssh.socket
@@ -144,7 +148,8 @@ def listeners(found: Listeners | Absent, p: KnownListeners) -> Verdict:
     if named:
         return Verdict.failed(f"{_listen(named)} beyond loopback, and not known here", *seen)
     if strange:
-        return Verdict.unknown(f"cannot tell whose {strange[0]} is", *seen)
+        who = "a process that is hidden from us, or the kernel itself"
+        return Verdict.unknown(f"cannot tell who listens on {strange[0]}: {who}", *seen)
     if not wide:
         return Verdict.passed("nothing listens beyond loopback", *seen)
     programs = ", ".join(sorted({row.program or f"port {row.port}" for row in wide}))

@@ -367,7 +367,9 @@ def cni_kubeconfig(found: Kubeconfigs, now: Now) -> Verdict:
     dark += [u for u in found.unseen if "/cni" in u]
     if not rows and not dark:
         return Verdict.not_applicable("no network plugin keeps a credential on this host")
-    return verdict(offences, f"{len(rows)} credentials of network plugins end soon", dark=dark)
+    return verdict(
+        offences, f"the credentials of network plugins ({len(rows)}) are short-lived", dark=dark
+    )
 
 
 def _ended(one: Kubeconfig, user: User, now: float) -> Iterator[Offence]:

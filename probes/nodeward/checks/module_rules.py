@@ -157,7 +157,7 @@ def _none_found(
         )
     if not rules:
         return Verdict.not_applicable("no line of modprobe.d keeps a module out")
-    return Verdict.passed(f"all {rules} lines that keep something out take effect")
+    return Verdict.passed(f"every line that keeps something out takes effect ({rules} in all)")
 
 
 def _count(node: KernelModules) -> int:

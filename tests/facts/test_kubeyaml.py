@@ -77,10 +77,19 @@ BOMB = b"a: &a [x,x,x,x,x,x,x,x,x]\n" + b"".join(
 )
 
 
+MERGES = b"a0: &a0 {}\n" + b"".join(
+    b"a%d: &a%d {<<: [*a%d, *a%d]}\n" % (i, i, i - 1, i - 1) for i in range(1, 40)
+)
+CHAIN = b"a0: &a0 {}\n" + b"".join(
+    b"a%d: &a%d {<<: *a%d}\n" % (i, i, i - 1) for i in range(1, 3000)
+)
+
+
 @pytest.mark.parametrize(
     "raw",
     [b"a: [", b"[" * 100_000, b"{a: " * 100_000, b"&a [*a]", b"\0", b"\xff", b"a: b: c", BOMB,
-     b"? {a: 1}\n: 2", b"a: *nowhere", b"<<: 1", b"a: &x {<<: *x}"],
+     b"? {a: 1}\n: 2", b"a: *nowhere", b"<<: 1", b"a: &x {<<: *x}",
+     b"%YAML 1.2\n---\na: 1", MERGES, CHAIN],
 )  # fmt: skip
 def test_what_cannot_be_read_is_a_parse_error(raw: bytes) -> None:
     with pytest.raises(ParseError):

@@ -147,7 +147,19 @@ def _give_config(kubelet: Kubelet, left: Iterable[str]) -> Remedy:
         Example(Status.FAIL, example(C, "logging: {verbose: 2}"), "inside logging"),
         Example(Status.FAIL, example(C, "featureGates: {NodeSwap: 'false'}"), "a gate as a text"),
         Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
-        Example(Status.UNKNOWN, example(C, "a: ["), "a file that is no YAML"),
+        Example(Status.FAIL, example(C, "a: ["), "no YAML: no kubelet starts with it"),
+        Example(Status.FAIL, example(C, "%YAML 1.2\n---\n{}"), "goyaml refuses 1.2"),
+        Example(Status.FAIL, example(C, " {kind: x}"), "begins as JSON, and is none"),
+        Example(
+            Status.FAIL,
+            example(f"{C} --config-dir=/d", "logging: {}", version="v1.27.3"),
+            "1.27 has no --config-dir",
+        ),
+        Example(
+            Status.FAIL,
+            example(f"{C} --config-dir=/d", "logging: {}", version="v1.29.3"),
+            "1.29 has one where its environment says so",
+        ),
         Example(Status.NOT_APPLICABLE, example("--port=10250"), "there are no files"),
     ],
 )
@@ -169,11 +181,11 @@ def _ignored(kubelet: Kubelet) -> Verdict:
 
 
 def _faults(file: ConfigFile, minor: int | None) -> Iterator[Evidence]:
+    if file.unfit:
+        yield Evidence("the file", _no_start(file.unfit), file.path)
     document = file.document
     if document is None:
         return
-    if file.refused:
-        yield Evidence("the file", file.refused, file.path)
     for duplicate in document.duplicates:
         name = ".".join(map(str, duplicate.path))
         source = f"{file.path}:{duplicate.line}"
@@ -186,6 +198,10 @@ def _faults(file: ConfigFile, minor: int | None) -> Iterator[Evidence]:
         yield Evidence(fault.path, why, f"{file.path}:{line}" if line else file.path)
     if document.more:
         yield Evidence("a second document", "is never read", file.path)
+
+
+def _no_start(why: str) -> str:
+    return why if "no kubelet" in why else f"{why}: no kubelet starts with it"
 
 
 def _again(file: ConfigFile, minor: int | None) -> str:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any, NoReturn
 
 from nodeward.facts.errors import ParseError
-from nodeward.facts.kubeyaml import Document, Duplicate, parse_document
+from nodeward.facts.kubeyaml import BoundError, Document, Duplicate, parse_document
 
 
 def is_json(raw: bytes) -> bool:
@@ -39,7 +39,7 @@ def parse_object(raw: bytes, what: str) -> Document:
         line = exc.lineno if isinstance(exc, json.JSONDecodeError) else 0
         raise ParseError(what, line, 'begins with "{" and is no JSON') from None
     except RecursionError:
-        raise ParseError(what, 0, "nested too deep") from None
+        raise BoundError(what, 0, "nested too deep") from None
     try:  # for the lines alone: nearly all JSON is YAML
         return replace(parse_document(raw, what), value=value)
     except ParseError:

@@ -30,7 +30,7 @@ from nodeward.facts.kubelet_merge import (
 )
 from nodeward.facts.kubelet_releases import GATES, OLDEST, stage
 from nodeward.facts.kubelet_shown import is_zero, shown, text
-from nodeward.facts.kubeyaml import Document, parse_document
+from nodeward.facts.kubeyaml import BoundError, Document, parse_document
 from nodeward.facts.pflags import Arguments, parse_arguments
 from nodeward.lazy import dataclass
 from nodeward.model import Fact
@@ -453,6 +453,17 @@ def refused(file: ConfigFile, minor: int | None, gate: bool | None) -> str:
     return ""
 
 
+def refused_folder(launch: Launch) -> tuple[ConfigFile, ...]:
+    """--config-dir as a drop-in that no kubelet of this version starts with, where that is so."""
+    folder = parse_arguments(launch.argv, KINDS).given("config-dir")
+    minor = minor_of(launch.version)
+    if folder is None or minor is None or minor >= 30 or (minor >= 28 and launch.gate is not False):
+        return ()
+    lack = "without KUBELET_CONFIG_DROPIN_DIR_ALPHA in its environment " if minor >= 28 else ""
+    why = f"no kubelet 1.{minor} {lack}starts with --config-dir"
+    return (ConfigFile(folder.value, refused=why, dropin=True),)
+
+
 TYPE = {"kind": "KubeletConfiguration", "apiVersion": "kubelet.config.k8s.io/v1beta1"}
 
 
@@ -499,6 +510,8 @@ def config_file(
     """Parse one file; what is not YAML is a file that could not be read."""
     try:
         document = parse_object(raw, path) if is_json(raw) else parse_document(raw, path)
+    except BoundError as exc:  # a kubelet may take more than we do
+        return ConfigFile(path, None, str(exc), None, dropin)
     except ParseError as exc:
         return ConfigFile(path, None, str(exc), changed_at, dropin)
     if not raw:  # pkg/kubelet/kubeletconfig/configfiles: "no configuration is an error"
@@ -519,7 +532,8 @@ def example(
     started: bool = True,
 ) -> Kubelet:
     """A kubelet for a check's truth table: its arguments, its file and its drop-ins as text. It
-    started at 1000 s, and its files were changed before unless `changed_at` says otherwise."""
+    started at 1000 s, and its files were changed before unless `changed_at` says otherwise. A text
+    that begins with a brace is meant as YAML; with a blank before it, as the JSON that it is."""
     launch = Launch(
         ("kubelet", *arguments.split()),
         "pid 812",
@@ -537,4 +551,4 @@ def example(
         files.append(config_file(place, config.encode(), changed_at=changed_at))
     for name, raw in (dropins or {}).items():
         files.append(config_file(f"/etc/kubernetes/kubelet.d/{name}", raw.encode(), dropin=True))
-    return assemble(launch, files)
+    return assemble(launch, [*files, *refused_folder(launch)])

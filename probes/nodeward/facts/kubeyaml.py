@@ -42,6 +42,10 @@ Key: TypeAlias = str
 Path: TypeAlias = tuple[str | int, ...]
 
 
+class BoundError(ParseError):
+    """More of it than we look at; a daemon may take it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Duplicate:
     """A key that a mapping names again. The last one counts. `line` is the later one's."""
@@ -141,6 +145,8 @@ class _Builder:
     def documents(self, events: Iterator[Event]) -> Iterator[Document]:
         for event in events:
             if isinstance(event, DocumentStartEvent):
+                if event.version not in (None, (1, 1)):
+                    raise ParseError(self.what, 1, "its %YAML directive names no YAML 1.1")
                 self.stack, self.anchors, self.root = [], {}, None
             elif isinstance(event, DocumentEndEvent):
                 yield _Finish(self.what).document(self.root)
@@ -155,7 +161,7 @@ class _Builder:
             self.add(self.alias(event.anchor, line), line, None)
         elif isinstance(event, CollectionStartEvent):
             if len(self.stack) >= MAX_DEPTH:
-                raise ParseError(self.what, line, f"nested more than {MAX_DEPTH} deep")
+                raise BoundError(self.what, line, f"nested more than {MAX_DEPTH} deep")
             items = _Pairs() if isinstance(event, MappingStartEvent) else list[Any]()
             self.stack.append(_Open(items, event.anchor, line=line))
         elif isinstance(event, CollectionEndEvent):
@@ -170,7 +176,7 @@ class _Builder:
     def add(self, value: Any, line: int, anchor: str | None) -> None:  # noqa: ANN401
         self.values += 1
         if self.values > MAX_VALUES:
-            raise ParseError(self.what, line, f"more than {MAX_VALUES} values")
+            raise BoundError(self.what, line, f"more than {MAX_VALUES} values")
         if anchor is not None:
             self.anchors[anchor] = value
         if not self.stack:
@@ -198,25 +204,29 @@ class _Finish:
     def document(self, root: Any) -> Document:  # noqa: ANN401
         return Document(self.plain(root, ()), self.lines, tuple(self.duplicates))
 
-    def plain(self, value: Any, path: Path) -> Any:  # noqa: ANN401
+    def bound(self, depth: int) -> None:
         self.values += 1
         if self.values > MAX_VALUES:
-            raise ParseError(self.what, 0, f"its aliases make more than {MAX_VALUES} values")
-        if len(path) > MAX_DEPTH:
-            raise ParseError(self.what, 0, f"its aliases nest more than {MAX_DEPTH} deep")
+            raise BoundError(self.what, 0, f"its aliases make more than {MAX_VALUES} values")
+        if depth > MAX_DEPTH:
+            raise BoundError(self.what, 0, f"its aliases nest more than {MAX_DEPTH} deep")
+
+    def plain(self, value: Any, path: Path) -> Any:  # noqa: ANN401
+        self.bound(len(path))
         if isinstance(value, _Pairs):
             return self.mapping(value, path)
         if isinstance(value, list):
             return [self.plain(v, (*path, i)) for i, v in enumerate(value)]
         return value
 
-    def mapping(self, pairs: _Pairs, path: Path) -> dict[str, Any]:
+    def mapping(self, pairs: _Pairs, path: Path, merges: int = 0) -> dict[str, Any]:
         """goyaml.v2 takes keys and "<<" in their order: whatever comes later wins."""
+        self.bound(merges)
         found: dict[str, Any] = {}
         for raw, value, line in pairs:
             if isinstance(raw, _Merge):
                 for source in reversed(self.sources(value, line)):
-                    merged = self.mapping(source, path)
+                    merged = self.mapping(source, path, merges + 1)
                     self.duplicates += [Duplicate((*path, k), line) for k in merged if k in found]
                     found |= merged
                 continue
@@ -274,7 +284,7 @@ _RESOLVED_TAGS = frozenset(f"tag:yaml.org,2002:{t}" for t in ("bool", "int", "fl
 def _scalar(event: ScalarEvent, what: str, line: int) -> Any:  # noqa: ANN401
     text: str = event.value
     if len(text) > 1 << 20:
-        raise ParseError(what, line, "a value of more than a megabyte")
+        raise BoundError(what, line, "a value of more than a megabyte")
     if event.tag == "tag:yaml.org,2002:binary":
         return _binary(text, what, line)
     if not event.implicit[0] and event.tag not in _RESOLVED_TAGS:

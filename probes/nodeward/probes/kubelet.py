@@ -15,6 +15,7 @@ from nodeward.facts.kubelet import (
     config_file,
     minor_of,
     refused,
+    refused_folder,
 )
 from nodeward.facts.kubelet_flags import KINDS
 from nodeward.facts.listeners import Listeners
@@ -241,6 +242,7 @@ def read(host: Host, launch: Launch) -> Kubelet:
                     skipped.append(path)
         except HostError as exc:
             dark = dark or f"could not read {place}: {exc.why}"
+    files += refused_folder(launch)
     return assemble(launch, files, dark, tuple(skipped), tuple(folders))
 
 

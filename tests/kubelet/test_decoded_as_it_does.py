@@ -1,0 +1,111 @@
+"""Files that a kubelet decodes otherwise than they read, or with which none starts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kubelet_hosts import HEAD, Host, Run, findings
+from nodeward.model import Status
+
+CONFIG = "/var/lib/kubelet/config.yaml"
+PASS, FAIL, UNKNOWN = Status.PASS, Status.FAIL, Status.UNKNOWN
+ANONYMOUS, READ_ONLY = "kubelet.authn.anonymous", "kubelet.port.readonly"
+IGNORED = "kubelet.config.ignored-field"
+TYPE = {"kind": "KubeletConfiguration", "apiVersion": "kubelet.config.k8s.io/v1beta1"}
+
+
+def node(
+    config: str,
+    *arguments: str,
+    files: Mapping[str, str] | None = None,
+    version: str = "v1.36.2",
+    environ: tuple[str, ...] = (),
+) -> Host:
+    """A kubelet of this version with --config, these arguments, and further files."""
+    words = ("kubelet", f"--config={CONFIG}", *arguments)
+    run = Run(f"/opt/{version}/kubelet", words, environ)
+    return Host({CONFIG: config, **(files or {})}, (run,))
+
+
+def dropin(text: str, *, base: str = "", version: str = "v1.36.2") -> Host:
+    """One with a drop-in of this text."""
+    files = {"/d/1.conf": HEAD + text}
+    return node(HEAD + base, "--config-dir=/d", files=files, version=version)
+
+
+def twice(key: str, first: Any, second: Any) -> str:
+    """JSON that names a key twice."""
+    return f'{json.dumps(TYPE)[:-1]}, "{key}": {json.dumps(first)}, "{key}": {json.dumps(second)}}}'
+
+
+OPEN = {"anonymous": {"enabled": True}}
+AGAIN = twice("authentication", OPEN, {"webhook": {"enabled": True}})
+CASES = {
+    # name: (host, check, verdict)
+    "a merge key after a key of the mapping wins over it": (
+        node(HEAD + "x: &open {enabled: true}\nauthentication:\n  anonymous:\n"
+             "    enabled: false\n    <<: *open\n"),
+        ANONYMOUS, FAIL,
+    ),
+    "of two equal keys of a JSON file the first object counts too": (
+        node(AGAIN), ANONYMOUS, FAIL,
+    ),
+    "two equal keys of a JSON file are told": (
+        node(AGAIN), IGNORED, FAIL,
+    ),
+    "what begins with a brace and is no JSON starts no kubelet": (
+        node("{kind: KubeletConfiguration, apiVersion: kubelet.config.k8s.io/v1beta1}"),
+        ANONYMOUS, UNKNOWN,
+    ),
+    "and that is said": (
+        node("{kind: KubeletConfiguration, apiVersion: kubelet.config.k8s.io/v1beta1}"),
+        IGNORED, FAIL,
+    ),
+    "a key twice in a drop-in starts no kubelet from 1.29 on": (
+        dropin("readOnlyPort: 10255\nreadOnlyPort: 0\n", version="v1.29.0"), READ_ONLY, UNKNOWN,
+    ),
+    "a key twice in a drop-in is told": (
+        dropin("readOnlyPort: 10255\nreadOnlyPort: 0\n"), IGNORED, FAIL,
+    ),
+    "of a YAML file the last of two equal keys counts": (
+        node(HEAD + "readOnlyPort: 0\nreadOnlyPort: 10255\n"), READ_ONLY, FAIL,
+    ),
+    "a directive of YAML 1.2 starts no kubelet": (
+        node("%YAML 1.2\n---\n" + HEAD), READ_ONLY, UNKNOWN,
+    ),
+    "a directive of YAML 1.1 does": (
+        node("%YAML 1.1\n---\n" + HEAD), READ_ONLY, PASS,
+    ),
+    "what is broken in a second document is never looked at": (
+        node(HEAD + "readOnlyPort: 10255\n---\na: [\n"), READ_ONLY, FAIL,
+    ),
+    "a mode in base64 is the mode": (
+        node(HEAD + "authorization: {mode: !!binary QWx3YXlzQWxsb3c=}\n"),
+        "kubelet.authz.mode", FAIL,
+    ),
+    "1.27 starts with no --config-dir": (
+        dropin("", version="v1.27.3"), READ_ONLY, UNKNOWN,
+    ),
+    "which is said": (
+        dropin("", version="v1.27.3"), IGNORED, FAIL,
+    ),
+    "1.29 starts with one only where its environment says so": (
+        dropin("", version="v1.29.3"), IGNORED, FAIL,
+    ),
+    "1.30 starts with one": (
+        dropin("", version="v1.30.3"), IGNORED, PASS,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("host", "check", "verdict"), CASES.values(), ids=CASES)
+def test_it_is_judged_as_it_is_decoded(
+    tmp_path: Path, host: Host, check: str, verdict: Status
+) -> None:
+    found = findings(host, tmp_path)[check]
+    assert found.status is verdict, found.because

@@ -155,9 +155,10 @@ def main() -> None:
     become((folder / "cmdline.args.txt").read_text().splitlines())
     threads = []
     for address, port in listeners(folder):
-        if address == "*":
+        if address in ("*", "[::]"):  # the second is for IPv6 alone
+            both = address == "*"
             listener = socket.create_server(
-                ("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=64
+                ("::", port), family=socket.AF_INET6, dualstack_ipv6=both, backlog=64
             )
         else:
             listener = socket.create_server((address, port), backlog=64)

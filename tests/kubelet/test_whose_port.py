@@ -44,6 +44,14 @@ def test_a_stranger_on_loopback_does_not_answer_for_the_kubelet(tmp_path: Path) 
 
 
 @pytest.mark.root
+def test_a_kubelet_that_takes_ipv6_alone_is_asked_there(tmp_path: Path) -> None:
+    place = prepare("open", tmp_path)
+    (place / "listen.txt").write_text("LISTEN 0 4096 [::]:10250 [::]:*\n")
+    found = scan(place)["kubelet.authn.anonymous"]
+    assert "port 10250 answers 200" in found["because"]
+
+
+@pytest.mark.root
 def test_a_strangers_health_port_is_not_the_kubelets(tmp_path: Path) -> None:
     place = prepare("kubeadm", tmp_path)
     (place / "network.sh").write_text("ip addr add 10.9.9.9/32 dev lo\n")

@@ -12,6 +12,7 @@ from nodeward.checks.kubelet_support import (
     mend,
     port_of,
     said,
+    serves_nothing,
     shown,
     silent,
     unknown,
@@ -90,6 +91,14 @@ MODE = "authorization.mode"
             "the file says yes, the port refuses: the file was changed after the start",
         ),
         Example(
+            Status.PASS,
+            (
+                example(C, "enableServer: false\nauthentication: {anonymous: {enabled: true}}"),
+                OFFLINE,
+            ),
+            "it serves no port at all",
+        ),
+        Example(
             Status.UNKNOWN,
             (example(C, "{}"), answers(pods=reply(None, outcome="timeout"))),
             "the kubelet's port is open and does not answer in time",
@@ -137,6 +146,8 @@ def _anonymous(kubelet: Kubelet, answers: Answers) -> Verdict:
             return Verdict.unknown(f"{why}; {said(ANONYMOUS, setting)}", *seen)
         case False:
             return Verdict.passed(unprobed(answers, said(ANONYMOUS, setting)), *seen)
+        case True if (none := serves_nothing(kubelet, answers)) is not None:
+            return Verdict.passed(f"{none}; {said(ANONYMOUS, setting)}", *seen)
         case True:
             because = unprobed(answers, said(ANONYMOUS, setting))
             return Verdict.failed(because, *seen, remedy=remedy)
@@ -269,6 +280,8 @@ def _mode(kubelet: Kubelet, answers: Answers) -> Verdict:
         case "Webhook":
             because = unprobed(answers, f"{said(MODE, setting)}{_unseen(port)}")
             return Verdict.passed(because, *seen)
+        case "AlwaysAllow" if (none := serves_nothing(kubelet, answers)) is not None:
+            return Verdict.passed(f"{none}; {said(MODE, setting)}", *seen)
         case "AlwaysAllow":
             because = unprobed(answers, said(MODE, setting))
             return Verdict.failed(because, *seen, remedy=remedy)

@@ -131,7 +131,8 @@ def _read_only(kubelet: Kubelet, answers: Answers) -> Verdict:
         return Verdict.unknown(f"{dim}; {said(RO, setting)}", *seen)
     if isinstance(value, Unknown) or not isinstance(value, int) or isinstance(value, bool):
         if _looked(answers):
-            return Verdict.passed(f"the kubelet holds no read-only port open; {said(RO, setting)}")
+            because = f"the kubelet holds no read-only port open; {said(RO, setting)}"
+            return Verdict.passed(because, *seen)
         return unknown(RO, setting)
     if value == 0:
         return Verdict.passed(unprobed(answers, said(RO, setting), ""), *seen)

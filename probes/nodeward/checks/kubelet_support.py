@@ -274,6 +274,15 @@ def silent(port: Port | None, path: str) -> str | None:
     return f"port {port.number} is open and gives no answer ({answer.outcome})"
 
 
+def serves_nothing(kubelet: Kubelet, answers: Answers) -> str | None:
+    """Why nobody is let in, whatever else is set: there is no server. None where there is one."""
+    setting = kubelet.get("enableServer")
+    port = answers.port(SECURE) if isinstance(answers, KubeletAnswers) else None
+    if setting.value is not False or (port is not None and port.asked):
+        return None
+    return f"the kubelet serves no port: {said('enableServer', setting)}"
+
+
 def mute(port: Port | None, tls: Tls | None) -> str | None:
     """Why a hello to the kubelet's own open port told nothing; None when it did, or none was sent.
     What its configuration promises was then not seen."""

@@ -30,6 +30,7 @@ from nodeward.host.kubelet_port import KubeletPort, PortRow
 from nodeward.host.query import Query
 from nodeward.host.tls import TlsAnswer
 from nodeward.host.vantage import Network
+from nodeward.host.wire import Outcome
 from nodeward.model import Absent, Unreadable
 from nodeward.probes.listeners import read_in_network
 from nodeward.probes.local_addresses import addresses_of
@@ -37,7 +38,7 @@ from nodeward.probes.registry import probe
 
 TOKEN_S = 0.7
 SECURE_S, READ_ONLY_S, ALL_EXTRA_S, OTHER_S = 1.9, 1.0, 0.7, 0.3
-MOST_EXTRA, MOST_TRIED = 7, 3
+MOST_EXTRA, MOST_TRIED, MOST_PLACES = 7, 3, 2
 CERT_DIR = "/var/lib/kubelet/pki"
 UNREAD = Listeners((), "another network, whose sockets could not be read")
 
@@ -205,12 +206,16 @@ class _Look:
             return Port(number)
         if not self.probed:
             return Port(number, rows, owned)
-        address = self._address(number, rows)
-        if address is None:
+        places = self._places(number, rows)
+        if not places:
             return Port(number, rows, owned, error="another program takes what comes for it")
-        query = KubeletPort(address, number, paths, tls, seconds * self.part, configz=tls)
+        address = places[0]
         try:
-            found = self.host.ask(self._from_there(query))
+            found = self._asked(address, number, paths, tls, seconds)
+            if _refused(found) and len(places) > 1:
+                # A socket of IPv6 may take IPv4 or not: that cannot be seen.
+                address = places[1]
+                found = self._asked(address, number, paths, tls, seconds)
         except OfflineError:
             self.probed = False
             return Port(number, rows, owned)
@@ -219,6 +224,12 @@ class _Look:
         if found.configz is not None and owned is not False:
             self.configz = json.loads(found.configz)
         return _port(number, rows, owned, address, found)
+
+    def _asked(
+        self, address: str, number: int, paths: tuple[str, ...], tls: bool, seconds: float
+    ) -> PortRow:
+        query = KubeletPort(address, number, paths, tls, seconds * self.part, configz=tls)
+        return self.host.ask(self._from_there(query))
 
     def _from_there(self, query: KubeletPort) -> Query[PortRow]:
         network, pid = self.kubelet.launch.network, self.kubelet.pid
@@ -232,8 +243,8 @@ class _Look:
         if self.configz is not None:
             return "not needed: anyone may read it"
         rows = self.listeners.on(secure.number)
-        address = self._address(secure.number, rows) if secure.owned else None
-        if address is None or rows != secure.listeners:
+        address = secure.address if secure.owned else ""
+        if not address or rows != secure.listeners:
             return "not asked: the port is not known to be the kubelet's alone"
         query = KubeletConfigz(address, secure.number, token_file, _serving(self.kubelet), TOKEN_S)
         try:
@@ -255,11 +266,16 @@ class _Look:
         owned = True if own else None if unseen or not rows else False
         return tuple(own or unseen or rows), owned
 
-    def _address(self, number: int, rows: tuple[Listener, ...]) -> str | None:
+    def _places(self, number: int, rows: tuple[Listener, ...]) -> list[str]:
         """Where to ask these sockets: loopback wherever that reaches one. None where every
         connection would go to another program's."""
         taken = self.listeners.taking
-        return next((a for a in _addresses(rows) if set(taken(a, number)) <= set(rows)), None)
+        return [a for a in _addresses(rows) if set(taken(a, number)) <= set(rows)][:MOST_PLACES]
+
+
+def _refused(found: PortRow) -> bool:
+    answers = (found.tls, *found.replies.values())
+    return all(one is None or one.outcome is Outcome.REFUSED for one in answers)
 
 
 def _serving(kubelet: Kubelet) -> tuple[str, ...]:

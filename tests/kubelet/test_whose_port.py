@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 
 from kubelet_scenarios import prepare, scan
+from nodeward.checks import catalog
 from nodeward.checks.kubelet_exposure import exposure
 from nodeward.checks.kubelet_ports import read_only
 from nodeward.checks.kubelet_samples import listener
 from nodeward.facts.kubelet import Kubelet, example
-from nodeward.facts.kubelet_answers import HEALTHZ, SECURE, KubeletAnswers, KubeletPorts
+from nodeward.facts.kubelet_answers import HEALTHZ, SECURE, KubeletAnswers, KubeletPorts, Port
 from nodeward.facts.listeners import Listener, Listeners
 from nodeward.host import TreeHost
-from nodeward.model import Absent, Status
+from nodeward.model import Absent, CheckId, Example, Status, decide
 from nodeward.probes.kubelet_answers import read_kubelet_answers
 
 HEAD = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n"
@@ -41,6 +42,20 @@ def test_a_stranger_on_loopback_does_not_answer_for_the_kubelet(tmp_path: Path) 
     assert "port 10250 answers 200" in found["kubelet.authn.anonymous"]["because"]
     assert found["kubelet.authz.mode"]["status"] == "fail"
     assert found["kubelet.port.exposure"]["because"] == "the kubelet listens on 10.9.9.9 only"
+
+
+@pytest.mark.parametrize(
+    "check", ["authn.anonymous", "authz.mode", "tls.min-version", "tls.ciphers"]
+)
+def test_a_port_that_no_address_leads_to_is_unknown_and_not_as_its_file_says(check: str) -> None:
+    kubelet = example(FILE, "tlsCipherSuites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]")
+    why = "another program takes what comes for it"
+    secure = Port(10250, (listener(10250),), True, error=why)
+    rule = catalog()[CheckId(f"kubelet.{check}")]
+    given = Example(Status.UNKNOWN, (kubelet, KubeletAnswers({SECURE: secure})))
+    verdict = decide(rule, given.readings(rule.needs))
+    assert verdict.status is Status.UNKNOWN
+    assert why in verdict.because
 
 
 @pytest.mark.root

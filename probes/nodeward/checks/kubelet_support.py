@@ -257,7 +257,9 @@ def port_of(answers: Answers, role: str) -> Port | None:
     if not isinstance(answers, KubeletAnswers):
         return None
     port = answers.port(role)
-    return port if port is not None and port.asked and (port.replies or port.tls) else None
+    if port is None or not port.asked:
+        return None
+    return port if port.replies or port.tls or port.barred else None
 
 
 def silent(port: Port | None, path: str) -> str | None:
@@ -265,6 +267,8 @@ def silent(port: Port | None, path: str) -> str | None:
     answer = port.reply(path) if port is not None else None
     if port is None or (answer is not None and answer.anonymous_is_someone is not None):
         return None
+    if port.barred:
+        return f"port {port.number} is open and could not be asked: {port.error}"
     if answer is None:
         return f"port {port.number} is open, and GET {path} got no answer"
     if answer.outcome == "answered":
@@ -286,6 +290,8 @@ def serves_nothing(kubelet: Kubelet, answers: Answers) -> str | None:
 def mute(port: Port | None, tls: Tls | None) -> str | None:
     """Why a hello to the kubelet's own open port told nothing; None when it did, or none was sent.
     What its configuration promises was then not seen."""
+    if port is not None and port.barred:
+        return f"port {port.number} is open and could not be asked: {port.error}"
     if port is None or port.tls is None:
         return None
     outcome = (tls or port.tls).outcome

@@ -106,6 +106,11 @@ class Port:
         """Whether what it said counts as the kubelet's word."""
         return bool(self.listeners) and self.owned is not False
 
+    @property
+    def barred(self) -> bool:
+        """Whether it is the kubelet's, and no address leads to it but to another program's."""
+        return bool(self.owned and self.error) and not self.address
+
     def reply(self, path: str) -> Reply | None:
         return self.replies.get(path) if self.asked else None
 

@@ -337,6 +337,14 @@ def _start_rows(connection: Connection, now: int, group: int) -> None:
     connection.execute(t.node.insert(), [
         {"id": n, "cluster": 1, "name": f"n{n}", "created_at": now} for n in numbers])  # fmt: skip
     connection.execute(t.posture.insert(), [{"node": n, "cluster": 1} for n in numbers])
+    connection.execute(t.agent.insert(), [
+        {"id": _agent(n), "node": n, "public_key": bytes(32), "method": "join-token",
+         "status": "active", "created_at": now, "expires_at": 2 * now, "changed_at": now}
+        for n in numbers])  # fmt: skip
+
+
+def _agent(number: int) -> str:
+    return f"a{number:025}"
 
 
 def _job(number: int, seq: int, kind: str, at: int) -> Incoming:
@@ -350,7 +358,7 @@ def _job(number: int, seq: int, kind: str, at: int) -> Incoming:
     body = report(sender, seq, kind, findings, digest, None if kind == "full" else base)
     decoded = wire.decode(wire.gunzip(body), wire.ReportIn)
     return Incoming(
-        node=number, agent="a" * 26, report=decoded, statuses=wire.statuses(decoded),
+        node=number, agent=_agent(number), report=decoded, statuses=wire.statuses(decoded),
         sent=body,
         signature=bytes(64), signed_at=at // 1000, verified=False, at=at,
     )  # fmt: skip

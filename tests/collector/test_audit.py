@@ -131,6 +131,7 @@ def test_every_act_of_the_command_line_is_written_down(
     act("agents revoke", cloned.id)
     act("waive", "a.*", "--reason", "r", "--owner", "o", "--until", "7d")
     act("label", "east", "env=prod")
+    act("recount")
     for step in ("begin", "switch", "finish"):
         act("ca", step)
     act("backup", str(tmp_path / "kept.db"))

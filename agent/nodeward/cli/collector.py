@@ -197,6 +197,19 @@ def label_cluster(context: click.Context, cluster: str, labels: tuple[str, ...])
     return exits.OK
 
 
+@command.command("recount")
+@click.pass_context
+def recount_nodes(context: click.Context) -> int:
+    """Count anew how many nodes have each check at each status; says how many counts were wrong."""
+    settings_of(context)
+    from nodeward.collector.store.names import Names
+    from nodeward.collector.store.recount import recount
+
+    wrong = act(context, "recount", "counters", lambda c, _now: recount(c, Names()))
+    click.echo(f"{wrong} counts were wrong" if wrong else "every count was right")
+    return exits.OK
+
+
 @command.command("backup")
 @click.argument("file", type=click.Path(dir_okay=False))
 @click.pass_context

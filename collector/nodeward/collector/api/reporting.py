@@ -27,7 +27,7 @@ from nodeward.collector.api.caller import (
 from nodeward.collector.center import Center
 from nodeward.collector.problem import AWAY, Problem, bad, store_away
 from nodeward.collector.store.enrol import tell_both
-from nodeward.collector.store.ingest import Incoming, Outcome, problem
+from nodeward.collector.store.ingest import ENDED, Incoming, Outcome, problem
 from nodeward.collector.store.keys import Key
 from nodeward.collector.store.pulse import Beat, Last, mark_of
 
@@ -116,7 +116,7 @@ def _settled(center: Center, job: Incoming, outcome: Outcome) -> Answer:
     center.metrics.report(outcome)
     refusal = problem(outcome)
     if refusal is not None:
-        if outcome == "conflict":
+        if outcome == "conflict" or outcome in ENDED:
             center.keys.forget(job.agent)
         raise refusal
     report = job.report

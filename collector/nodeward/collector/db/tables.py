@@ -222,7 +222,16 @@ change = Table(  # append-only; on PostgreSQL a partition a day (db/partitions.p
     ),
     postgresql_partition_by="RANGE (at)",
 )
-
+life = Table(  # how a node stood when it was retired, of those that came back since
+    "life",
+    meta,
+    Column("node", Integer, nullable=False),
+    Column("ended_at", BigInteger, nullable=False),
+    Column("first_at", BigInteger, nullable=False),
+    Column("set", Integer, nullable=False),
+    PrimaryKeyConstraint("node", "ended_at"),
+    Index(None, "set"),
+)
 trend = Table(  # how many findings stood at each value, the last count of each day
     "trend",
     meta,
@@ -231,6 +240,12 @@ trend = Table(  # how many findings stood at each value, the last count of each 
     Column("value", SmallInteger, nullable=False),
     Column("findings", BigInteger, nullable=False),
     PrimaryKeyConstraint("day", "cluster", "value"),
+)
+listening = Table(  # when a collector was there to hear nodes
+    "listening",
+    meta,
+    Column("since", BigInteger, primary_key=True, autoincrement=False),
+    Column("until", BigInteger, nullable=False),
 )
 kept = Table(  # how far back something is remembered, once a part of it was let go
     "kept",

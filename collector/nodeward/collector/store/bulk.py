@@ -21,7 +21,9 @@ AT_ONCE: Final = 64
 """Short rows for one of SQLite's statements. It takes half as long as one by one; longer rows gain
 nothing."""
 
-HELD: Final = ("node", "cluster", "set", "boot", "seq", "digest", "first_at", "platform")
+HELD: Final = (
+    "node", "cluster", "set", "boot", "seq", "digest", "first_at", "platform", "report_at",
+)  # fmt: skip
 """What a report is judged by, of its node's posture."""
 POSTURE: Final = (
     "set", "platform", "score", "boot", "seq", "digest", "first_at", "report_at", "seen_at",
@@ -43,6 +45,9 @@ class Bulk(Protocol):
 
     def held(self, nodes: Sequence[int]) -> list[Row]:
         """HELD of these nodes, locked against other writers. `nodes` are in order."""
+
+    def keys(self, agents: Sequence[str]) -> list[Row]:
+        """These keys that there are, and the status of each."""
 
     def postures(self, rows: Sequence[Row]) -> None:
         """POSTURE and the node."""
@@ -89,6 +94,7 @@ _ADDING: Final = (
 )
 _LATER: Final = "coalesce(posture.seen_at + posture.skew_ms, -1) <"
 _HELD: Final = f"SELECT {_quoted(HELD)} FROM posture WHERE node "
+_KEYS: Final = "SELECT id, status FROM agent WHERE id "
 
 
 class _Sqlite:
@@ -115,6 +121,11 @@ class _Sqlite:
     def held(self, nodes: Sequence[int]) -> list[Row]:
         ids = msgspec.json.encode(nodes).decode()
         query = _HELD + "IN (SELECT value FROM json_each(?))"
+        return [tuple(row) for row in self._connection.exec_driver_sql(query, (ids,))]
+
+    def keys(self, agents: Sequence[str]) -> list[Row]:
+        ids = msgspec.json.encode(agents).decode()
+        query = _KEYS + "IN (SELECT value FROM json_each(?))"
         return [tuple(row) for row in self._connection.exec_driver_sql(query, (ids,))]
 
     def postures(self, rows: Sequence[Row]) -> None:
@@ -236,6 +247,10 @@ class _Postgresql:
     def held(self, nodes: Sequence[int]) -> list[Row]:
         query = _HELD + "= ANY(%s::int[]) ORDER BY node FOR UPDATE"
         return [tuple(row) for row in self._connection.exec_driver_sql(query, (_array(nodes),))]
+
+    def keys(self, agents: Sequence[str]) -> list[Row]:
+        query = _KEYS + "= ANY(%s::text[])"
+        return [tuple(row) for row in self._connection.exec_driver_sql(query, (_array(agents),))]
 
     def postures(self, rows: Sequence[Row]) -> None:
         self._by_columns(self._POSTURES, rows)

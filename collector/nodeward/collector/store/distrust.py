@@ -15,14 +15,19 @@ from nodeward.collector.db import tables as t
 from nodeward.collector.db.engine import Record, database_now
 from nodeward.collector.posture import EMPTY, NONE, State
 from nodeward.collector.store.counters import Moves
-from nodeward.collector.store.ingest import security_event
+from nodeward.collector.store.ingest import security_event, tell
+from nodeward.collector.store.lifecycle import living
 from nodeward.collector.store.names import Names
 
 
 def distrust(connection: Connection, names: Names, rows: Sequence[Record], now: int) -> None:
-    """These reports are kept as proof and never shown."""
+    """These reports are kept as proof and never shown. Those that another replica has set aside,
+    or that went with a former life of their node, were dealt with."""
+    rows = _waiting(connection, rows)
     for row in rows:
         set_aside(connection, row, "report.bad-signature", now)
+    if not rows:
+        return
     agents = update(t.agent).where(
         t.agent.c.id.in_(sorted({row.agent for row in rows})), t.agent.c.status == "active"
     )
@@ -35,6 +40,18 @@ def distrust(connection: Connection, names: Names, rows: Sequence[Record], now: 
         _set_back(connection, names, node, at)
 
 
+def _waiting(connection: Connection, rows: Sequence[Record]) -> list[Record]:
+    if not rows:
+        return []
+    living(connection, [row.node for row in rows])
+    r = t.report.c
+    query = select(r.node, r.boot, r.seq).where(
+        r.node.in_(sorted({row.node for row in rows})), r.body.is_not(None), r.verified != 2
+    )
+    there = {tuple(row) for row in connection.execute(query.with_for_update())}
+    return [row for row in rows if (row.node, row.boot, row.seq) in there]
+
+
 def set_aside(connection: Connection, row: Record, kind: str, now: int) -> None:
     """Its words are never shown, and it is not looked at again."""
     r = t.report.c
@@ -42,19 +59,15 @@ def set_aside(connection: Connection, row: Record, kind: str, now: int) -> None:
     connection.execute(this.values(verified=2))
     detail = {"boot": row.boot, "seq": row.seq}
     event = security_event(kind, at=now, node=row.node, agent=row.agent, detail=detail)
-    connection.execute(t.security_event.insert(), [event])
+    tell(connection, [event])
 
 
 def _set_back(connection: Connection, names: Names, node: int, at: int) -> None:
     """The node as it was before that time. What came after it was built on it, and goes too."""
     p = t.posture.c
-    query = (
-        select(p.set, p.cluster, p.first_at)
-        .join(t.node, t.node.c.id == p.node)
-        .where(p.node == node, p.set.is_not(None), t.node.c.retired_at.is_(None))
-    )
-    held = connection.execute(query.with_for_update(of=t.posture)).one_or_none()
-    if held is None:
+    query = select(p.set, p.cluster, p.first_at).where(p.node == node, p.set.is_not(None))
+    held = connection.execute(query.with_for_update()).one_or_none()
+    if held is None or not living(connection, [node]):
         return
     now = names.states(connection, {held.set})[held.set]
     known = held.first_at < at

@@ -15,7 +15,7 @@ from nodeward.collector.db.engine import Record, database_now, insert
 from nodeward.collector.problem import Problem, gone
 from nodeward.collector.store.access import Scope
 from nodeward.collector.store.hashing import secret_hash
-from nodeward.collector.store.ingest import security_event
+from nodeward.collector.store.ingest import security_event, tell
 from nodeward.collector.store.lifecycle import come_back, retire
 from nodeward.collector.store.names import Names
 
@@ -131,9 +131,11 @@ def enrol_by_token(
         return ticket
     row = _node(connection, ticket.cluster, node, now)
     live = _live_agent(connection, row, now)
-    pending = bool(ticket.approve) or live is not None
+    pending = bool(ticket.approve) or live is not None  # until it is approved nothing changes
     if live is not None:
         _event(connection, "agent.second-key", row, agent, now, holds=live, wants=agent)
+    if not pending:
+        come_back(connection, row)
     expires_at = now + BINDING_MS
     word = "pending" if pending else "active"
     _store(connection, agent, row, public_key, word, expires_at, now, "join-token")
@@ -166,7 +168,7 @@ def enrol_attested(
     before = connection.execute(select(t.node.c.uid).where(t.node.c.id == row)).scalar_one()
     if before is not None and before != uid:
         retire(connection, names, [row], now, "another machine has its name")
-        come_back(connection, row)
+    come_back(connection, row)
     connection.execute(update(t.node).where(t.node.c.id == row).values(uid=uid))
     live = _live_agent(connection, row, now)
     if live is not None and live != agent:
@@ -256,15 +258,14 @@ def _event(
 
 
 def _node(connection: Connection, cluster: int, name: str, now: int) -> int:
-    """The node's id, with an empty posture if it is new; a retired one comes back. Nobody else
-    enrols a key for it until the transaction ends."""
+    """The node's id, with an empty posture if it is new. Nobody else enrols a key for it until the
+    transaction ends."""
     row = {"cluster": cluster, "name": name, "created_at": now}
     connection.execute(insert(connection, t.node).on_conflict_do_nothing(), [row])
     query = select(t.node.c.id).where(t.node.c.cluster == cluster, t.node.c.name == name)
     node = int(connection.execute(query.with_for_update()).scalar_one())
     empty = {"node": node, "cluster": cluster}
     connection.execute(insert(connection, t.posture).on_conflict_do_nothing(), [empty])
-    come_back(connection, node)
     return node
 
 
@@ -333,4 +334,4 @@ def tell_both(connection: Connection, *, agent: str, node: int, named: str, now:
         security_event("report.other-node", at=now, node=n, agent=agent, detail=detail)
         for n in nodes
     ]
-    connection.execute(t.security_event.insert(), events)
+    tell(connection, events)

@@ -125,7 +125,8 @@ def left(at: int, now: int) -> str:
 
 
 def keep_ends(connection: Connection, names: Names, ends: Mapping[int, Ends]) -> None:
-    """Node -> all that is known to end there. Only what differs is written."""
+    """Node, which is not retired -> all that is known to end there. Only what differs is
+    written."""
     names.learn_rules(connection)
     e = t.expiry.c
     query = select(t.expiry).where(e.node.in_(sorted(ends)))

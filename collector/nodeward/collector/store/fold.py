@@ -18,6 +18,7 @@ from nodeward.collector.store.dictionary import FEW, Dictionary, keep, made_of, 
 from nodeward.collector.store.distrust import distrust, set_aside
 from nodeward.collector.store.evidence import Said, folded, pack_said, saying, unpack_said
 from nodeward.collector.store.expiry import Ends, ends_of, keep_ends
+from nodeward.collector.store.lifecycle import living
 from nodeward.collector.store.shared import Held, held_keys, keep_keys, told_anew
 from nodeward.collector.store.writer import Writer
 from nodeward.collector.wire import identity
@@ -104,6 +105,7 @@ def fold_some(engine: Engine, writer: Writer, now: int, before: int | None = Non
     packed = [(pack_said(said[node], dictionary or new), node) for node in sorted(fresh)]
 
     def act(connection: Connection) -> None:
+        there = living(connection, nodes, shared=True)
         if new is not None:
             keep(connection, new, now)
         _store(connection, done, packed)
@@ -111,8 +113,8 @@ def fold_some(engine: Engine, writer: Writer, now: int, before: int | None = Non
         for row in rows:
             if row.node in lost:
                 set_aside(connection, row, "report.unreadable", now)
-        keep_ends(connection, writer.names, ends)
-        keep_keys(connection, keys)
+        keep_ends(connection, writer.names, {node: ends[node] for node in there if node in ends})
+        keep_keys(connection, {node: keys[node] for node in there if node in keys})
 
     writer.act_now(act)
     return len(rows)

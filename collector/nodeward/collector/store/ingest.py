@@ -2,6 +2,10 @@
 
 Locks are taken in one order (postures by node, then shared rows, then counters), so replicas that
 write at the same time wait for each other and do not deadlock.
+
+Who retires a node, sets it back or lets it come back takes its posture too, so whoever holds that
+reads from its key whether it may still speak: a report of a node that was retired meanwhile must
+not move counters that it has left.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 import msgspec
 from sqlalchemy import Connection, select, update
@@ -25,7 +29,14 @@ from nodeward.collector.store.counters import Moves
 from nodeward.collector.store.names import MOST_CHECKS, Names, Platform
 from nodeward.collector.wire import ReportIn, Statuses, digest_bytes, identity
 
-Outcome = Literal["stored", "same", "send-full", "old", "conflict", "too-many"]
+Ended = Literal["pending", "quarantined", "superseded", "revoked", "retired"]
+"""Statuses of a key that may not speak."""
+Outcome = Literal["stored", "same", "send-full", "old", "conflict", "too-many"] | Ended
+TOLD_MS: Final = 60_000
+LATER_MS: Final = 60_000
+"""Two reports of a node have two times, at least 1 ms apart, unless the database's clock was set
+back by more than this. Whoever follows the changes looks back as far."""
+ENDED: Final = get_args(Ended)
 KINDS = {"full": 0, "delta": 1}
 
 
@@ -65,8 +76,12 @@ class _Node:
     state: State
     before: State
     new: bool
+    at: int
     job: Incoming | None = None
-    at: int = 0
+
+    def next_at(self, now: int) -> int:
+        """When its next report came: its changes must not have the time of those before."""
+        return self.at + 1 if now <= self.at < now + LATER_MS else now
 
 
 @dataclass(frozen=True)
@@ -112,16 +127,23 @@ def ingest(connection: Connection, names: Names, jobs: Sequence[Incoming]) -> li
     nodes = _lock(connection, names, {job.node for job in jobs})
     lists = {job.statuses.checks for job in jobs}
     now = clock_of(connection)  # they are locked
+    speaking: dict[str, Any] = dict(bulk(connection).keys(sorted({job.agent for job in jobs})))
     refused = names.want_rules(connection, lists, now)
     work = _Work()
     known = _known(connection, jobs, nodes)
     for job in jobs:
-        at = now if job.at is None else job.at
-        unknown = job.statuses.checks in refused
-        outcome = "too-many" if unknown else _judge(nodes[job.node], job, known)
+        node = nodes[job.node]
+        at = node.next_at(now) if job.at is None else job.at
+        outcome: Outcome
+        if speaking.get(job.agent) != "active":
+            outcome = speaking.get(job.agent, "revoked")
+        elif job.statuses.checks in refused:
+            outcome = "too-many"
+        else:
+            outcome = _judge(node, job, known)
         work.outcomes.append(outcome)
         if outcome == "stored":
-            _take(nodes[job.node], job, at, names, work)
+            _take(node, job, at, names, work)
             known.receipts[job.node, job.report.boot, job.report.seq] = _Receipt(b"", job.sent)
             known.boots.add((job.node, job.report.boot))
         elif outcome in ("conflict", "old"):
@@ -136,7 +158,7 @@ def _lock(connection: Connection, names: Names, ids: set[int]) -> dict[int, _Nod
     rows = bulk(connection).held(sorted(ids))
     states = names.states(connection, {row[2] for row in rows if row[2] is not None})
     out = {}
-    for node, cluster, set_id, boot, seq, digest, first_at, platform in rows:
+    for node, cluster, set_id, boot, seq, digest, first_at, platform, report_at in rows:
         state = EMPTY if set_id is None else states[set_id]
         out[node] = _Node(
             node=node,
@@ -150,6 +172,7 @@ def _lock(connection: Connection, names: Names, ids: set[int]) -> dict[int, _Nod
             state=state,
             before=state,
             new=set_id is None,
+            at=-1 if report_at is None else report_at,
         )
     return out
 
@@ -265,6 +288,23 @@ def security_event(
     }
 
 
+def tell(connection: Connection, events: Sequence[Mapping[str, Any]]) -> None:
+    """Write these events of nodes down, one a minute of each kind, node and key: an agent that
+    says the same wrong thing with each report must not fill the store."""
+    if not events:
+        return
+    e, recent = t.security_event.c, min(event["at"] for event in events) - TOLD_MS
+    nodes = sorted({event["node"] for event in events})
+    query = select(e.kind, e.node, e.agent).where(e.node.in_(nodes), e.at > recent)
+    told = {tuple(row) for row in connection.execute(query)}
+    new: dict[tuple[str, int, str], Mapping[str, Any]] = {}
+    for event in events:
+        new.setdefault((event["kind"], event["node"], event["agent"]), event)
+    rows = [event for key, event in new.items() if key not in told]
+    if rows:
+        connection.execute(t.security_event.insert(), rows)
+
+
 def _write(connection: Connection, names: Names, nodes: Sequence[_Node], work: _Work) -> None:
     rows = bulk(connection)
     if nodes:
@@ -283,8 +323,7 @@ def _write(connection: Connection, names: Names, nodes: Sequence[_Node], work: _
         connection.execute(insert(connection, t.boot).on_conflict_do_nothing(), work.boots)
     if work.changes:
         rows.changes(work.changes)
-    if work.events:
-        connection.execute(t.security_event.insert(), work.events)
+    tell(connection, work.events)
     if work.clones:
         quarantine = update(t.agent).where(
             t.agent.c.id.in_(sorted(work.clones)), t.agent.c.status == "active"
@@ -328,6 +367,8 @@ def problem(outcome: Outcome) -> Problem | None:
     """What to answer an agent whose report was not stored."""
     if outcome in _ANSWERS:
         return Problem(*_ANSWERS[outcome])
+    if outcome in ENDED:
+        return Problem(403, outcome, f"this key is {outcome}")
     return None
 
 

@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy import ColumnElement, Connection, case, select, update
 
 from nodeward.collector.db import tables as t
-from nodeward.collector.db.engine import Record, database_now
+from nodeward.collector.db.engine import Record, clock_of, database_now, insert
 from nodeward.collector.posture import EMPTY
 from nodeward.collector.problem import Problem, gone
 from nodeward.collector.store.access import Scope
@@ -47,8 +47,7 @@ def approve(connection: Connection, agent: str, scope: Scope) -> None:
     row = agent_row(connection, agent, scope)
     if row.status != "pending":
         raise Problem(409, "not-pending", f"this key is {row.status}")
-    _supersede(connection, row.node)
-    _set(connection, agent, "active")
+    _let_speak(connection, row)
 
 
 def release(connection: Connection, agent: str, scope: Scope) -> None:
@@ -56,8 +55,7 @@ def release(connection: Connection, agent: str, scope: Scope) -> None:
     row = agent_row(connection, agent, scope)
     if row.status != "quarantined":
         raise Problem(409, "not-quarantined", f"this key is {row.status}")
-    _supersede(connection, row.node)
-    _set(connection, agent, "active")
+    _let_speak(connection, row)
 
 
 def revoke(connection: Connection, agent: str, scope: Scope) -> None:
@@ -68,11 +66,16 @@ def revoke(connection: Connection, agent: str, scope: Scope) -> None:
     _set(connection, agent, "revoked")
 
 
-def _supersede(connection: Connection, node: int) -> None:
-    """Nobody else makes a key of this node live meanwhile."""
-    connection.execute(select(t.node.c.id).where(t.node.c.id == node).with_for_update())
-    others = update(t.agent).where(t.agent.c.node == node, t.agent.c.status == "active")
+def _let_speak(connection: Connection, key: Record) -> None:
+    """It is the node's one live key; a node that was gone is back. Nobody else makes a key of this
+    node live meanwhile."""
+    if key.expires_at <= clock_of(connection):
+        raise Problem(409, "expired", "this key's enrolment has expired: it must enrol again")
+    connection.execute(select(t.node.c.id).where(t.node.c.id == key.node).with_for_update())
+    others = update(t.agent).where(t.agent.c.node == key.node, t.agent.c.status == "active")
     connection.execute(others.values(status="superseded", changed_at=database_now(connection)))
+    come_back(connection, key.node)
+    _set(connection, key.id, "active")
 
 
 def _set(connection: Connection, agent: str, status: str) -> None:
@@ -85,15 +88,9 @@ def _set(connection: Connection, agent: str, status: str) -> None:
 
 def retire(connection: Connection, names: Names, nodes: Sequence[int], now: int, why: str) -> None:
     """These nodes are gone: they leave the counts, and their keys end. Their history stays."""
-    p = t.posture.c
-    query = (
-        select(p.node, p.cluster, p.set)
-        .join(t.node, t.node.c.id == p.node)
-        .where(p.node.in_(nodes), t.node.c.retired_at.is_(None))
-        .order_by(p.node)
-    )
-    rows = connection.execute(query.with_for_update(of=t.posture)).all()
-    ids = [row.node for row in rows]
+    p, ids = t.posture.c, living(connection, nodes)
+    query = select(p.node, p.cluster, p.set).where(p.node.in_(ids)).order_by(p.node)
+    rows = connection.execute(query.with_for_update()).all()
     states = names.states(connection, {row.set for row in rows if row.set is not None})
     connection.execute(update(t.node).where(t.node.c.id.in_(ids)).values(retired_at=now))
     for table in (t.expiry, t.look):
@@ -114,15 +111,32 @@ def retire(connection: Connection, names: Names, nodes: Sequence[int], now: int,
         connection.execute(t.security_event.insert(), told)
 
 
+def living(connection: Connection, nodes: Sequence[int], *, shared: bool = False) -> list[int]:
+    """Those of them that are not retired, and are not until the transaction ends. It locks them,
+    before it locks anything of theirs; `shared`: for one who only relies on it."""
+    n = t.node.c
+    query = select(n.id).where(n.id.in_(sorted(nodes)), n.retired_at.is_(None)).order_by(n.id)
+    return list(connection.execute(query.with_for_update(read=shared)).scalars())
+
+
 def come_back(connection: Connection, node: int) -> None:
     """A retired node enrols again (or another machine under its name): a new life, old history."""
-    this = update(t.node).where(t.node.c.id == node, t.node.c.retired_at.is_not(None))
-    if connection.execute(this.values(retired_at=None)).rowcount == 0:
+    n, p = t.node.c, t.posture.c
+    gone = select(n.retired_at).where(n.id == node, n.retired_at.is_not(None)).with_for_update()
+    retired_at = connection.execute(gone).scalar_one_or_none()
+    if retired_at is None:
         return
+    life = select(p.node, p.first_at, p.report_at, p.set).where(p.node == node)
+    row = connection.execute(life.with_for_update()).one()
+    if row.set is not None:
+        ended = {"node": node, "ended_at": max(retired_at, row.report_at)}
+        lived = ended | {"first_at": row.first_at, "set": row.set}
+        connection.execute(insert(connection, t.life).on_conflict_do_nothing(), [lived])
+    connection.execute(update(t.node).where(n.id == node).values(retired_at=None))
     empty = dict.fromkeys(
         ("set", "platform", "boot", "seq", "digest", "first_at", "report_at", "seen_at", "spool")
     )
-    connection.execute(update(t.posture).where(t.posture.c.node == node).values(**empty, score=0))
+    connection.execute(update(t.posture).where(p.node == node).values(**empty, score=0))
     for table in (t.evidence, t.report, t.boot):
         connection.execute(table.delete().where(table.c.node == node))
 

@@ -1,7 +1,7 @@
 """Postures of another time, and what lies between two.
 
 Nothing of the past is stored but the changes: the posture at a time is today's, with every change
-since then undone.
+since then undone. A node that was gone and came back has the last posture of its former life too.
 """
 
 from __future__ import annotations
@@ -24,24 +24,39 @@ from nodeward.collector.store.retention import must_be_kept
 
 
 def states_at(db: Db, rows: Sequence[Record], at: int) -> Mapping[int, State]:
-    """Node id -> its posture at that time. Nodes not yet known then are missing."""
-    there = [r for r in rows if r.first_at is not None and r.first_at <= at]
-    states = db.names.states(db.connection, {r.set for r in there if r.set is not None})
-    undone = _undone(db, [r.id for r in there], at)
-    return {r.id: _with(states.get(r.set, EMPTY), undone.get(r.id, {})) for r in there}
+    """Node id -> its posture at that time. Nodes not known then, or gone, are missing."""
+    now = {r.id: r.set for r in rows if r.first_at is not None and r.first_at <= at}
+    former = _former(db, {r.id for r in rows} - now.keys(), at)
+    last = now | {node: life.set for node, life in former.items()}
+    states = db.names.states(db.connection, {one for one in last.values() if one is not None})
+    undone = _undone(db, last, at, {node: life.ended_at for node, life in former.items()})
+    return {node: _with(states.get(one, EMPTY), undone.get(node, {})) for node, one in last.items()}
 
 
-def _undone(db: Db, nodes: Iterable[int], at: int) -> Mapping[int, Mapping[int, int]]:
-    """Node -> check -> the value it had: the `old` of its first change after that time."""
+def _former(db: Db, nodes: Iterable[int], at: int) -> Mapping[int, Record]:
+    """The life that each node had then, of those that have come back since."""
+    f = t.life.c
+    query = select(f.node, f.set, f.ended_at).where(
+        f.node.in_(sorted(nodes)), f.first_at <= at, f.ended_at > at
+    )
+    return {row.node: row for row in db.connection.execute(query)}
+
+
+def _undone(
+    db: Db, nodes: Iterable[int], at: int, until: Mapping[int, int]
+) -> Mapping[int, Mapping[int, int]]:
+    """Node -> check -> the value it had: the `old` of its first change after that time. `until`:
+    what came later was in another life."""
     c = t.change.c
     query = (
-        select(c.node, c.rule, c.old)
+        select(c.at, c.node, c.rule, c.old)
         .where(c.node.in_(sorted(nodes)), c.at > at)
         .order_by(c.at.desc())
     )
     out: dict[int, dict[int, int]] = defaultdict(dict)
     for row in db.connection.execute(query):
-        out[row.node][row.rule] = row.old  # the earliest comes last and stays
+        if row.at <= until.get(row.node, row.at):
+            out[row.node][row.rule] = row.old  # the earliest comes last and stays
     return out
 
 

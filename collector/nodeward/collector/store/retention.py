@@ -41,6 +41,7 @@ def forget_changes(connection: Connection, before: int) -> int:
         where=t.kept.c.since < statement.excluded.since,
     )
     connection.execute(statement, [{"what": CHANGES, "since": before}])
+    connection.execute(t.life.delete().where(t.life.c.ended_at < before))
     dropped = 0 if is_sqlite(connection) else _drop_days(connection, before)
     return dropped + connection.execute(t.change.delete().where(t.change.c.at < before)).rowcount
 

@@ -52,12 +52,12 @@ def told_anew(before: Said, after: Said) -> bool:
 
 
 def keep_keys(connection: Connection, held: Mapping[int, Held]) -> None:
-    """These nodes hold these keys now, and no others. One that was retired meanwhile holds none."""
+    """These nodes, which are not retired, hold these keys now, and no others."""
     if not held:
         return
     k, n = t.node_key, t.node.c
     connection.execute(k.delete().where(k.c.node.in_(sorted(held))))
-    there = select(n.id, n.cluster).where(n.id.in_(sorted(held)), n.retired_at.is_(None))
+    there = select(n.id, n.cluster).where(n.id.in_(sorted(held)))
     rows = [
         {
             "node": node.id,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import Connection, Engine, Exists, bindparam, delete, func, select
+from sqlalchemy import ColumnElement, Connection, Engine, bindparam, delete, func, or_, select
 
 from nodeward.collector.db import tables as t
 from nodeward.collector.db.engine import is_sqlite
@@ -59,9 +59,11 @@ def _unused(connection: Connection) -> list[int]:
     return list(connection.execute(query).scalars())
 
 
-def _had() -> Exists:
-    """Whether a node has it."""
-    return select(t.posture.c.node).where(t.posture.c.set == t.state_set.c.id).exists()
+def _had() -> ColumnElement[bool]:
+    """Whether a node has it, or had it at the end of a former life."""
+    s, p, f = t.state_set.c, t.posture.c, t.life.c
+    now, last = select(p.node).where(p.set == s.id), select(f.node).where(f.set == s.id)
+    return or_(now.exists(), last.exists())
 
 
 def _alone(connection: Connection) -> None:

@@ -112,7 +112,12 @@ class Writer:
     def _run(self) -> None:
         while (first := self._queue.get()) is not None:
             jobs, last = self._gather(first)
-            self._commit(jobs)
+            # Apart: an act may lock a node after it has locked counters, and reports that waited
+            # for another replica's in the same transaction could wait for each other.
+            for reports in (True, False):
+                part = [one for one in jobs if isinstance(one[0], Incoming) is reports]
+                if part:
+                    self._commit(part)
             if last:
                 break
 

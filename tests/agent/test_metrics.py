@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 import promtool
 from nodeward.agent.metrics import exposition
 from nodeward.agent.spool import Tally
-from nodeward.facts.agent import Agent
+from nodeward.facts.agent import Agent, Kept
 from nodeward.facts.pki_metrics import CertificateRow
 
 CERTIFICATES = [CertificateRow("apiserver", '/etc/"x"\\', 1, 1826856000)]
@@ -23,6 +23,22 @@ def test_promtool_has_nothing_to_say() -> None:
     for family in text_string_to_metric_families(text):
         assert family.documentation
         assert (family.type == "counter") == family.name.endswith("dropped")
+
+
+def test_a_name_that_is_no_text_is_shown_as_in_findings() -> None:
+    """A byte that is no UTF-8 is a lone surrogate in our strings, which no encoder takes."""
+    rows = [CertificateRow("etcd-server", "/tmp/c\udcff.crt", 1, 1826856000)]
+    text = exposition(Agent(), TALLY, {}, rows, 1.5).encode().decode()
+    families = {f.name: f for f in text_string_to_metric_families(text)}
+    (ends,) = families["nodeward_certificate_not_after_timestamp_seconds"].samples
+    assert ends.labels["path"] == r"/tmp/c\xff.crt"
+
+
+def test_of_a_spool_that_cannot_be_asked_nothing_is_said() -> None:
+    text = exposition(Agent(kept=Kept(failing="disk full")), TALLY, {}, CERTIFICATES, 1.5)
+    names = {f.name: f for f in text_string_to_metric_families(text)}
+    assert names["nodeward_spool_failing"].samples[0].value == 1
+    assert "nodeward_spool_reports" not in names
 
 
 FINDING = st.fixed_dictionaries(

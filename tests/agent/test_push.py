@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import select
+import signal
 import socket
 import socketserver
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -22,8 +24,8 @@ from hypothesis import strategies as st
 from nodeward.agent.backoff import CAP_S, full_jitter
 from nodeward.agent.clock import moment
 from nodeward.agent.config import Collector, SpoolBounds
-from nodeward.agent.identity import Identity, agent_id
-from nodeward.agent.push import Centre, Pusher, retry_after
+from nodeward.agent.identity import Enrolment, Identity, agent_id
+from nodeward.agent.push import Centre, Pusher, retry_after, within
 from nodeward.agent.spool import Body, Spool
 
 HEAD: Body = {"schema": "nodeward.report/v1", "node": "n1", "taken_at": "2026-11-22T04:00:00.000Z"}
@@ -413,6 +415,50 @@ def test_a_balancer_is_left_alone_for_as_long_as_it_asks(tmp_path: Path) -> None
         assert ours.pusher.push().after_s == 70
 
 
+@contextlib.contextmanager
+def dripping(content: bytes) -> Iterator[str]:
+    """Something that begins to answer, and then goes on with a byte at a time, for ever."""
+
+    class Drip(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with contextlib.suppress(OSError):
+                self.request.recv(1 << 16)
+                self.request.sendall(content)
+                while not over.wait(0.2):
+                    self.request.sendall(b" ")
+
+    over = threading.Event()
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Drip) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        over.set()
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    "content", [b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b"HTTP/1.1 200 OK\r\nA:"]
+)
+def test_an_answer_that_never_ends_is_given_up_and_the_next_collector_asked(
+    tmp_path: Path, stand: Any, content: bytes
+) -> None:
+    with dripping(content) as url, contextlib.closing(Node(tmp_path, url, stand.url)) as node:
+        config = Collector(urls=(url, stand.url), timeout_s=0.5)
+        node.centre.close()
+        node.pusher.centre = node.centre = Centre(config, tmp_path, time.monotonic() + 120)
+        node.put(finding("a"))
+        assert node.pusher.push().pushed == 1
+
+
+def test_a_block_that_takes_too_long_is_left() -> None:
+    with pytest.raises(TimeoutError), within(60, time.monotonic() + 0.05):
+        threading.Event().wait(60)
+    with within(0.01, None):
+        pass
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
 def test_nobody_there_is_told_and_nothing_is_lost(tmp_path: Path) -> None:
     with contextlib.closing(Node(tmp_path / "n", "http://127.0.0.1:9")) as ours:
         ours.put(finding("a"))
@@ -501,6 +547,38 @@ def test_a_key_stays_with_its_machine(tmp_path: Path) -> None:
     clone = Identity(tmp_path, "m2")
     assert (first.public == again.public, again.cloned) == (True, False)
     assert (first.public == clone.public, clone.cloned) == (False, True)
+
+
+def test_a_key_stays_while_nobody_knows_the_machine(tmp_path: Path) -> None:
+    """An id that cannot be read is no other one; only another one is another machine."""
+    first = Identity(tmp_path, "m1")
+    first.enrolled(Enrolment(first.agent_id, "n1", "c1"))
+    dark = Identity(tmp_path, "")
+    assert (dark.public == first.public, dark.cloned) == (True, False)
+    assert dark.enrolment is not None
+    again = Identity(tmp_path, "m1")
+    assert (again.public == first.public, again.enrolment) == (True, dark.enrolment)
+    assert Identity(tmp_path, "m2").cloned
+
+
+def test_a_key_that_follows_while_nobody_knows_the_machine_is_of_the_same_one(
+    tmp_path: Path,
+) -> None:
+    Identity(tmp_path, "m1")
+    dark = Identity(tmp_path, "")
+    successor = dark.successor()
+    assert dark.succeed()
+    assert Identity(tmp_path, "m1").public == successor.public
+    assert Identity(tmp_path, "m2").cloned
+
+
+def test_a_key_file_that_cannot_be_read_is_not_taken_for_none(tmp_path: Path) -> None:
+    Identity(tmp_path, "m1")
+    (tmp_path / "key").rename(tmp_path / "kept")
+    (tmp_path / "key").symlink_to("key")
+    with pytest.raises(OSError, match="symbolic links"):
+        Identity(tmp_path, "m1")
+    assert (tmp_path / "key").is_symlink()
 
 
 def test_a_key_of_an_earlier_version_stays_and_learns_its_public_half(tmp_path: Path) -> None:

@@ -200,6 +200,68 @@ def test_a_corrupt_file_is_set_aside_and_a_new_boot_begins(tmp_path: Path, at: i
     second.close()
 
 
+ROTTEN = (
+    "UPDATE latest SET finding = '{' || finding",
+    "UPDATE latest SET finding = '5'",
+    "UPDATE latest SET finding = replace(finding, 'pass', 'pasz')",
+    "UPDATE latest SET finding = replace(finding, 'because', 'becauss')",
+    "UPDATE base SET finding = 'x'",
+    "UPDATE about SET value = '{' WHERE key = 'head'",
+    "UPDATE about SET value = 'abc' WHERE key = 'seq'",
+    "UPDATE about SET value = 'abc' WHERE key = 'dropped'",
+    "UPDATE waiting SET body = substr(body, 1, length(body) - 9)",
+    "UPDATE waiting SET body = x''",
+    "UPDATE waiting SET made_at = 'x', made_up = 'y'",
+)
+
+
+@pytest.mark.parametrize("rot", ROTTEN)
+def test_a_sound_file_with_rotten_text_in_it_is_set_aside(tmp_path: Path, rot: str) -> None:
+    """SQLite has no checksums: a bit that flips within a text is found by nobody else."""
+    first = spool(tmp_path)
+    for because in "pqr":
+        put(first, finding("a", because=because))
+    first.ack(1)
+    first.close()
+    with closing(sqlite3.connect(tmp_path / FILE)) as db, db:
+        db.execute(rot)
+    second = spool(tmp_path)
+    collector = Collector()
+    second.head()
+    put(second, finding("a", "fail"))
+    if (waiting := second.oldest()) is not None:
+        second.as_full(waiting[1])
+    collector.drain(second)
+    put(second, finding("a"), finding("b"))
+    collector.drain(second)
+    assert second.tally().set_aside == 1
+    assert collector.posture == second.latest() == {"a": finding("a"), "b": finding("b")}
+    second.close()
+
+
+def test_what_was_counted_and_what_waited_outlives_a_file_that_is_set_aside(tmp_path: Path) -> None:
+    for n in range(1, 3):
+        made = spool(tmp_path)
+        put(made, finding("a"))
+        put(made, finding("a", "fail"))
+        made.refuse(made.tally().acked + 1)
+        put(made, finding("a"))
+        made.close()
+        with closing(sqlite3.connect(tmp_path / FILE)) as db, db:
+            db.execute("UPDATE latest SET finding = 'x'")
+        again = spool(tmp_path)
+        again.latest()
+        tally = again.tally()
+        assert (tally.set_aside, tally.refused, tally.dropped) == (n, n, 2 * n)
+        again.close()
+
+
+def test_without_a_disk_it_is_kept_in_memory() -> None:
+    with closing(Spool(None, SpoolBounds(), Clock())) as made:
+        put(made, finding("a"))
+        assert (made.latest(), made.tally().depth) == ({"a": finding("a")}, 1)
+
+
 def test_a_file_of_a_newer_minor_version_is_used_as_it_is(tmp_path: Path) -> None:
     """An agent may be downgraded: columns and tables were only added."""
     first = spool(tmp_path)

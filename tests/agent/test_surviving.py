@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socketserver
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -175,6 +178,100 @@ def test_after_a_suspend_what_is_overdue_is_done(make: Make, stand: Any) -> None
     assert stand.wait_for(lambda: told() > before), agent.log()
     agent.set_anonymous(True)
     assert stand.wait_for(lambda: status_of(stand) == "fail")
+
+
+# -- what is missing, full or slow for a while --------------------------------------------------
+
+
+def test_a_machine_id_that_is_gone_for_a_while_costs_no_identity(make: Make, stand: Any) -> None:
+    """Its token was for one use."""
+    agent = make(stand.url)
+    file = agent.root / "etc/machine-id"
+    file.write_text("0123456789abcdef" * 2 + "\n")
+    ready(agent, stand)
+    stand.tokens.clear()
+    key = (agent.folder / "state/identity/key").read_bytes()
+    file.write_text("")
+    agent.set_anonymous(True)
+    assert stand.wait_for(lambda: status_of(stand) == "fail"), agent.log()
+    file.write_text("0123456789abcdef" * 2 + "\n")
+    agent.set_anonymous(False)
+    assert stand.wait_for(lambda: status_of(stand) == "pass"), agent.log()
+    assert (agent.folder / "state/identity/key").read_bytes() == key
+    assert len(stand.keys) == 1
+
+
+def shown(status: str) -> str:
+    return f'nodeward_check_info{{check="{ANONYMOUS}",severity="critical",status="{status}"}} 1'
+
+
+def has(file: Path, words: str) -> None:
+    """Wait until it says so."""
+    until = time.monotonic() + 60
+    while not (file.exists() and words in file.read_text()):
+        assert time.monotonic() < until, file.exists() and file.read_text()
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def drip() -> Iterator[str]:
+    """Something before the collector that never comes to the end of an answer."""
+    over = threading.Event()
+
+    class Drip(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with contextlib.suppress(OSError):
+                self.request.recv(1 << 16)
+                self.request.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+                while not over.wait(0.5):
+                    self.request.sendall(b" ")
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Drip) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        over.set()
+        server.shutdown()
+        thread.join()
+
+
+def test_a_collector_that_never_ends_its_answer_keeps_nobody_from_looking(
+    make: Make, drip: str, tmp_path: Path
+) -> None:
+    looks = {"interval_s": 3600, "limit_s": 8}
+    agent = make(drip, looks=looks, metrics={"textfile": str(tmp_path)})
+    agent.start()
+    has(tmp_path / "nodeward.prom", shown("pass"))
+    assert (agent.folder / "run/agent.json").exists()
+    agent.set_anonymous(True)
+    has(tmp_path / "nodeward.prom", shown("fail"))
+    agent.logged("the answer took too long")
+
+
+@pytest.mark.root
+def test_a_disk_that_is_full_keeps_nobody_from_looking(
+    make: Make, stand: Any, tmp_path: Path
+) -> None:
+    """Status and metrics, elsewhere, tell what is; and it says that nothing is kept."""
+    agent = make(stand.url, looks={"interval_s": 3600}, metrics={"textfile": str(tmp_path)})
+    state = agent.folder / "state"
+    state.mkdir(mode=0o700)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "none", state], check=True)
+    try:
+        ready(agent, stand)
+        with pytest.raises(OSError, match="space"):
+            (state / "filler").write_bytes(b"x" * (2 << 20))
+        agent.set_anonymous(True)
+        has(tmp_path / "nodeward.prom", shown("fail"))
+        has(tmp_path / "nodeward.prom", "nodeward_spool_failing 1")
+        has(agent.folder / "run/agent.json", '"failing": "')
+        assert status_of(stand) == "pass"
+        (state / "filler").unlink()
+        assert stand.wait_for(lambda: status_of(stand) == "fail"), agent.log()
+        has(tmp_path / "nodeward.prom", "nodeward_spool_failing 0")
+    finally:
+        agent.stop(signal.SIGKILL)
+        subprocess.run(["umount", "-l", state], check=True)
 
 
 # -- what it says of itself ------------------------------------------------------------------

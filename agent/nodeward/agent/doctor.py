@@ -184,6 +184,9 @@ def _said(agent: Agent) -> Iterator[Sign]:
     for why in agent.watch.lost:
         yield Sign("watches", Health.WORSE, why, "nodeward explain agent.watch.degraded")
     yield from _confined(agent.sandbox, "the agent")
+    if agent.kept.failing:
+        seen = f"what the agent finds cannot be kept: {agent.kept.failing}"
+        yield Sign("spool", Health.BAD, seen, "make room on the disk of state_dir")
     if agent.spending.throttled:
         yield Sign("budget", Health.WORSE, "it slows itself down", "nodeward explain agent.budget")
     if agent.standing.conflict:

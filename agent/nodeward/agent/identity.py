@@ -47,13 +47,16 @@ class Enrolment:
 
 
 class Identity:
-    """The key in `folder`, made when there is none. `machine` is this machine's id."""
+    """The key in `folder`, made when there is none. `machine` is this machine's id; "" where it has
+    none, or it cannot be read just now: then a key stays bound to what it was bound to. Raises
+    OSError where a key may be, but cannot be read."""
 
-    def __init__(self, folder: Path, machine: str) -> None:
+    def __init__(self, folder: Path, machine: str, bound: str = "") -> None:
         self._folder = folder
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._name = machine
-        self._machine = hashlib.sha256(b"nodeward-key:" + machine.encode()).hexdigest()
+        # What a key that is made now is bound to.
+        self._machine = bound or hashlib.sha256(b"nodeward-key:" + machine.encode()).hexdigest()
         self.cloned = False
         """Whether a key of another machine was found and thrown away."""
         self._load()
@@ -128,7 +131,7 @@ class Identity:
 
     def successor(self) -> Identity:
         """The next key, made when there is none; the same one until it has taken our place."""
-        return Identity(self._folder / NEXT, self._name)
+        return Identity(self._folder / NEXT, self._name, self._machine)
 
     def handing_over(self, successor: Identity) -> dict[str, str]:
         """The body of POST /v1/rotate."""
@@ -168,12 +171,16 @@ class Identity:
             raw = json.loads((self._folder / KEY_FILE).read_bytes())
             seed, machine = base64.b64decode(raw["seed"], validate=True), raw["machine"]
             public = base64.b64decode(raw.get("public", ""), validate=True)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
             return None
-        if machine != self._machine:
+        if len(seed) != 32 or not isinstance(machine, str):
+            return None
+        if not self._name:  # nobody knows which machine this is, and so no other one
+            self._machine = machine
+        elif machine != self._machine:
             self.cloned = True
             return None
-        return (seed, public if len(public) == 32 else None) if len(seed) == 32 else None
+        return seed, public if len(public) == 32 else None
 
     def _keep(self) -> bytes:
         """Write the key down, with its public half: deriving that is what costs."""
@@ -199,13 +206,17 @@ def write_whole(path: Path, content: bytes, mode: int = 0o600, *, durable: bool 
     """Replace a file: readers see the old or the new content. `durable`: after a crash too."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
-    with open(fd, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fchmod(fd, mode)
-        if durable:
-            os.fsync(fd)
-    temporary.replace(path)
+    try:
+        with open(fd, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fchmod(fd, mode)
+            if durable:
+                os.fsync(fd)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     if not durable:
         return
     sync_folder(path.parent)

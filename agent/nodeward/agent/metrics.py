@@ -6,11 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from nodeward.agent.spool import Tally
+from nodeward.agent.spool import STATUSES, Tally
 from nodeward.facts.agent import Agent
 from nodeward.facts.pki_metrics import CertificateRow
-
-STATUSES = ("pass", "fail", "not-applicable", "unknown", "error")
+from nodeward.model.verdict import legible
 
 
 def exposition(
@@ -45,11 +44,10 @@ def _lines(
         count = sum(f["status"] == status for f in posture.values())
         yield f"nodeward_findings{{{_labels(status=status)}}} {count}"
     yield from _one("nodeward_last_look_timestamp_seconds", "When the node was looked at.", at)
-    yield from _one("nodeward_spool_reports", "Reports that wait.", tally.depth)
-    yield from _one("nodeward_spool_bytes", "Size of the reports that wait.", tally.size)
-    yield from _one(
-        "nodeward_spool_dropped_total", "Reports dropped over a bound.", tally.dropped, "counter"
-    )
+    failing = bool(agent.kept.failing)
+    yield from _one("nodeward_spool_failing", "Whether nothing can be kept.", int(failing))
+    if not failing:  # else the file cannot be asked
+        yield from _spool(tally)
     yield from _one(
         "nodeward_enrolled", "Whether the collector knows this agent.", int(agent.standing.enrolled)
     )
@@ -57,6 +55,14 @@ def _lines(
         "nodeward_watch_degraded",
         "Kinds of changes that are noticed late.",
         len(agent.watch.lost),
+    )
+
+
+def _spool(tally: Tally) -> Iterator[str]:
+    yield from _one("nodeward_spool_reports", "Reports that wait.", tally.depth)
+    yield from _one("nodeward_spool_bytes", "Size of the reports that wait.", tally.size)
+    yield from _one(
+        "nodeward_spool_dropped_total", "Reports dropped over a bound.", tally.dropped, "counter"
     )
 
 
@@ -75,4 +81,4 @@ def _labels(**values: object) -> str:
 
 
 def _escaped(value: str) -> str:
-    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+    return legible(value).replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
+import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -81,8 +82,10 @@ class Centre:
     answered last. What answers without being a collector (a balancer in front of none, a page to
     log in at) and a collector that cannot serve now are passed over, like one that is away."""
 
-    def __init__(self, config: Collector, state: Path) -> None:
+    def __init__(self, config: Collector, state: Path, until: float | None = None) -> None:
+        """`until`: see `within`."""
         self._config = config
+        self._until = until
         self._remembered = state / "collector"
         self._http = requests.Session()
         self._http.trust_env = False  # else REQUESTS_CA_BUNDLE overrides the pinned authority
@@ -129,16 +132,17 @@ class Centre:
         self, url: str, path: str, packed: bytes, headers: Mapping[str, str]
     ) -> tuple[int, Any]:
         try:
-            answer = self._http.post(
-                url + path,
-                data=packed,
-                headers={"Content-Encoding": "gzip", **headers},
-                timeout=self._config.timeout_s,
-                allow_redirects=False,
-                stream=True,
-            )
-            with answer:
-                content = answer.raw.read(MOST_ANSWER, decode_content=True)
+            with within(2 * self._config.timeout_s, self._until):
+                answer = self._http.post(
+                    url + path,
+                    data=packed,
+                    headers={"Content-Encoding": "gzip", **headers},
+                    timeout=self._config.timeout_s,
+                    allow_redirects=False,
+                    stream=True,
+                )
+                with answer:
+                    content = answer.raw.read(MOST_ANSWER, decode_content=True)
             return _judged(answer, content)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as exc:
             why, after_s = _cause(exc), None
@@ -163,6 +167,28 @@ class Centre:
     def _remember(self, url: str) -> None:
         if len(self._config.urls) > 1 and self._order()[0] != url:
             write_whole(self._remembered, url.encode())
+
+
+@contextlib.contextmanager
+def within(seconds: float, until: float | None) -> Iterator[None]:
+    """Raise TimeoutError in this block once it has taken so long, or at `until` on the monotonic
+    clock: a socket's own timeout begins anew with every byte that comes. Without `until` nothing is
+    bounded: it takes a signal, and so the main thread."""
+    if until is None:
+        yield
+        return
+
+    def ring(*_: object) -> None:
+        raise TimeoutError("the answer took too long")
+
+    left = min(seconds, until - time.monotonic())
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, max(left, 0.001), 1.0)  # again, where one was swallowed
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _cause(exc: BaseException) -> str:

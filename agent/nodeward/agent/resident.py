@@ -74,6 +74,7 @@ class Resident:
         self._looked_at = time.time()
         self._overflowed_at = -NEVER
         self._conflict = ""
+        self._said: dict[str, Any] = {}
         self._stopping = False
         self._problems: list[str] = []
         self._ready = False
@@ -166,9 +167,9 @@ class Resident:
 
     def _end_trial(self, worker: Worker, config: Config) -> None:
         self._trial = None
-        result = worker.result()
+        result = worker.said()
         worker.close()
-        if result is None:
+        if not worker.well or not result:
             self._rejected([f"the worker that should judge it {worker.why()}"])
         elif "problems" in result:
             self._rejected(result["problems"])
@@ -260,6 +261,20 @@ class Resident:
             for worker in self._workers():
                 if worker.result_fd == fd:
                     worker.read()
+                    if worker is self._worker:
+                        yield from self._hear(worker)
+
+    def _hear(self, worker: Worker) -> Iterator[Happened]:
+        """What a look found is watched from now on, however long sending it takes."""
+        said = worker.said()
+        self._said |= said
+        if "plan" not in said:
+            return
+        self._plan = self._plan.merge(Plan.from_json(said["plan"]), said["facts"])
+        if self._files is not None:
+            missed = self._files.apply(self._plan.folders, self._looked_at)
+            yield from self._changed(missed, lost=False)
+        self._compare()  # what is polled from now on is for once only remembered
 
     def _changed(self, stale: set[str], *, lost: bool) -> Iterator[Happened]:
         if lost:
@@ -285,20 +300,25 @@ class Resident:
         if self._worker is None or not self._worker.ended():
             return
         worker, self._worker = self._worker, None
-        result = worker.result()
+        yield from self._hear(worker)
         worker.close()
-        if result is None:
+        said, self._said = self._said, {}
+        if "looked" in said and not worker.well:  # the look is done, sending is not
+            failed = f"the worker {worker.why()}"
+            said |= {"left": 1, "failed": failed, "conflict": self._conflict}
+        elif not worker.well or not said:
             log(WARNING, "the worker did not finish", why=worker.why())
             self._be_ready()
             yield Died(worker.cpu_s)
-        elif "problems" in result:
-            self._problems = result["problems"]
+            return
+        if "problems" in said:
+            self._problems = said["problems"]
             for problem in self._problems:
                 log(ERROR, "configuration is wrong", problem=problem)
             self._stopping = not self._ready
             yield Died(worker.cpu_s)
         else:
-            yield from self._learn(result, worker.cpu_s)
+            yield from self._learn(said, worker.cpu_s)
 
     # -- acting ----------------------------------------------------------------------------
 
@@ -359,14 +379,8 @@ class Resident:
                 self._act(action)
 
     def _learn(self, result: dict[str, Any], cpu_s: float) -> Iterator[Happened]:
-        """Take over what a worker found: above all, what is to be watched from now on."""
+        """Take over what came of a worker."""
         self._conflict = result.get("conflict") or ""
-        if "plan" in result:
-            self._plan = self._plan.merge(Plan.from_json(result["plan"]), result["facts"])
-            if self._files is not None:
-                missed = self._files.apply(self._plan.folders, self._looked_at)
-                yield from self._changed(missed, lost=False)
-            self._compare()  # what is polled from now on is for once only remembered
         if result.get("spool_error"):
             log(ERROR, "what was found could not be kept", why=result["spool_error"])
             self._be_ready()

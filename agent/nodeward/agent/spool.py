@@ -16,8 +16,8 @@ import json
 import os
 import sqlite3
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +26,9 @@ from nodeward.agent.config import SpoolBounds
 from nodeward.model.report import digest_of_rows
 
 T = TypeVar("T")
+
+MEMORY = ":memory:"
+STATUSES = ("pass", "fail", "not-applicable", "unknown", "error")
 
 FILE = "spool.db"
 MAJOR, MINOR = 1, 0
@@ -82,13 +85,16 @@ class Tally:
 
 
 class Spool:
-    """See the module. `now` tells the moment; tests give their own."""
+    """See the module. `now` tells the moment; tests give their own. Without a `folder` it is kept
+    in memory, for a look whose disk takes nothing."""
 
-    def __init__(self, folder: Path, bounds: SpoolBounds, now: Callable[[], Moment]) -> None:
-        self._path = folder / FILE
+    def __init__(self, folder: Path | None, bounds: SpoolBounds, now: Callable[[], Moment]) -> None:
+        self._path = folder / FILE if folder else Path(MEMORY)
         self._bounds = bounds
         self._now = now
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lost = {"set_aside": 1}
+        if folder:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             self._db = self._open()
         except sqlite3.DatabaseError as exc:
@@ -108,10 +114,10 @@ class Spool:
             depth, size = self._db.execute(
                 "SELECT count(*), coalesce(sum(size), 0) FROM waiting"
             ).fetchone()
-            about = self._about
+            count = self._count
             return Tally(
-                str(about("boot")), int(about("seq")), int(about("acked")), depth, size,
-                int(about("dropped")), int(about("refused")), int(about("set_aside")),
+                str(self._about("boot")), count("seq"), count("acked"), depth, _whole(size),
+                count("dropped"), count("refused"), count("set_aside"),
             )  # fmt: skip
 
         return self._recovering(ask)
@@ -123,7 +129,7 @@ class Spool:
     def looked(self) -> int:
         """The collector's request for a look that was looked for last; 0 before the first."""
         ask = "SELECT coalesce(max(value), 0) FROM about WHERE key = 'looked'"  # older files: none
-        return self._recovering(lambda: int(self._db.execute(ask).fetchone()[0]))
+        return self._recovering(lambda: _whole(self._db.execute(ask).fetchone()[0]))
 
     def head(self) -> dict[str, Any] | None:
         """The last report's own members, without findings; None before the first."""
@@ -160,7 +166,7 @@ class Spool:
             with self._transaction():
                 waiting = self._db.execute("SELECT count(*) FROM waiting").fetchone()[0]
                 self._db.execute("DELETE FROM waiting")
-                dropped = int(self._about("dropped")) + waiting
+                dropped = self._count("dropped") + waiting
                 self._set(boot=os.urandom(16).hex(), seq=0, acked=0, held="", dropped=dropped)
                 self._enqueue(head, "full", None, self._posture("latest"))
 
@@ -185,13 +191,13 @@ class Spool:
         return seq
 
     def _last_head(self) -> dict[str, Any] | None:
-        raw = json.loads(self._about("head"))
+        raw = _parsed(self._about("head"))
         return raw if isinstance(raw, dict) else None
 
     def _enqueue(
         self, head: Mapping[str, Any], kind: str, base: str | None, findings: Mapping[str, Body]
     ) -> int:
-        seq = int(self._about("seq")) + 1
+        seq = self._count("seq") + 1
         latest = self._posture("latest")
         digest = digest_of(latest)
         body: Body = {
@@ -260,7 +266,8 @@ class Spool:
             "SELECT made_at, kernel_boot, made_up FROM waiting WHERE seq = ?", (seq,)
         ).fetchone()
         now = self._now()
-        return float(now.up - up if boot == now.boot else now.wall - wall)
+        with _reading():
+            return float(now.up - up if boot == now.boot else now.wall - wall)
 
     def _fold(self, seq: int, *, acked: int = 0, dropped: int = 0, refused: int = 0) -> None:
         with self._transaction():
@@ -273,15 +280,17 @@ class Spool:
             if acked:
                 self._set(acked=acked, held=body["digest"])
             self._set(
-                dropped=int(self._about("dropped")) + dropped,
-                refused=int(self._about("refused")) + refused,
+                dropped=self._count("dropped") + dropped,
+                refused=self._count("refused") + refused,
             )
 
     # -- the file --------------------------------------------------------------------------
 
     def _posture(self, table: str) -> dict[str, Body]:
         rows = self._db.execute(f"SELECT check_id, finding FROM {table}")  # noqa: S608  ours
-        return {check: json.loads(text) for check, text in rows}
+        found = {check: _parsed(text) for check, text in rows}
+        _demand(found.values())
+        return found
 
     def _store(self, table: str, findings: Mapping[str, Body], *, replace: bool) -> None:
         if replace:
@@ -296,6 +305,9 @@ class Spool:
         if row is None:
             raise sqlite3.DatabaseError(f"no {key} in this spool")
         return row[0]
+
+    def _count(self, key: str) -> int:
+        return _whole(self._about(key))
 
     def _set(self, **values: object) -> None:
         self._db.executemany("INSERT OR REPLACE INTO about VALUES (?, ?)", values.items())
@@ -326,7 +338,7 @@ class Spool:
             raise exc
         self._set_aside("corrupt")
         self._db = self._open()
-        self._set(set_aside=1)
+        self._set(**self._lost)
 
     def _open(self) -> sqlite3.Connection:
         db = sqlite3.connect(self._path, isolation_level=None, timeout=10)
@@ -364,6 +376,7 @@ class Spool:
         """Keep the last such file for whoever wants to know, and no more than one of a kind."""
         if hasattr(self, "_db"):
             self._db.close()
+        self._lost = {**self._lost, **_counters(self._path)}
         for suffix in ("-wal", "-shm"):
             self._path.with_name(FILE + suffix).unlink(missing_ok=True)
         if self._path.exists():
@@ -385,7 +398,7 @@ def digest_of(posture: Mapping[str, Body]) -> str:
 
 
 def summary_of(posture: Mapping[str, Body]) -> dict[str, int]:
-    counts = dict.fromkeys(("pass", "fail", "not-applicable", "unknown", "error"), 0)
+    counts = dict.fromkeys(STATUSES, 0)
     for finding in posture.values():
         counts[finding["status"]] += 1
     return counts
@@ -404,13 +417,60 @@ def _json(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=True, separators=(",", ":"), sort_keys=True).encode()
 
 
-def _unpack(packed: bytes) -> Body:
+@contextmanager
+def _reading() -> Iterator[None]:
+    """SQLite has no checksums: what stands in a sound file may be rotten too, and is then taken
+    like a file that is none."""
     try:
-        body = json.loads(gzip.decompress(packed))
-    except (OSError, EOFError, ValueError, zlib.error) as exc:
-        raise sqlite3.DatabaseError("malformed report in the spool") from exc
-    assert isinstance(body, dict)
+        yield
+    except (ValueError, TypeError, KeyError, AttributeError, OSError, EOFError, zlib.error) as exc:
+        raise sqlite3.DatabaseError("malformed text in the spool") from exc
+
+
+def _whole(value: object) -> int:
+    with _reading():
+        return int(str(value))
+
+
+def _parsed(text: str) -> Any:  # noqa: ANN401  JSON
+    with _reading():
+        return json.loads(text)
+
+
+def _demand(findings: Iterable[Body]) -> None:
+    """What is needed of each finding must be there."""
+    with _reading():
+        for one in findings:
+            texts = [one["check"], one["severity"], one["because"]]
+            for piece in one.get("evidence", ()):
+                texts += [piece["what"], piece["value"], piece.get("source", "")]
+            if one["status"] not in STATUSES or not all(isinstance(text, str) for text in texts):
+                raise ValueError
+
+
+def _unpack(packed: bytes) -> Body:
+    with _reading():
+        body: Body = json.loads(gzip.decompress(packed))
+        if body["kind"] not in ("full", "delta") or not isinstance(body["digest"], str):
+            raise ValueError
+        _demand(body["findings"])
     return body
+
+
+def _counters(path: Path) -> dict[str, int]:
+    """What was counted in a file that is set aside, as far as it can still be read. What waited in
+    it is dropped with it."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+            rows = dict(db.execute("SELECT key, value FROM about"))
+            waited = db.execute("SELECT count(*) FROM waiting").fetchone()[0]
+            return {
+                "dropped": _whole(rows["dropped"]) + waited,
+                "refused": _whole(rows["refused"]),
+                "set_aside": _whole(rows["set_aside"]) + 1,
+            }
+    except (sqlite3.Error, KeyError):
+        return {}
 
 
 def _cannot_write(exc: sqlite3.DatabaseError) -> bool:

@@ -1,4 +1,5 @@
-"""The short-lived worker: one job in on stdin, one result out on stdout, both a line of JSON.
+"""The short-lived worker: one job in on stdin, a line of JSON; on stdout what came of it, a line
+after the look and one at the end.
 
 It looks, keeps what it found, and sends what waits. Everything heavy is imported here and gone
 again when the worker ends. It is started a moment before its job is known (see `warm`), so that
@@ -15,10 +16,10 @@ import resource
 import select
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from nodeward.agent.baseline import baseline
 from nodeward.agent.clock import moment
@@ -29,7 +30,7 @@ from nodeward.agent.runner import Looker, examine
 from nodeward.agent.sandbox import examine_sandbox
 from nodeward.agent.scan import report_of
 from nodeward.agent.settings import settings
-from nodeward.agent.spool import Spool, SpoolFullError
+from nodeward.agent.spool import Spool, SpoolFullError, Tally
 from nodeward.agent.status import write_status
 from nodeward.checks import catalog
 from nodeward.facts.agent import Agent, Kept, Spending, Standing, Watch
@@ -38,10 +39,13 @@ from nodeward.facts.kernel_modules import KernelModules
 from nodeward.facts.module_baseline import ModuleBaseline
 from nodeward.facts.pki import Pki
 from nodeward.facts.pki_metrics import CertificateRow, certificate_rows
-from nodeward.host import LiveHost
+from nodeward.host import HostError, LiveHost
 from nodeward.model import Check, Fact, Finding, Params, Reading, Seen
 from nodeward.model.report import REPORT_SCHEMA, finding_to_json, report_to_json
 from nodeward.probes.registry import probes
+
+Said: TypeAlias = dict[str, Any]
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 LOCK_WAIT_S = 10.0
 """Another worker may still be at its end: one that outlived a killed resident."""
@@ -81,14 +85,18 @@ def main() -> None:
     line = sys.stdin.readline()
     if not line:
         return  # nothing to do after all
-    result = perform(Job.from_json(json.loads(line)))
+    result = perform(Job.from_json(json.loads(line)), say)
     own = resource.getrusage(resource.RUSAGE_SELF)
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     result["cpu_s"] = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
     result["peak_bytes"] = own.ru_maxrss * 1024
-    # The resident may be gone; what counts is on disk.
+    say(result)
+
+
+def say(said: Said) -> None:
+    """To the resident. It may be gone; what counts is on disk."""
     with contextlib.suppress(BrokenPipeError), open(1, "wb", closefd=False) as out:
-        out.write(json.dumps(result).encode() + b"\n")
+        out.write(json.dumps(said).encode() + b"\n")
 
 
 def limit(cpu_s: int, memory_bytes: int) -> None:
@@ -109,8 +117,10 @@ def warm() -> None:
     import nodeward.agent.push  # noqa: F401
 
 
-def perform(job: Job) -> dict[str, Any]:
-    """Do one job. What a collector, a disk or a host does wrong is in the result."""
+def perform(job: Job, say: Callable[[Said], None] = lambda said: None) -> Said:
+    """Do one job. What a collector, a disk or a host does wrong is in the result. What a look found
+    is said before it is sent, so that nobody who answers slowly keeps it from being watched."""
+    began = time.monotonic()
     try:
         config = from_job(job.config)
         given = {} if job.kind == "push" else dict(settings(config))
@@ -118,17 +128,35 @@ def perform(job: Job) -> dict[str, Any]:
         return {"problems": exc.problems}
     if job.kind == "check":
         return {}
+    try:
+        with contextlib.ExitStack() as held:
+            spool, unkept = _spool(config, held)
+            task = _Task(job, config, given, began + config.looks.limit_s / 2, spool, unkept)
+            held.callback(lambda: task.spool.close())
+            return task.run(say)
+    except (SpoolFullError, OSError) as exc:
+        return {"spool_error": _no_room(exc)}
+
+
+def _spool(config: Config, held: contextlib.ExitStack) -> tuple[Spool, str]:
+    """The spool, and why it is kept in memory only. Opening one writes; a disk that takes nothing
+    keeps nobody from looking."""
     state = Path(config.state_dir)
     try:
         own(state)
-        with _waiting_for(state), contextlib.closing(Spool(state, config.spool, moment)) as spool:
-            return _Task(job, config, given, spool).run()
-    except SpoolFullError as exc:
-        return {"spool_error": str(exc)}
-    except OSError as exc:
-        if exc.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
-            raise
-        return {"spool_error": f"{exc.filename}: {exc.strerror}"}
+        held.enter_context(_waiting_for(state))
+        return Spool(state, config.spool, moment), ""
+    except (SpoolFullError, OSError) as exc:
+        return Spool(None, config.spool, moment), _no_room(exc)
+
+
+def _no_room(exc: SpoolFullError | OSError) -> str:
+    """What the disk says. Raises what is no fault of a disk."""
+    if isinstance(exc, SpoolFullError):
+        return str(exc)
+    if exc.errno not in NO_ROOM:
+        raise exc
+    return f"{exc.filename}: {exc.strerror}"
 
 
 @contextlib.contextmanager
@@ -151,27 +179,38 @@ class _Task:
     job: Job
     config: Config
     given: dict[type[Fact], Reading[Fact]]
+    until: float
+    """When it must be done with sending, on the monotonic clock: well before it would be killed."""
+
     spool: Spool
+    unkept: str
+    """Why what is found cannot be kept; the spool is in memory then."""
+
     standing: Standing = field(default_factory=Standing)
+    told: tuple[Agent, Tally] | None = None
     certificates: tuple[CertificateRow, ...] | None = None
     """For the metrics; None when nobody wants them, or nothing is looked at."""
 
-    def run(self) -> dict[str, Any]:
-        result: dict[str, Any] = {}
+    def run(self, say: Callable[[Said], None]) -> Said:
         self.standing = self._standing()
-        agent = self._agent()
         if self.job.kind != "push":
-            result |= self._look(agent)
-        result |= self._push()
+            found = self._look(self._agent())
+            say(found | self._tell())
+        result = {"spool_error": self.unkept} if self.unkept else self._push()
+        return result | self._tell()
+
+    def _tell(self) -> Said:
+        """Status and metrics, where they do not say so already."""
+        now = self._agent(), self.spool.tally()
+        if now == self.told:
+            return {}
+        self.told = now
         try:
-            write_status(
-                self.config, self._agent(), self.spool.tally(), self.spool.latest(),
-                self.certificates,
-            )  # fmt: skip
+            write_status(self.config, *now, self.spool.latest(), self.certificates)
         except OSError as exc:
             where = os.path.dirname(exc.filename or "")  # the name itself is a temporary one
-            result["status_error"] = f"{where}: {exc.strerror}"
-        return result
+            return {"status_error": f"{where}: {exc.strerror}"}
+        return {}
 
     def _agent(self) -> Agent:
         tally = self.spool.tally()
@@ -181,20 +220,24 @@ class _Task:
             spending=Spending(**(self.job.spending or {})),
             sandbox=examine_sandbox(LiveHost(self.config.host_root)),
             standing=self.standing,
-            kept=Kept(tally.dropped, tally.refused, tally.set_aside),
+            kept=Kept(tally.dropped, tally.refused, tally.set_aside, self.unkept),
         )
 
     def _standing(self) -> Standing:
         from nodeward.agent.identity import Identity
 
-        identity = Identity(Path(self.config.state_dir) / "identity", machine_id(self.config))
+        try:
+            folder = Path(self.config.state_dir) / "identity"
+            identity = Identity(folder, machine_id(self.config))
+        except OSError:  # sending will say why
+            return Standing(conflict=self.job.conflict)
         return Standing(
             identity.agent_id, identity.enrolment is not None, self.job.conflict, identity.cloned
         )
 
     # -- look ------------------------------------------------------------------------------
 
-    def _look(self, agent: Agent) -> dict[str, Any]:
+    def _look(self, agent: Agent) -> Said:
         at = time.time()
         traces: dict[type[Fact], set[str]] = {}
         readings = {**self.given, Now: Seen(Now(at)), Agent: Seen(agent)}
@@ -212,15 +255,26 @@ class _Task:
                     self.certificates = certificate_rows(pki)
                 case _:
                     self.certificates = ()
-        result = {"looked": len(findings), **_watching(looker, traces)}
+        found: Said = {f.check: finding_to_json(f) for f in findings}
+        seq = self._keep(head, found, whole=whole)
+        return {"looked": len(findings), "seq": seq, **_watching(looker, traces)}
+
+    def _keep(self, head: Said, found: Said, *, whole: bool) -> int | None:
+        """What no disk takes is in memory for as long as it is told on this node."""
         try:
-            kept: dict[str, Any] = {f.check: finding_to_json(f) for f in findings}
-            result["seq"] = self.spool.put(head, kept, whole=whole)
+            seq = self.spool.put(head, found, whole=whole)
             if self.job.request:
                 self.spool.keep_looked(self.job.request)
         except SpoolFullError as exc:
-            result["spool_error"] = str(exc)
-        return result
+            self.unkept = str(exc)
+        else:
+            return seq
+        with contextlib.suppress(SpoolFullError):
+            found = {**self.spool.latest(), **found}
+        self.spool.close()
+        self.spool = Spool(None, self.config.spool, moment)
+        self.spool.put(head, found, whole=True)
+        return None
 
     def _baseline(self, looker: Looker, rules: list[Check[...]]) -> None:
         """Give the rules that ask for it the list of modules that this agent keeps."""
@@ -248,11 +302,11 @@ class _Task:
 
     # -- push ------------------------------------------------------------------------------
 
-    def _push(self) -> dict[str, Any]:
+    def _push(self) -> Said:
         if not self.config.collector.urls:
             self._keep_no_history()
             return {"left": 0}
-        if not self.job.send:
+        if not self.job.send or time.monotonic() > self.until:  # then the next one sends
             return {"left": self.spool.tally().depth, "conflict": self.job.conflict}
         from nodeward.agent.identity import Identity
         from nodeward.agent.push import Centre, Pusher, attestation
@@ -260,9 +314,9 @@ class _Task:
         state = Path(self.config.state_dir)
         head = self.spool.head() or {}
         node = str(head.get("node") or self.config.node or os.uname().nodename)
-        identity = Identity(state / "identity", machine_id(self.config))
         try:
-            with contextlib.closing(Centre(self.config.collector, state)) as centre:
+            identity = Identity(state / "identity", machine_id(self.config))
+            with contextlib.closing(Centre(self.config.collector, state, self.until)) as centre:
                 vouch = attestation_files(self.config)
                 outcome = Pusher(
                     centre, identity, self.spool, node, self.config.cluster,
@@ -299,7 +353,7 @@ def affected(rules: list[Check[...]], stale: set[str]) -> list[Check[...]]:
     return [rule for rule in rules if any(depends(need.fact) for need in rule.needs)]
 
 
-def _watching(looker: Looker, traces: Mapping[type[Fact], set[str]]) -> dict[str, Any]:
+def _watching(looker: Looker, traces: Mapping[type[Fact], set[str]]) -> Said:
     read = [f for f in looker.readings if f in probes() and not issubclass(f, Params)]
     events = {f.__name__: f.events for f in read}
     made = plan({f.__name__: paths for f, paths in traces.items()}, events, looker.host.root)
@@ -307,11 +361,13 @@ def _watching(looker: Looker, traces: Mapping[type[Fact], set[str]]) -> dict[str
 
 
 def machine_id(config: Config) -> str:
-    """What binds our key to this machine; "" where it has no id."""
+    """What binds our key to this machine; "" where it has no id, or none that can be read now.
+    machine-id(5): 32 digits; an image has an empty file, or `uninitialized` in it."""
     try:
-        return Path(config.host_root, "etc/machine-id").read_text(encoding="ascii").strip()
-    except (OSError, ValueError):
+        raw = LiveHost(config.host_root).read("/etc/machine-id").strip()
+    except HostError:
         return ""
+    return raw.decode() if len(raw) == 32 and raw.isalnum() else ""
 
 
 def attestation_files(config: Config) -> dict[str, str | None]:

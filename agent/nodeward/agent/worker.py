@@ -1,6 +1,6 @@
 """Starts our own interpreter: as the short-lived worker, and as the resident itself.
 
-A pipe takes one job in, another brings one result out. The worker is a process of its own so
+A pipe takes one job in, another brings out what comes of it. The worker is a process of its own so
 that what it imports is gone with it, and so that it can be killed whatever it hangs on.
 """
 
@@ -85,15 +85,20 @@ class Worker:
             self.read()
         return True
 
-    def result(self) -> dict[str, Any] | None:
-        """What it said; None when it died, or ended without a job."""
-        if self._status != 0 or not self._collected.endswith(b"\n"):
-            return None
-        try:
-            raw = json.loads(self._collected)
-        except ValueError:
-            return None
-        return raw if isinstance(raw, dict) else None
+    def said(self) -> dict[str, Any]:
+        """What it said since this was asked last."""
+        whole, _, rest = self._collected.rpartition(b"\n")
+        self._collected = rest
+        out: dict[str, Any] = {}
+        for line in whole.splitlines():
+            with contextlib.suppress(ValueError, TypeError):  # then it is no word of ours
+                out |= json.loads(line)
+        return out
+
+    @property
+    def well(self) -> bool:
+        """Whether it came to its end by itself."""
+        return self._status == 0
 
     def why(self) -> str:
         """How it ended, for people."""

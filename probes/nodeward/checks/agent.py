@@ -178,7 +178,8 @@ def identity_conflict(agent: Agent) -> Verdict:
     ),
     severity=Severity.LOW,
     remedy=Remedy(
-        "Bring the collector back sooner, or raise spool.max_bytes and spool.max_age_s.",
+        "Bring the collector back sooner, or raise spool.max_bytes and spool.max_age_s. Where"
+        " nothing can be kept, make room on the disk of the agent's state folder.",
         steps=("nodeward doctor",),
     ),
     sources=[_SQLITE],
@@ -186,6 +187,7 @@ def identity_conflict(agent: Agent) -> Verdict:
         Example(Status.PASS, Agent()),
         Example(Status.FAIL, Agent(kept=Kept(dropped=3))),
         Example(Status.FAIL, Agent(kept=Kept(set_aside=1)), "a corrupt file"),
+        Example(Status.FAIL, Agent(kept=Kept(failing="disk I/O error")), "a full disk"),
         _NO_AGENT,
         _DARK,
     ],
@@ -197,6 +199,9 @@ def spool_dropped(agent: Agent) -> Verdict:
         ("spool files that could not be read, set aside", agent.kept.set_aside),
     )
     lost = [Evidence(what, str(count)) for what, count in counts if count]
+    if agent.kept.failing:
+        why = Evidence("what is found cannot be kept", agent.kept.failing)
+        return Verdict.failed(f"{why.what}: {why.value}", why, *lost)
     if lost:
         return Verdict.failed(f"{lost[0].value} {lost[0].what}", *lost)
     return Verdict.passed("every report since the spool began was kept until it was acknowledged")

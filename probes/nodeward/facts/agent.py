@@ -56,11 +56,12 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Counted since the spool file is there."""
+    """Counted since the spool file is there. `failing`: why nothing can be kept now."""
 
     dropped: int = 0
     refused: int = 0
     set_aside: int = 0
+    failing: str = ""
 
 
 @dataclass(frozen=True, slots=True)

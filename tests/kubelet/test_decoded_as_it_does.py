@@ -1,4 +1,4 @@
-"""Files that a kubelet decodes otherwise than they read, or with which none starts."""
+"""Files that a kubelet decodes or finds otherwise than they read, and with which none starts."""
 
 from __future__ import annotations
 
@@ -108,4 +108,89 @@ def test_it_is_judged_as_it_is_decoded(
     tmp_path: Path, host: Host, check: str, verdict: Status
 ) -> None:
     found = findings(host, tmp_path)[check]
+    assert found.status is verdict, found.because
+
+
+def at(path: str, files: Mapping[str, str], *, cwd: str = "/", links: str = "") -> Host:
+    """A kubelet with this --config, and these files; `links` is where its standard input leads."""
+    run = Run("/opt/v1.36.2/kubelet", ("kubelet", f"--config={path}"), cwd=cwd)
+    given = {"/proc/812/fd/0": f"->{links}"} if links else {}
+    return Host({**files, **given}, (run,))
+
+
+CLOSED, OPENED = HEAD + "readOnlyPort: 0\n", HEAD + "readOnlyPort: 10255\n"
+PLACES = {
+    # name: (host, verdict)
+    "a .. after a link is taken from the text, as filepath.Abs does": (
+        at("/k/l/../c.yaml", {"/k/c.yaml": OPENED, "/k/l": "->/k/real/sub",
+                              "/k/real/sub/x": "", "/k/real/c.yaml": CLOSED}), FAIL,
+    ),
+    "/proc/self/cwd is the kubelet's": (
+        at("/proc/self/cwd/c.yaml", {"/srv/c.yaml": OPENED, "/c.yaml": CLOSED}, cwd="/srv"), FAIL,
+    ),
+    "/proc/self/root is its root": (
+        at("/proc/self/root/srv/c.yaml", {"/srv/c.yaml": OPENED}), FAIL,
+    ),
+    "/dev/stdin is what it was given": (
+        at("/dev/stdin", {"/srv/c.yaml": OPENED}, links="/srv/c.yaml"), FAIL,
+    ),
+    "/dev/fd/0 too": (
+        at("/dev/fd/0", {"/srv/c.yaml": OPENED}, links="/srv/c.yaml"), FAIL,
+    ),
+    "a link to /dev/stdin too": (
+        at("/etc/c.yaml", {"/etc/c.yaml": "->/dev/stdin", "/srv/c.yaml": OPENED},
+           links="/srv/c.yaml"), FAIL,
+    ),
+    "a link below /proc/self too": (
+        at("/etc/c.yaml", {"/etc/c.yaml": "->../proc/self/cwd/c.yaml", "/srv/c.yaml": OPENED,
+                           "/c.yaml": CLOSED}, cwd="/srv"), FAIL,
+    ),
+    "a pipe cannot be read twice": (
+        at("/dev/stdin", {"/srv/c.yaml": OPENED}, links="pipe:[4711]"), UNKNOWN,
+    ),
+    "a link to itself by way of /proc/self is no file": (
+        at("/etc/c.yaml", {"/etc/c.yaml": "->/proc/self/root/etc/c.yaml"}), UNKNOWN,
+    ),
+    "another file of its process is not known": (
+        at("/proc/self/environ", {"/srv/c.yaml": CLOSED}), UNKNOWN,
+    ),
+    "one in a root of its own is found from its own directory": (
+        Host({"/mnt/k/srv/c.yaml": OPENED, "/mnt/k/c.yaml": CLOSED,
+              "/proc/812/root": "->/mnt/k"},
+             (Run("/mnt/k/opt/v1.36.2/kubelet", ("kubelet", "--config=c.yaml"),
+                  cwd="/mnt/k/srv"),)), FAIL,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("host", "verdict"), PLACES.values(), ids=PLACES)
+def test_the_file_is_that_which_the_kubelet_opened(
+    tmp_path: Path, host: Host, verdict: Status
+) -> None:
+    found = findings(host, tmp_path)[READ_ONLY]
+    assert found.status is verdict, found.because
+
+
+BAD = HEAD + "authentication: {anonymous: {enabled: true}}\n"
+BESIDE = {
+    # name: the arguments of a program that is not named kubelet, and whether it is one
+    "a kubelet's": (("--config=/bad.yaml", "--kubeconfig=/k", "--node-ip=10.0.0.1"), FAIL),
+    "a kubelet's in single words": (("--config", "/bad.yaml", "--max-pods", "5"), FAIL),
+    "a supervisor's": (("agent", "--node-ip=10.0.0.1"), PASS),
+    "a wrapper's": (("/opt/kubelet", "--config=/bad.yaml", "--node-ip=10.0.0.1"), PASS),
+    "of cri-dockerd": (("--container-runtime-endpoint=fd://", "--network-plugin=cni",
+                        "--pod-infra-container-image=pause"), PASS),
+    "of one with flags of its own": (("--node-ip=10.0.0.1", "--my-own=1"), PASS),
+    "of kube-proxy": (("--config=/proxy.yaml", "--hostname-override=n"), PASS),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("arguments", "verdict"), BESIDE.values(), ids=BESIDE)
+def test_a_kubelet_of_any_name_beside_one_is_judged(
+    tmp_path: Path, arguments: tuple[str, ...], verdict: Status
+) -> None:
+    good = Run("/opt/v1.36.2/kubelet", ("kubelet", f"--config={CONFIG}"), pid=900)
+    other = Run("/opt/v1.36.2/node-main", ("node-main", *arguments), pid=800)
+    files = {CONFIG: HEAD, "/bad.yaml": BAD, "/proxy.yaml": "kind: KubeProxyConfiguration\n"}
+    found = findings(Host(files, (good, other)), tmp_path)[ANONYMOUS]
     assert found.status is verdict, found.because

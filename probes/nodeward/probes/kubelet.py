@@ -88,6 +88,14 @@ def _root_of(host: Host, pid: int) -> str:
     return "" if (place.device, place.inode) == (root.device, root.inode) else prefix
 
 
+def seen_from(root: str | None, path: str) -> str:
+    """A path that the kernel told from our root, as a process with this root sees it. One in a
+    mount namespace of its own has its paths told from there already: its root reads "/"."""
+    if root in (None, "/") or not posixpath.join(path, "").startswith(posixpath.join(root, "")):
+        return path
+    return posixpath.join("/", path[len(root) :].lstrip("/"))
+
+
 def of_process(host: Host, process: Process) -> Launch:
     """How a running kubelet was started. HostError when its arguments may not be read."""
     if process.argv is None:
@@ -95,15 +103,17 @@ def of_process(host: Host, process: Process) -> Launch:
     if process.program not in EMBEDDED and not _are_its_own(process.argv, process.program):
         raise HostError(f"/proc/{process.pid}/cmdline", "overwritten: it holds no arguments")
     root = _root_of(host, process.pid)
+    theirs = link(host, f"/proc/{process.pid}/root") if root else None
+    exe = seen_from(theirs, process.exe) if process.exe else None
     launch = Launch(
         argv=process.argv,
         origin=f"pid {process.pid}",
         pid=process.pid,
-        exe=process.exe,
+        exe=exe,
         started_at=process.started_at,
-        version=version_of(host, process.exe, root, process.started_at),
+        version=version_of(host, exe, root, process.started_at),
         gate=_gate(host, process.pid),
-        cwd=link(host, f"/proc/{process.pid}/cwd") or "/",
+        cwd=seen_from(theirs, link(host, f"/proc/{process.pid}/cwd") or "/"),
         root=root,
         unit=_unit_of(host, process.pid) or "kubelet",
         network=network_of(host, process.pid),
@@ -228,11 +238,13 @@ def read(host: Host, launch: Launch) -> Kubelet:
     dark = launch.dark
     config = arguments.given("config")
     if config is not None:
-        files.append(_read_file(host, launch, posixpath.join(launch.cwd, config.value)))
+        place = clean(posixpath.join(launch.cwd, config.value))  # filepath.Abs
+        files.append(_read_file(host, launch, place))
     folder = arguments.given("config-dir")
     if folder is not None:
         place = posixpath.join(launch.cwd, folder.value)
         try:
+            place = _of_itself(host, launch, place)
             for path in _all_files(host, launch, place):
                 if path.endswith("/"):
                     folders.append((path, host.stat(launch.root + path).mtime))
@@ -247,43 +259,79 @@ def read(host: Host, launch: Launch) -> Kubelet:
 
 
 def _read_file(host: Host, launch: Launch, path: str, *, dropin: bool = False) -> ConfigFile:
-    path = _of_itself(path, launch)
     try:
-        if posixpath.normpath(path).startswith(("/dev/stdin", "/dev/fd/")):
-            raise HostError(path, "a descriptor of the process's own, which cannot be read twice")
+        path, linked_at = _place(host, launch, path)
         raw = host.read(launch.root + path)
         stat = host.stat(launch.root + path)
-        changed_at = max(stat.mtime, *_links(host, launch.root, path), 0.0)
     except HostError as exc:
         return ConfigFile(path, error=exc.why, dropin=dropin)
-    found = config_file(path, raw, dropin=dropin, changed_at=changed_at)
+    found = config_file(path, raw, dropin=dropin, changed_at=max(stat.mtime, linked_at))
     found = replace(found, refused=refused(found, minor_of(launch.version), launch.gate))
     return replace(found, placed_at=stat.ctime) if host.live and stat.ctime else found
 
 
-def _of_itself(path: str, launch: Launch) -> str:
-    """/proc/self is another place for each process."""
-    for own in ("/proc/self/", "/proc/thread-self/"):
-        if launch.pid is not None and path.startswith(own):
-            return f"/proc/{launch.pid}/{path.removeprefix(own)}"
-    return path
+def clean(path: str) -> str:
+    """Go's filepath.Clean: by the text alone, whatever is a link."""
+    return posixpath.normpath(f"/{path.lstrip('/')}")
 
 
-def _links(host: Host, root: str, path: str) -> Iterator[float]:
-    """When each link on the way to a file was made: one that leads elsewhere by now is a change of
-    what is read, however old the file is that it leads to."""
-    if host.real(root + path) == root + path:
-        return
+_OWN = pattern(r"(?:/proc/(?:thread-)?self/(cwd|root|fd/\d+)|/dev/(stdin|fd/\d+))(/.*)?")
+
+
+def _of_itself(host: Host, launch: Launch, path: str) -> str:
+    """The path, with what is another place for each process told as this one's."""
+    found = _OWN.fullmatch(clean(path))
+    if found is None:
+        if clean(path).startswith(("/proc/self", "/proc/thread-self")):
+            raise HostError(path, "of the kubelet's own process")
+        return path
+    if launch.pid is None:
+        raise HostError(path, "another file for each process that reads it")
+    name = found[1] or found[2].replace("stdin", "fd/0")
+    if name == "root":
+        place = "/"
+    elif name == "cwd":
+        place = launch.cwd
+    else:
+        place = host.link(f"/proc/{launch.pid}/{name}")
+        if not place.startswith("/") or place.endswith(" (deleted)"):
+            raise HostError(path, "what it was given to read cannot be read twice")
+        place = seen_from(link(host, f"/proc/{launch.pid}/root"), place)
+    return posixpath.join(place, (found[3] or "").lstrip("/")) if found[3] else place
+
+
+def _place(host: Host, launch: Launch, path: str, level: int = 0) -> tuple[str, float]:
+    """The path of the file that is meant, and when the newest link on the way to it was made: one
+    that leads elsewhere by now is a change of what is read, however old the file is."""
+    if level > MOST_LEVELS:
+        raise HostError(path, "too many links to itself")
+    path = _of_itself(host, launch, path)
+    newest, root = 0.0, launch.root
+    if _is_straight(host, root + path):
+        return path, newest
     done, todo, steps = "/", path.split("/"), 0
     while todo and (steps := steps + 1) < MOST_STEPS:
         place = posixpath.normpath(posixpath.join(done, todo.pop(0)))
         if not _is_link(host, root + place):
             done = place
             continue
-        yield host.lstat(root + place).mtime
+        newest = max(newest, host.lstat(root + place).mtime)
         target = host.link(root + place)
         done = "/" if target.startswith("/") else done
         todo = [*target.split("/"), *todo]
+        whole = posixpath.join(done, *todo)
+        if (own := _of_itself(host, launch, whole)) != whole:
+            inside, at = _place(host, launch, own, level + 1)
+            return inside, max(newest, at)
+    return path, newest
+
+
+def _is_straight(host: Host, path: str) -> bool:
+    """Whether no link is on the way. Where a link leads to nothing that may be ours alone."""
+    try:
+        return host.real(path) == path
+    except HostError:
+        return False
 
 
 def _all_files(host: Host, launch: Launch, folder: str) -> Iterator[str]:
@@ -308,7 +356,7 @@ def _walk(host: Host, root: str, folder: str, level: int) -> Iterator[str]:
         raise HostError(folder, f"more than {MOST_LEVELS} levels deep")
     yield posixpath.join(folder, "")
     for name in host.names(root + folder):
-        path = posixpath.join(folder, name)
+        path = clean(posixpath.join(folder, name))
         if _is_directory(host, root + path):
             yield from _walk(host, root, path, level + 1)
         else:

@@ -16,39 +16,59 @@ PROGRAMS = ("kubelet", "kubelite", "k3s", "hyperkube")
 PORT = 10250
 OWN_FLAGS = frozenset(
     ["bootstrap-kubeconfig", "cgroup-driver", "cluster-dns", "config-dir", "fail-swap-on",
-     "container-runtime-endpoint", "image-credential-provider-config", "max-pods", "node-ip",
-     "node-labels", "pod-infra-container-image", "pod-manifest-path", "read-only-port",
-     "register-node", "register-with-taints", "rotate-certificates", "seccomp-default"]
+     "image-credential-provider-config", "max-pods", "node-ip", "node-labels",
+     "pod-manifest-path", "read-only-port", "register-node",
+     "register-with-taints", "rotate-certificates", "seccomp-default"]
 )  # fmt: skip
-"""Flags that no other program has. (kube-proxy has --config, --kubeconfig, --hostname-override.)"""
+"""Flags that no other program has. (kube-proxy has --config, --kubeconfig, --hostname-override;
+cri-dockerd --container-runtime-endpoint, --pod-infra-container-image.)"""
 
 
 def find(
     host: Host, processes: Processes, listeners: Listeners | Absent | Unreadable
 ) -> list[Process]:
-    """All that run here, those in the host's own network first: one in another is that of a node
-    inside a container (kind). MissingError where there is none, HostError where that cannot be
-    told."""
-    found = [p for p in processes.running(*PROGRAMS) if _is_kubelet(p)]
-    found += [p for p in processes.rows if _is_named_after_one(p) and _speaks_like_one(host, p)]
+    """All that run here, whatever their files are called: those in the host's own network first
+    (one in another is that of a node inside a container), of these the one that holds the port.
+    MissingError where there is none, HostError where that cannot be told."""
+    rows = listeners.on(PORT) if isinstance(listeners, Listeners) else ()
+    holding = frozenset(row.pid for row in rows)
+    found = [p for p in processes.rows if _is_one(host, p, holds=p.pid in holding)]
     found = [p for p in found if not _lets_nobody_in(host, p, listeners)]
     if found:
-        return sorted(found, key=lambda p: bool(network_of(host, p.pid)))
+        return sorted(found, key=lambda p: (bool(network_of(host, p.pid)), p.pid not in holding))
     if not processes.complete:
         raise HostError("/proc", "other users' processes are hidden from us")
     if not isinstance(listeners, Listeners):
         return _by_arguments_alone(host, processes)
-    rows = listeners.on(PORT)
     if not rows:
         raise MissingError("kubelet", "no such process")
-    by_pid = {p.pid: p for p in processes.rows}
-    holders = [by_pid.get(row.pid) if row.pid is not None else None for row in rows]
-    under_another_name = [p for p in holders if p is not None and _speaks_like_one(host, p)]
-    if under_another_name:
-        return list(dict.fromkeys(under_another_name))
-    first = holders[0]
+    first = next((p for p in processes.rows if p.pid == rows[0].pid), None)
     who = f"{first.program} (pid {first.pid})" if first else "a process that cannot be told"
     raise HostError(f"port {PORT}", f"{who} holds it; whether that is a kubelet is not known")
+
+
+def _is_one(host: Host, process: Process, *, holds: bool) -> bool:
+    if process.program in PROGRAMS:
+        return _is_kubelet(process)
+    if holds or _is_named_after_one(process):
+        return _speaks_like_one(host, process)
+    return _has_its_arguments(process)
+
+
+def _has_its_arguments(process: Process) -> bool:
+    """Whether a kubelet would start with these arguments, and no other program: it refuses any
+    word that belongs to no flag (a wrapper's, a supervisor's), and any flag that is not its own."""
+    argv = process.argv or ()
+    if not any(word.startswith("--") for word in argv[1:2]):
+        return False
+    arguments = parse_arguments(argv, KINDS)
+    names = {flag.name for flag in arguments.flags}
+    known = not arguments.stray and names <= KINDS.keys()
+    return known and not names.isdisjoint(OWN_FLAGS) and not names.isdisjoint(FROM_WHERE)
+
+
+FROM_WHERE = frozenset(["config", "config-dir", "kubeconfig", "bootstrap-kubeconfig"])
+"""Where its configuration is, or its cluster: one of these every kubelet of a node is given."""
 
 
 def _lets_nobody_in(

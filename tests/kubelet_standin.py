@@ -106,7 +106,7 @@ def misbehave(plain: socket.socket, how: str) -> None:
 def serve(listener: socket.socket, folder: Path, tls: SSL.Context | None, prefix: str) -> None:
     while True:
         plain, _ = listener.accept()
-        if (how := os.environ.get("STANDIN_MODE")) and how != "drip":
+        if (how := os.environ.get("STANDIN_MODE")) and how not in ("drip", "silent-unhandled"):
             threading.Thread(target=misbehave, args=(plain, how), daemon=True).start()
             continue
         threading.Thread(target=answer, args=(plain, folder, tls, prefix), daemon=True).start()
@@ -127,7 +127,10 @@ def answer(plain: socket.socket, folder: Path, tls: SSL.Context | None, prefix: 
         if drips:
             secure.recv(4096)
             drip(secure.sendall)
-        secure.sendall(recorded(folder, secure.recv(4096), prefix))
+        request = secure.recv(4096)
+        if os.environ.get("STANDIN_MODE") == "silent-unhandled" and "/pprof/" in path_of(request):
+            plain.recv(4096)  # until the other side gives up
+        secure.sendall(recorded(folder, request, prefix))
         secure.shutdown()
 
 

@@ -44,6 +44,14 @@ def test_a_stranger_on_loopback_does_not_answer_for_the_kubelet(tmp_path: Path) 
     assert found["kubelet.port.exposure"]["because"] == "the kubelet listens on 10.9.9.9 only"
 
 
+@pytest.mark.root
+def test_a_port_that_lets_anyone_in_and_never_shows_who_decides_is_unknown(tmp_path: Path) -> None:
+    """/pods names system:anonymous, and the path without a handler gets no answer in time."""
+    found = scan(prepare("anon-webhook", tmp_path), mode="silent-unhandled")
+    assert found["kubelet.authz.mode"]["status"] == "unknown"
+    assert scan(prepare("anon-webhook", tmp_path / "x"))["kubelet.authz.mode"]["status"] == "pass"
+
+
 @pytest.mark.parametrize(
     "check", ["authn.anonymous", "authz.mode", "tls.min-version", "tls.ciphers"]
 )

@@ -10,7 +10,7 @@ import pytest
 import kubelet_hosts
 from kubelet_hosts import HEAD, Host, Run
 from nodeward.agent.scan import scan, select
-from nodeward.facts.kubelet_embedded import K3sStart, without_copied
+from nodeward.facts.kubelet_embedded import K3sStart, as_given, without_copied
 from nodeward.facts.supervisors import config_path
 from nodeward.facts.units import Word
 from nodeward.host import TreeHost
@@ -226,3 +226,52 @@ def test_the_first_configuration_file_and_the_last_data_directory_count() -> Non
     words = ("server", "-c", "/1", "--config=/2", "-d", "/3", "--data-dir=/4")
     assert config_path(words, {}) == "/1"
     assert K3sStart("k3s.service", words).data == "/4"
+
+
+GIVEN = {
+    "added after": (["a+=x"], ["--a=1", "--a=x", "--b=2"]),
+    "added before": (["a-=x"], ["--a=x", "--a=1", "--b=2"]),
+    "in its place": (["a=x", "a=y"], ["--a=x", "--a=y", "--b=2"]),
+    "sorted, whatever their order": (["b_c=1", "b-c=2"],
+                                     ["--a=1", "--b=2", "--b-c=2", "--b_c=1"]),
+    "a switch": (["c"], ["--a=1", "--b=2", "--c=true"]),
+    "twice": (["a+=x", "a+=y"], ["--a=1", "--a=x", "--a=y", "--b=2"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_what_people_give_is_put_to_what_k3s_gives_itself(name: str) -> None:
+    given, expected = GIVEN[name]
+    own = [Word("--b=2", "k3s"), Word("--a=1", "k3s")]
+    found = as_given(own, [Word(f"--{text}", "f") for text in given])
+    assert [w.text for w in found] == expected
+
+
+@pytest.mark.parametrize("version", ["1.30.1", "1.33.0"])
+@pytest.mark.parametrize(
+    "given", ["anonymous-auth+=true", "anonymous_auth=true, anonymous-auth=false"]
+)
+def test_an_argument_that_opens_counts_however_it_is_given(
+    given: str, version: str, tmp_path: Path
+) -> None:
+    files = {UNIT: unit(version), CONFIG: f"kubelet-arg: [{given}]\n"}
+    if version == "1.33.0":
+        files[f"{HOME}/{FOLDER}/00-k3s-defaults.conf"] = OWN
+    assert judge(files, tmp_path, running(version))[ANONYMOUS].status is FAIL
+
+
+@pytest.mark.parametrize("runs", [(), running("1.30.1")], ids=["at rest", "running"])
+@pytest.mark.parametrize("how", ["--disable-agent", "the file"])
+def test_a_server_without_an_agent_runs_no_kubelet(
+    how: str, runs: tuple[Run, ...], tmp_path: Path
+) -> None:
+    files = {UNIT: unit("1.30.1", how if how.startswith("--") else "")}
+    if how == "the file":
+        files[CONFIG] = "disable-agent: true\n"
+    found = judge(files, tmp_path, runs)
+    assert {f.status for f in found.values()} == {Status.NOT_APPLICABLE}
+
+
+def test_a_server_with_its_agent_runs_one(tmp_path: Path) -> None:
+    files = {UNIT: unit("1.30.1", "--disable-agent=false"), CONFIG: "disable-agent: true\n"}
+    assert judge(files, tmp_path, running("1.30.1"))[ANONYMOUS].status is PASS

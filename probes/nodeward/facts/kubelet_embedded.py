@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
+from nodeward.facts.pflags import parse_bool
 from nodeward.facts.supervisors import CONFIG, K3S, Start, option
 from nodeward.facts.units import Word
 from nodeward.lazy import dataclass
@@ -59,6 +60,13 @@ class K3sStart(Start):
         return f"{self.data}/agent/etc/kubelet.conf.d"
 
     @property
+    def without_kubelet(self) -> bool:
+        """A server alone: --disable-agent."""
+        given = option(self.words, "--disable-agent", bare="true")
+        value = given or str(self.configured("disable-agent"))
+        return "server" in self.words[:1] and parse_bool(value) is True
+
+    @property
     def protects_kernel_defaults(self) -> bool:
         given = option(self.words, "--protect-kernel-defaults", bare="true")
         value = given or str(self.configured("protect-kernel-defaults"))
@@ -90,6 +98,32 @@ def _of_command(start: Start, option: str) -> Iterable[Word]:
         if text:
             source = f"{start.unit}: --{option} (argument {place + 1})"
             yield Word(f"--{text.lstrip('-')}", source)
+
+
+def as_given(own: Iterable[Word], given: Iterable[Word]) -> tuple[Word, ...]:
+    """What k3s and RKE2 start a daemon with: what they set themselves, and what people gave them
+    (pkg/util/args.go, GetArgs). A name with "+" is added after what they set, one with "-" before
+    it, any other replaces it; all are sorted by name, whatever their order was."""
+    initial = {_split(word.text)[0]: [word] for word in own}
+    found: dict[str, list[Word]] = {}
+    for word in given:
+        name, value = _split(word.text)
+        clean = name.rstrip("+-")
+        new = [Word(f"--{clean}={value}", word.source)]
+        before = [*initial.pop(clean, ()), *found.get(clean, ())]
+        if name.endswith("+"):
+            found[clean] = [*before, *new]
+        elif name.endswith("-"):
+            found[clean] = [*new, *before]
+        else:
+            found[clean] = [*found.get(clean, ()), *new]
+    rows = sorted({**found, **initial}.items(), key=lambda row: row[0].encode("utf-8", "replace"))
+    return tuple(word for _, words in rows for word in words)
+
+
+def _split(text: str) -> tuple[str, str]:
+    name, equals, value = text.removeprefix("--").partition("=")
+    return name, value if equals else "true"
 
 
 def without_copied(given: tuple[Word, ...]) -> tuple[tuple[Word, ...], Mapping[str, str]]:

@@ -22,12 +22,13 @@ from nodeward.facts.daemons import (
 )
 from nodeward.facts.errors import ParseError
 from nodeward.facts.kubelet import Kubelet
-from nodeward.facts.kubelet_embedded import k3s_kubelet_args, microk8s_words
+from nodeward.facts.kubelet_embedded import as_given, k3s_kubelet_args, microk8s_words
 from nodeward.facts.kubeyaml import parse_document
 from nodeward.facts.manifests import Manifests
 from nodeward.facts.processes import Process, Processes
 from nodeward.facts.stopped_kubelet import StoppedKubelet, whichever
 from nodeward.facts.supervisors import K3S, Homes, Start, option
+from nodeward.facts.units import Word
 from nodeward.host import Host, HostError
 from nodeward.host.environment import EnvironmentPaths
 from nodeward.model import Absent, Unreadable
@@ -159,8 +160,9 @@ def _k3s(host: Host, process: Process | None) -> Iterator[Daemon]:
     outer = _listen_port(start)
     values = {"tls": f"{start.data}/server/tls", "outer": outer, "inner": outer + 1}
     for program, flags in _K3S_ITSELF.items():
-        given = [w.text for w in k3s_kubelet_args(start, f"{program}-arg")]
-        argv = (program, *(w.format(**values) for w in flags), *given)
+        own = [Word(w.format(**values), "k3s itself") for w in flags]
+        given = as_given(own, k3s_kubelet_args(start, f"{program}-arg"))
+        argv = (program, *(w.text for w in given))
         yield Daemon(program, arguments_of(program, argv), f"k3s, {start.unit}")
 
 

@@ -25,7 +25,7 @@ from nodeward.facts.units import UNIT_DIRECTORIES, Word
 from nodeward.host import Host, HostError, MissingError, OfflineError
 from nodeward.lazy import pattern
 from nodeward.model import Absent, Unreadable
-from nodeward.probes.kubelet_embedded import EMBEDDED, embedded_services, there
+from nodeward.probes.kubelet_embedded import EMBEDDED, NoneInsideError, embedded_services, there
 from nodeward.probes.kubelet_process import find, link, network_of
 from nodeward.probes.kubelet_sources import of_supervisor, of_unit
 from nodeward.probes.kubelet_version import version_of
@@ -69,8 +69,10 @@ def read_kubelet(
             found.append(read(host, of_process(host, process)))
         except HostError as exc:
             failed.append((process, exc))
+    empty = [row for row in failed if isinstance(row[1], NoneInsideError)]
+    failed = [row for row in failed if row not in empty]
     if not found:
-        raise failed[0][1]
+        raise (*failed, *empty)[0][1]
     unread = tuple((f"{p.program} (pid {p.pid})", f"{e.path}: {e.why}") for p, e in failed)
     return replace(found[0], others=tuple(found[1:]), unread=unread)
 

@@ -14,6 +14,7 @@ from nodeward.facts.kubelet_embedded import (
     K3S_COPY,
     K3S_OWN,
     K3sStart,
+    as_given,
     is_managed,
     k3s_doubts,
     k3s_kubelet_args,
@@ -28,6 +29,10 @@ from nodeward.host import Host, HostError, MissingError
 from nodeward.probes.kubelet_sources import folders_of, of_copies, same_content, with_dates
 from nodeward.probes.supervisors import services, start_of
 from nodeward.probes.unit_files import Service, read_service
+
+
+class NoneInsideError(MissingError):
+    """A program that could hold a kubelet, and does not."""
 
 
 def there(host: Host, path: str) -> bool:
@@ -60,6 +65,8 @@ def _snap_version(host: Host) -> str | None:
 
 def _k3s(host: Host, launch: Launch) -> Launch:
     start = k3s_start(host, launch.unit, launch.pid)
+    if start.without_kubelet:
+        raise NoneInsideError(start.unit, "this k3s runs no kubelet (disable-agent)")
     if not start.data.startswith("/"):
         raise HostError(start.unit, "the data directory of this k3s cannot be told")
     runs = launch.pid is not None
@@ -78,7 +85,7 @@ def _k3s(host: Host, launch: Launch) -> Launch:
             launch = replace(launch, differs=of_copies(host, start.dropins, copied))
     launch = replace(launch, unit=start.unit, started_at=_k3s_kubelet_start(host, launch, start))
     doubts = k3s_doubts(launch.version, managed=bool(managed))
-    launch = replace(_embedded(launch, "k3s", (*own, *given)), doubts=doubts, dark=dark)
+    launch = replace(_embedded(launch, "k3s", as_given(own, given)), doubts=doubts, dark=dark)
     service = next(services(host, K3S, start.unit), None)
     read = [f.path for f in start.files]
     return with_dates(host, launch, read, service, folders_of(start))

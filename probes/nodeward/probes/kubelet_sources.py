@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from nodeward.facts.errors import ParseError
 from nodeward.facts.kubelet import Change, Launch, changed_after, config_file
-from nodeward.facts.kubelet_embedded import K3S_COPY, k3s_kubelet_args, without_copied
+from nodeward.facts.kubelet_embedded import K3S_COPY, as_given, k3s_kubelet_args, without_copied
 from nodeward.facts.kubelet_flags import KINDS
 from nodeward.facts.kubelet_merge import dig
 from nodeward.facts.kubelet_strength import STRONGER
@@ -160,7 +160,7 @@ def _of_rke2(launch: Launch, start: Start) -> tuple[Change, ...]:
     now = {_name(word): word for word in launch.argv[1:]}
     return tuple(
         Change(word.source.partition(":")[0], _safe(now.get(_name(word.text), "")), word.text)
-        for word in kept
+        for word in as_given((), kept)
         if word.text not in launch.argv
     )
 

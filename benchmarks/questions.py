@@ -96,9 +96,8 @@ def _nodes(connection: Connection, made: Made, numbers: range, now: int) -> None
     ])  # fmt: skip
     states = {n: made.state(n) for n in numbers}
     sets = made.names.set_ids(connection, states.values())
-    platforms = [
-        made.names.platform_id(connection, Platform("debian", "12", f"6.1.{k}")) for k in range(5)
-    ]
+    kinds = [Platform("debian", "12", f"6.1.{k}") for k in range(5)]
+    platforms = list(made.names.platform_ids(connection, kinds).values())
     connection.execute(t.posture.insert(), [
         {"node": n, "cluster": 1 + n % CLUSTERS, "set": sets[state.digest], "score": state.score,
          "platform": platforms[n % 5], "boot": f"{n:032x}", "seq": 1 + n % 99,

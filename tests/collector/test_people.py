@@ -266,7 +266,7 @@ def test_all_platforms_are_told_of(collector: Any) -> None:
     def many(connection: Any) -> None:
         for number in range(2, 603):
             kind = Platform(kernel=f"6.1.{number}")
-            platform = collector.center.writer.names.platform_id(connection, kind)
+            platform = collector.center.writer.names.platform_ids(connection, [kind])[kind]
             rows = {"node": number, "cluster": 1}
             connection.execute(t.posture.insert(), {**rows, "platform": platform})
             node = {"id": number, "cluster": 1, "name": f"m{number}", "created_at": 1}

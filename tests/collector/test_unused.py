@@ -121,5 +121,47 @@ def test_a_posture_that_a_report_is_about_to_name_stays(collector: Any) -> None:
     assert _count(collector, "state_set", f"id = {number}") == 1
 
 
+def test_platforms_and_lists_of_checks_that_nobody_has_leave(collector: Any) -> None:
+    agent, other = collector.agent("n1"), collector.agent("n2")
+    for number, checks in enumerate((["a.x"], ["a.x", "a.y"], ["a.y"], ["a.x", "a.z"]), 1):
+        _as(agent, number, f"6.1.{number}", checks)
+    _as(other, 1, "6.1.2", ["a.x", "a.y"])
+    before = collector.items("/v1/findings")
+    _collect(collector)
+    assert _kernels(collector) == ["6.1.2", "6.1.4"]
+    assert _count(collector, "layout") == 2
+    assert _count(collector, "layout_rule") == 4
+    assert collector.items("/v1/findings") == before
+
+
+def test_a_replica_that_remembers_a_platform_that_left_stores_it_again(
+    collector: Any, start: Any
+) -> None:
+    agent = collector.agent("n1")
+    for number in (1, 2, 3):
+        _as(agent, number, f"6.1.{number}", ["a.x", f"a.{number}"])
+    _collect(start())
+    assert _kernels(collector) == ["6.1.3"]
+    _as(agent, 4, "6.1.1", ["a.x", "a.1"])
+    _as(agent, 5, "6.1.2", ["a.x", "a.2"])
+    (kind,) = collector.items("/v1/platforms")
+    assert (kind["kernel"], kind["nodes"]) == ("6.1.2", 1)
+    assert [f["check"] for f in collector.items("/v1/findings")] == ["a.x", "a.2"]
+    _collect(collector)
+    assert _count(collector, "layout") == 1
+
+
+def _as(agent: Any, seq: int, kernel: str, checks: list[str]) -> None:
+    """A full report of a node of this kind."""
+    findings = [_f("pass", check) for check in checks]
+    answer = agent.full(*findings, seq=seq, inventory={"kernel": kernel})
+    assert answer.status_code == 200
+
+
+def _kernels(running: Any) -> list[str]:
+    with running.center.engine.connect() as connection:
+        return list(connection.execute(text("SELECT kernel FROM platform ORDER BY 1")).scalars())
+
+
 def _lowest(connection: Any) -> int:
     return int(connection.execute(text("SELECT min(id) FROM state_set")).scalar_one())

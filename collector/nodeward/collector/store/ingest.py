@@ -311,7 +311,8 @@ def _write(connection: Connection, names: Names, nodes: Sequence[_Node], work: _
         sets = names.set_ids(connection, [node.state for node in nodes])
         for node in nodes:
             node.set = sets[node.state.digest]
-        rows.postures([_posture_row(connection, names, node) for node in nodes])
+        _set_platforms(connection, names, nodes)
+        rows.postures([_posture_row(node) for node in nodes])
         moves = Moves()
         for node in nodes:
             moves.step(node.cluster, node.before, node.state)
@@ -332,17 +333,27 @@ def _write(connection: Connection, names: Names, nodes: Sequence[_Node], work: _
         connection.execute(quarantine.values(**changed))
 
 
-def _posture_row(connection: Connection, names: Names, node: _Node) -> Row:
+def _set_platforms(connection: Connection, names: Names, nodes: Sequence[_Node]) -> None:
+    """Of those that say what they are: in a full report, or where nothing is known of them."""
+    told = {
+        node.node: Platform.of(report.inventory, report.agent.version, report.agent.catalog)
+        for node in nodes
+        if node.job is not None
+        for report in (node.job.report,)
+        if report.kind == "full" or node.platform is None
+    }
+    ids = names.platform_ids(connection, told.values())
+    for node in nodes:
+        if node.node in told:
+            node.platform = ids[told[node.node]]
+
+
+def _posture_row(node: _Node) -> Row:
     job = node.job
     assert job is not None
-    report = job.report
-    platform = node.platform
-    if report.kind == "full" or platform is None:
-        kind = Platform.of(report.inventory, report.agent.version, report.agent.catalog)
-        platform = names.platform_id(connection, kind)
     return (
         node.set,
-        platform,
+        node.platform,
         node.state.score,
         node.boot,
         node.seq,

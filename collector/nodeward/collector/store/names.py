@@ -1,7 +1,8 @@
 """Shared rows that everything points at: checks, state sets, platforms, clusters.
 
 They are written once and never change, so what was read stays true and is kept in memory; but a
-state set that nobody has leaves the store (unused.py), so it is looked for once more. After a
+state set or a platform that nobody has leaves the store (unused.py), so it is looked for once more
+before it is given to a node. After a
 rollback the memory is dropped: an id that was given out in it may be given out again.
 """
 
@@ -25,7 +26,8 @@ MOST_STATES: Final = 100_000
 """State sets kept in memory: about 400 bytes each."""
 CHUNK: Final = 500
 HOLD: Final = 0x6E6F6465736574
-"""The number of PostgreSQL's lock under which ids of state sets are written, or sets collected."""
+"""The number of PostgreSQL's lock under which ids of what is shared are given to nodes, or what
+nobody has is collected."""
 
 
 class Platform(NamedTuple):
@@ -86,8 +88,7 @@ class Names:
         self._states: dict[int, State] = {}
         self._set_ids: dict[bytes, int] = {}
         self._layouts: dict[int, tuple[int, ...]] = {}
-        self._layout_ids: dict[bytes, int] = {}
-        self._platforms: dict[Platform, int] = {}
+        self._platforms: dict[bytes, int] = {}
 
     def forget(self) -> None:
         """After a rollback."""
@@ -162,7 +163,7 @@ class Names:
         (store/unused.py)."""
         _hold_sets(connection)
         wanted = {state.digest: state for state in states}
-        found = self._still(connection, wanted)
+        found = self._still(connection, t.state_set, self._set_ids, wanted)
         missing = [wanted[d] for d in sorted(wanted.keys() - found.keys())]
         if not missing:
             return found
@@ -176,20 +177,24 @@ class Names:
             self._set_ids[state.digest] = before[state.digest]
         return found | before
 
-    def _still(self, connection: Connection, wanted: Iterable[bytes]) -> dict[bytes, int]:
+    @staticmethod
+    def _still(
+        connection: Connection, table: Table, memory: Mapping[bytes, int], wanted: Iterable[bytes]
+    ) -> dict[bytes, int]:
         """Those of them that are remembered, and have not left the store since."""
-        held = ((digest, self._set_ids.get(digest)) for digest in wanted)
+        held = ((digest, memory.get(digest)) for digest in wanted)
         known = {digest: number for digest, number in held if number is not None}
-        s, there = t.state_set.c, set[int]()
+        c, there = table.c, set[int]()
         for part in _chunks(sorted(known.values())):
-            there.update(connection.execute(select(s.id).where(s.id.in_(part))).scalars())
+            there.update(connection.execute(select(c.id).where(c.id.in_(part))).scalars())
         return {digest: number for digest, number in known.items() if number in there}
 
     def _store_sets(self, connection: Connection, new: Sequence[State]) -> None:
+        layouts = self._layouts_of(connection, {s.layout: s.rules for s in new})
         rows = [
             {
                 "digest": s.digest,
-                "layout": self._layout_id(connection, s),
+                "layout": layouts[s.layout],
                 "vec": s.vec,
                 "fails": s.fails,
                 "score": s.score,
@@ -214,23 +219,26 @@ class Names:
             self._layouts[layout] = tuple(rows)
         return self._layouts[layout]
 
-    def _layout_id(self, connection: Connection, state: State) -> int:
-        digest = state.layout
-        if digest not in self._layout_ids:
-            found = self._ids(connection, t.layout, [digest])
-            if not found:
-                statement = insert(connection, t.layout).on_conflict_do_nothing()
-                connection.execute(statement, [{"digest": digest}])
-                found = self._ids(connection, t.layout, [digest])
-                rows = [
-                    {"layout": found[digest], "place": place, "rule": rule}
-                    for place, rule in enumerate(state.rules)
-                ]
-                if rows:
-                    statement = insert(connection, t.layout_rule).on_conflict_do_nothing()
-                    connection.execute(statement, rows)
-            self._layout_ids[digest] = found[digest]
-        return self._layout_ids[digest]
+    def _layouts_of(
+        self, connection: Connection, lists: Mapping[bytes, Sequence[int]]
+    ) -> dict[bytes, int]:
+        """Digest -> id of these lists of checks, stored if they are new."""
+        found = self._ids(connection, t.layout, sorted(lists))
+        missing = sorted(lists.keys() - found.keys())
+        if not missing:
+            return found
+        statement = insert(connection, t.layout).on_conflict_do_nothing()
+        connection.execute(statement, [{"digest": digest} for digest in missing])
+        new = self._ids(connection, t.layout, missing)
+        rows = [
+            {"layout": new[digest], "place": place, "rule": rule}
+            for digest in missing
+            for place, rule in enumerate(lists[digest])
+        ]
+        if rows:
+            statement = insert(connection, t.layout_rule).on_conflict_do_nothing()
+            connection.execute(statement, rows)
+        return found | new
 
     def _remember(self, set_id: int, state: State) -> None:
         if len(self._states) >= MOST_STATES:
@@ -241,17 +249,24 @@ class Names:
 
     # -- platforms
 
-    def platform_id(self, connection: Connection, platform: Platform) -> int:
-        found = self._platforms.get(platform)
-        if found is None:
+    def platform_ids(
+        self, connection: Connection, kinds: Iterable[Platform]
+    ) -> dict[Platform, int]:
+        """Ids of these platforms, stored if they are new; there until the transaction ends."""
+        wanted = {kind.digest: kind for kind in set(kinds)}
+        if not wanted:
+            return {}
+        _hold_sets(connection)
+        found = self._still(connection, t.platform, self._platforms, wanted)
+        missing = sorted(wanted.keys() - found.keys())
+        if missing:
+            rows = [{"digest": digest, **wanted[digest]._asdict()} for digest in missing]
+            connection.execute(insert(connection, t.platform).on_conflict_do_nothing(), rows)
             if len(self._platforms) >= MOST_STATES:
                 self._platforms.clear()
-            digest = platform.digest
-            statement = insert(connection, t.platform).on_conflict_do_nothing()
-            connection.execute(statement, [{"digest": digest, **platform._asdict()}])
-            found = self._ids(connection, t.platform, [digest])[digest]
-            self._platforms[platform] = found
-        return found
+            found |= self._ids(connection, t.platform, missing)
+            self._platforms |= found
+        return {kind: found[digest] for digest, kind in wanted.items()}
 
     @staticmethod
     def _ids(connection: Connection, table: Table, digests: Sequence[bytes]) -> dict[bytes, int]:

@@ -1,18 +1,30 @@
-"""Postures that no node has any more leave the store, some at a time.
+"""Postures and platforms that no node has any more leave the store, and lists of checks that no
+posture has; some at a time.
 
 They are named by their content and shared, so nobody knows who had one last: it is looked for. The
 past does not need them: it is today's posture with its changes undone (store/past.py).
 
-A replica remembers the ids of postures, and may be about to write one of them to a node. So whoever
-writes an id holds the postures until its transaction ends, and asks once more whether they are
-there; who collects waits for all of them, and looks after that.
+A replica remembers ids, and may be about to write one of them to a node. So whoever writes an id
+holds them all until its transaction ends, and asks once more whether they are there; who collects
+waits for all of them, and looks after that.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, Engine, bindparam, delete, func, or_, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    Table,
+    bindparam,
+    delete,
+    func,
+    or_,
+    select,
+)
 
 from nodeward.collector.db import tables as t
 from nodeward.collector.db.engine import is_sqlite
@@ -22,10 +34,39 @@ AT_ONCE: Final = 100
 """Postures in one transaction: while it lasts, no report is written."""
 MOST: Final = 20_000
 """Postures in one go; the rest have their turn in the next."""
+MOST_OTHERS: Final = 2_000
+"""The same of platforms and of lists, which go in one transaction."""
 
 
 def collect(engine: Engine, writing: Engine, names: Names) -> int:
-    """How many left. `writing`: transactions of their own, for they are to begin with the lock."""
+    """How many postures left. `writing`: transactions of their own, for they are to begin with the
+    lock."""
+    gone = _sets(engine, writing, names)
+    _others(engine, writing, t.layout, t.state_set.c.layout)
+    _others(engine, writing, t.platform, t.posture.c.platform)
+    return gone
+
+
+def _others(engine: Engine, writing: Engine, table: Table, used: Column[int]) -> None:
+    """Rows of the table that no `used` names, except the newest, as with postures. All that are
+    used are read once: there is no index for them."""
+    c = table.c
+    newest = select(func.max(table.alias("newer").c.id)).scalar_subquery()
+    unused = select(c.id).where(c.id < newest, c.id.not_in(select(used).where(used.is_not(None))))
+    with engine.connect() as connection:
+        found = set(connection.execute(unused.limit(MOST_OTHERS)).scalars())
+    if not found:
+        return
+    with writing.begin() as connection:
+        _alone(connection)
+        still = select(used).where(used.in_(sorted(found))).distinct()
+        gone = sorted(found - set(connection.execute(still).scalars()))
+        if table is t.layout:
+            connection.execute(delete(t.layout_rule).where(t.layout_rule.c.layout.in_(gone)))
+        connection.execute(delete(table).where(c.id.in_(gone)))
+
+
+def _sets(engine: Engine, writing: Engine, names: Names) -> int:
     with engine.connect() as connection:
         found = _unused(connection)
         states = names.states(connection, found)

@@ -73,6 +73,15 @@ def test_gates_grow_up_in_order_and_releases_end_in_order() -> None:
     ]  # fmt: skip
 
 
+def test_a_gate_that_is_gone_is_told_for_the_releases_that_had_it() -> None:
+    assert [stage(GATES["TopologyManager"], m) for m in (25, 26, 27, 28, 29)] == [
+        "beta", "beta", "stable", "stable", "",
+    ]  # fmt: skip
+    assert [stage(GATES["UserNamespacesStatelessPodsSupport"], m) for m in (25, 27, 28)] == [
+        "alpha", "alpha", "",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("value", "said"),
     [

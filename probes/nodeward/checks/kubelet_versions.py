@@ -21,7 +21,7 @@ from nodeward.checks.kubelet_support import (
 )
 from nodeward.facts.clock import Now
 from nodeward.facts.kubelet import Kubelet, Setting, Unknown, example, minor_of
-from nodeward.facts.kubelet_releases import END_OF_LIFE, GATES, NEWEST, OLDEST, gate_fault
+from nodeward.facts.kubelet_releases import END_OF_LIFE, GATES, NEWEST, OLDEST, gate_fault, stage
 from nodeward.facts.kubelet_shown import is_zero, text
 from nodeward.facts.manifests import Container, Manifests, StaticPod
 from nodeward.lazy import dataclass
@@ -79,6 +79,19 @@ FEATURES = Source(
             "a deprecated one",
         ),
         Example(
+            Status.FAIL,
+            (
+                example(C, "featureGates: {InTreePluginAWSUnregister: true}", version="v1.26.1"),
+                OFFLINE,
+            ),
+            "an alpha feature of an older release",
+        ),
+        Example(
+            Status.PASS,
+            (example(C, "featureGates: {TopologyManager: true}", version="v1.26.1"), OFFLINE),
+            "a beta one",
+        ),
+        Example(
             Status.UNKNOWN,
             (example(C, "featureGates: {DynamicKubeletConfig: true}"), OFFLINE),
             "one that Kubernetes 1.36 does not have",
@@ -114,15 +127,23 @@ def _gates(kubelet: Kubelet) -> Verdict:
     if some is not None:
         because = f"{some} is {text(settings[some].value)}, which is wrong in some versions only"
         return Verdict.unknown(f"{because}; the version of this kubelet is not known")
-    strange = [n for n, s in settings.items() if n not in KNOWN and s.value is not False]
+    strange = [
+        n for n, s in settings.items() if s.value is not False and _is_strange(n, kubelet.minor)
+    ]
     names = ", ".join(f"{n}={text(s.value)}" for n, s in settings.items())
     if strange:
-        because = f"{strange[0]} is on; whether it is tested in any version is not known here"
+        where = "any version" if kubelet.minor is None else f"1.{kubelet.minor}"
+        because = f"{strange[0]} is on, which Kubernetes does not have in {where}"
         return Verdict.unknown(because, shown(strange[0], settings[strange[0]]))
     return Verdict.passed(f"gates set: {names or 'none'}")
 
 
-KNOWN = GATES.keys() | {"AllAlpha", "AllBeta"}
+def _is_strange(name: str, minor: int | None) -> bool:
+    """Whether the release has no such gate: then it would not start, or is no release's own."""
+    gate = GATES.get(name)
+    if gate is None:
+        return name not in ("AllAlpha", "AllBeta")
+    return minor is not None and not stage(gate, minor)
 
 
 def _gate(name: str, setting: Setting, minor: int) -> Iterator[Evidence]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
-from nodeward.facts.kubelet_gates import ROWS
+from nodeward.facts.kubelet_gates import GONE, ROWS
 from nodeward.lazy import dataclass
 
 END_OF_LIFE: Mapping[int, str] = {
@@ -30,8 +31,8 @@ OLDEST, NEWEST = min(END_OF_LIFE), max(END_OF_LIFE)
 @dataclass(frozen=True, slots=True)
 class Gate:
     """A kubelet's feature gate: minor versions from which it is alpha, beta, stable (None: not
-    yet), whether its beta is on by default, why it matters for security ("": it does not), and from
-    when it is deprecated, with its default since."""
+    yet), whether its beta is on by default, why it matters for security ("": it does not), from
+    when it is deprecated, with its default since, and from when it is no gate any more."""
 
     alpha: int
     beta: int | None = None
@@ -40,6 +41,11 @@ class Gate:
     why: str = ""
     deprecated: int | None = None
     deprecated_on: bool = False
+    gone: int | None = None
+
+
+def _gone(*words: str) -> Gate:
+    return replace(_gate(*words[:4], *words[5:]), gone=int(words[4]))
 
 
 def _gate(*words: str) -> Gate:
@@ -49,6 +55,7 @@ def _gate(*words: str) -> Gate:
 
 
 GATES: Mapping[str, Gate] = {
+    **{name: _gone(*words) for name, *words in (row.split() for row in GONE.splitlines())},
     **{name: _gate(*words) for name, *words in (row.split() for row in ROWS.splitlines())},
     "RotateKubeletServerCertificate": Gate(7, 12, None, True, "serving certificates are requested"),
     "SeccompDefault": Gate(22, 25, 27, True, "seccompDefault has an effect"),
@@ -101,6 +108,8 @@ def gate_fault(name: str, value: object, minor: int) -> str:
 
 def stage(gate: Gate, minor: int) -> str:
     """ "alpha", "beta", "stable", "deprecated", or "" where the version does not have it."""
+    if gate.gone is not None and minor >= gate.gone:
+        return ""
     if gate.deprecated is not None and minor >= gate.deprecated:
         return "deprecated"
     if gate.stable is not None and minor >= gate.stable:

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import (
@@ -16,23 +16,31 @@ from prometheus_client.core import (
     Metric,
 )
 from prometheus_client.registry import Collector
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Engine, func, select
 
+from nodeward.collector.clock import SharedClock
 from nodeward.collector.db import tables as t
 from nodeward.collector.posture import unpack
+from nodeward.collector.settings import Settings
 from nodeward.collector.store.fold import unverified_ms
-
-if TYPE_CHECKING:
-    from nodeward.collector.center import Center
-
+from nodeward.collector.store.writer import Writer
 
 BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
+
+
+class Measured(Protocol):
+    """What a running collector has of which numbers are told."""
+
+    settings: Settings
+    engine: Engine
+    writer: Writer
+    clock: SharedClock
 
 
 class Metrics:
     """Counters of one process. Counted on the event loop alone, so they need no locks."""
 
-    def __init__(self, center: Center) -> None:
+    def __init__(self, center: Measured) -> None:
         self.registry = CollectorRegistry()
         self._requests: dict[tuple[str, int], int] = defaultdict(int)
         self._seconds: dict[str, list[int]] = defaultdict(lambda: [0] * (len(BUCKETS) + 1))
@@ -92,7 +100,7 @@ class _Own(Collector):
 class _Fleet(Collector):
     """Read at each scrape from the counters: never a label per node."""
 
-    def __init__(self, center: Center) -> None:
+    def __init__(self, center: Measured) -> None:
         self._center = center
 
     def describe(self) -> Iterable[GaugeMetricFamily]:

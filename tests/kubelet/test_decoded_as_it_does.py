@@ -88,6 +88,31 @@ CASES = {
         node(HEAD + "authorization: {mode: !!binary QWx3YXlzQWxsb3c=}\n"),
         "kubelet.authz.mode", FAIL,
     ),
+    "from 1.32 on a key of a drop-in counts whatever its case": (
+        dropin("readonlyport: 10255\n"), READ_ONLY, FAIL,
+    ),
+    "but not one that comes before the field's own, which the file has set": (
+        dropin("Authentication: {anonymous: {enabled: false}}\n",
+               base="authentication: {anonymous: {enabled: true}}\n"), ANONYMOUS, FAIL,
+    ),
+    "a key of the file counts by its own case alone, with drop-ins too": (
+        dropin("maxPods: 5\n", base="protectKerneldefaults: true\n"),
+        "kubelet.protect-kernel-defaults", FAIL,
+    ),
+    "before 1.32 one that comes before the Go name of its field is lost": (
+        dropin("AUTHENTICATION: {anonymous: {enabled: false}}\n", version="v1.30.2",
+               base="authentication: {anonymous: {enabled: true}}\n"), ANONYMOUS, FAIL,
+    ),
+    "and one that comes after it counts": (
+        dropin("Readonlyport: 10255\n", version="v1.30.2"), READ_ONLY, FAIL,
+    ),
+    "a Go name inside counts as the field": (
+        dropin("Authentication: {Anonymous: {Enabled: true}}\n", version="v1.30.2"),
+        ANONYMOUS, FAIL,
+    ),
+    "1.28 knows a key by its own case alone": (
+        dropin("readonlyport: 10255\n", version="v1.28.4"), READ_ONLY, UNKNOWN,
+    ),
     "1.27 starts with no --config-dir": (
         dropin("", version="v1.27.3"), READ_ONLY, UNKNOWN,
     ),
@@ -176,6 +201,7 @@ BESIDE = {
     # name: the arguments of a program that is not named kubelet, and whether it is one
     "a kubelet's": (("--config=/bad.yaml", "--kubeconfig=/k", "--node-ip=10.0.0.1"), FAIL),
     "a kubelet's in single words": (("--config", "/bad.yaml", "--max-pods", "5"), FAIL),
+    "a kubelet's by the kind of its file": (("--config=/bad.yaml",), FAIL),
     "a supervisor's": (("agent", "--node-ip=10.0.0.1"), PASS),
     "a wrapper's": (("/opt/kubelet", "--config=/bad.yaml", "--node-ip=10.0.0.1"), PASS),
     "of cri-dockerd": (("--container-runtime-endpoint=fd://", "--network-plugin=cni",

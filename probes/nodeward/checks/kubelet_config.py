@@ -22,7 +22,7 @@ from nodeward.facts.kubelet_defaults import LEGACY
 from nodeward.facts.kubelet_embedded import K3S_CONFIG
 from nodeward.facts.kubelet_fields import FIELDS, Fault, faults
 from nodeward.facts.kubelet_flags import FLAG_OF
-from nodeward.facts.kubelet_merge import Layer, Rules, rules_for
+from nodeward.facts.kubelet_merge import Layer, Rules, rules_for, spelled
 from nodeward.facts.kubelet_shown import text
 from nodeward.facts.kubelet_strength import counting, weaker
 from nodeward.model import (
@@ -137,7 +137,14 @@ def _give_config(kubelet: Kubelet, left: Iterable[str]) -> Remedy:
             example(
                 f"{C} --config-dir=/d", "{}", {"1.conf": "readonlyport: 10255"}, version="v1.30.2"
             ),
-            "which a drop-in of 1.29 to 1.31 may be",
+            "which a drop-in from 1.29 on may be",
+        ),
+        Example(
+            Status.FAIL,
+            example(
+                f"{C} --config-dir=/d", "{}", {"1.conf": "Authentication: {}"}, version="v1.36.2"
+            ),
+            "but not with a letter that comes before the right one",
         ),
         Example(Status.FAIL, example(C, "anonymous: {enabled: false}"), "in the wrong place"),
         Example(Status.FAIL, example(C, "readOnlyPort: 0\nreadOnlyPort: 10255"), "given twice"),
@@ -191,10 +198,10 @@ def _faults(file: ConfigFile, minor: int | None) -> Iterator[Evidence]:
         source = f"{file.path}:{duplicate.line}"
         yield Evidence(name, _again(file, minor), source)
     for fault in faults(file.mapping, minor):
-        if file.dropin and _whatever_the_case(fault, minor):
-            continue
         line = document.line(*(int(k) if k.isdigit() else k for k in fault.path.split(".")))
-        why = f"{fault.why}: no kubelet starts with that" if fault.fatal else fault.why
+        why = _why(fault, file, minor)
+        if not why:
+            continue
         yield Evidence(fault.path, why, f"{file.path}:{line}" if line else file.path)
     if document.more:
         yield Evidence("a second document", "is never read", file.path)
@@ -212,13 +219,18 @@ def _again(file: ConfigFile, minor: int | None) -> str:
     return "is given again; the last one counts"
 
 
-def _whatever_the_case(fault: Fault, minor: int | None) -> bool:
-    """From 1.29 on the key of a drop-in is applied however its letters are written."""
-    inside = Rules.MERGO not in rules_for(minor, None)
-    return inside and fault.path not in FIELDS and fault.path.casefold() in _LOWER
-
-
-_LOWER = frozenset(path.casefold() for path in FIELDS)
+def _why(fault: Fault, file: ConfigFile, minor: int | None) -> str:
+    """From 1.29 on the key of a drop-in is applied however its letters are written ("" then), but
+    for one whose bytes come before those of a spelling that the kubelet has set already."""
+    if fault.fatal:
+        return f"{fault.why}: no kubelet starts with that"
+    if not file.dropin or fault.path in FIELDS:
+        return fault.why
+    found = [spelled(fault.path, rules) for rules in rules_for(minor, None)]
+    if not all(field for field, _ in found):
+        return fault.why
+    late = any(late for _, late in found)
+    return f"counts only where nothing gives {found[-1][0]}" if late else ""
 
 
 @check(

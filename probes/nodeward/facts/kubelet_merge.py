@@ -26,7 +26,7 @@ from nodeward.facts.kubelet_fields import FIELDS as FIELD_PATHS
 from nodeward.facts.kubelet_fields import Holds
 from nodeward.facts.kubelet_flags import FIELDS
 from nodeward.facts.pflags import Arguments, Kind, parse_bool, parse_int, parse_pairs
-from nodeward.lazy import dataclass
+from nodeward.lazy import dataclass, pattern
 
 
 class Layer(StrEnum):
@@ -109,14 +109,66 @@ def merge(base: Tree, dropins: Iterable[Tree], rules: Rules, minor: int | None) 
         patch: Tree = {}
         for dropin in dropins:
             patch = _patch(patch, dropin)
-        return _overlay(base, _canonical(patch), _counts_inside)
+        return _overlay(base, _canonical(_after_inside(patch, base)), _counts_inside)
     if rules is Rules.PATCH:
+        base = _fields_of(base)
         for dropin in dropins:
             base = _patch(base, dropin)
         return _canonical(base, minor=minor, whole=True)
     for dropin in dropins:
         base = _overlay(_fill(base, dropin, minor), dropin, _not_zero)
     return base
+
+
+def _fields_of(tree: Tree, prefix: str = "") -> Tree:
+    """What decoding a file keeps of it: a key that is no field, also by its case alone, is lost."""
+    return {
+        key: _fields_of(node, f"{prefix}{key}.")
+        if isinstance(node, dict) and FIELD_PATHS[prefix + key].holds is Holds.BRANCH
+        else node
+        for key, node in tree.items()
+        if prefix + key in FIELD_PATHS
+    }
+
+
+def _after_inside(tree: Tree, base: Tree, prefix: str = "") -> Tree:
+    """Without the keys that come before the internal name of their field: the base, which has them
+    all, is decoded after those. Of a map only what the base has too is lost."""
+    out: Tree = {}
+    for key, node in tree.items():
+        dotted = _SPELLED.get((prefix + key).casefold(), "")
+        name = _name_inside(dotted.removeprefix(prefix))
+        early = dotted and key < name
+        if isinstance(node, dict) and dotted in MAPS and early:
+            there = find(base, dotted)
+            out[key] = {
+                k: v for k, v in node.items() if not (isinstance(there, dict) and k in there)
+            }
+        elif isinstance(node, dict) and key == name:
+            out[key] = _after_inside(node, base, f"{dotted}.")
+        elif not early:
+            out[key] = node
+    return out
+
+
+def spelled(path: str, rules: Rules) -> tuple[str, bool]:
+    """The field that a drop-in's key means, whatever its case ("" if none), and whether another
+    spelling comes after it, so that it counts only where nothing else gives the field."""
+    field = _SPELLED.get(path.casefold(), "") if rules is not Rules.MERGO else ""
+    own = (
+        [_name_inside(n) for n in field.split(".")] if rules is Rules.INTERNAL else field.split(".")
+    )
+    return field, any(a < b for a, b in zip(path.split("."), own, strict=False))
+
+
+def _name_inside(name: str) -> str:
+    """The Go name of a field: tlsCertFile is TLSCertFile."""
+    short = _INITIALS.match(name)
+    return (short[0].upper() if short else name[:1].upper()) + name[short.end() if short else 1 :]
+
+
+_INITIALS = pattern(r"(?:tls|cpu|qos|http|oom|ipt(?=ables)|id(?=s))(?=[A-Z]|ables|s)")
+"""Of iptablesDropBit and idsPerPod a part only: IPTablesDropBit, IDsPerPod."""
 
 
 def _canonical(

@@ -66,7 +66,7 @@ def _snap_version(host: Host) -> str | None:
 def _k3s(host: Host, launch: Launch) -> Launch:
     start = k3s_start(host, launch.unit, launch.pid)
     if start.without_kubelet:
-        raise NoneInsideError(start.unit, "this k3s runs no kubelet (disable-agent)")
+        raise NoneInsideError(f"a kubelet ({start.unit}: disable-agent)", "this k3s runs none")
     if not start.data.startswith("/"):
         raise HostError(start.unit, "the data directory of this k3s cannot be told")
     runs = launch.pid is not None

@@ -52,10 +52,10 @@ def _is_one(host: Host, process: Process, *, holds: bool) -> bool:
         return _is_kubelet(process)
     if holds or _is_named_after_one(process):
         return _speaks_like_one(host, process)
-    return _has_its_arguments(process)
+    return _has_its_arguments(host, process)
 
 
-def _has_its_arguments(process: Process) -> bool:
+def _has_its_arguments(host: Host, process: Process) -> bool:
     """Whether a kubelet would start with these arguments, and no other program: it refuses any
     word that belongs to no flag (a wrapper's, a supervisor's), and any flag that is not its own."""
     argv = process.argv or ()
@@ -63,8 +63,9 @@ def _has_its_arguments(process: Process) -> bool:
         return False
     arguments = parse_arguments(argv, KINDS)
     names = {flag.name for flag in arguments.flags}
-    known = not arguments.stray and names <= KINDS.keys()
-    return known and not names.isdisjoint(OWN_FLAGS) and not names.isdisjoint(FROM_WHERE)
+    if arguments.stray or not names <= KINDS.keys() or names.isdisjoint(FROM_WHERE):
+        return False
+    return _speaks_like_one(host, process)
 
 
 FROM_WHERE = frozenset(["config", "config-dir", "kubeconfig", "bootstrap-kubeconfig"])

@@ -316,15 +316,18 @@ def test_hyperkube_is_none_where_it_is_another_component(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "argv",
-    [("agent", *OPEN_BY_FLAG), ("agent", "--node-ip=10.0.0.1", "--anonymous-auth=true")],
+    ("argv", "without_port"),
+    [
+        (("agent", *OPEN_BY_FLAG), Status.FAIL),
+        (("agent", "--node-ip=10.0.0.1", "--anonymous-auth=true"), Status.UNKNOWN),
+    ],
     ids=["its file is a KubeletConfiguration", "flags of a kubelet"],
 )
-def test_a_kubelet_under_another_name_is_found_by_its_port(
-    argv: tuple[str, ...], tmp_path: Path
+def test_a_kubelet_under_another_name_is_found_by_its_arguments_or_its_port(
+    argv: tuple[str, ...], without_port: Status, tmp_path: Path
 ) -> None:
     root = kubelet_hosts.build(Host({CONFIG: CLOSED}, (Run("/opt/x/agent", argv),)), tmp_path / "h")
-    assert judge(root).status is Status.UNKNOWN
+    assert judge(root).status is without_port
     found = judge(hold_10250(root, 812))
     assert found.status is Status.FAIL
     assert "--anonymous-auth" in found.because

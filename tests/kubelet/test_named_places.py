@@ -106,3 +106,19 @@ def test_static_pods_are_fetched_from_this_node_alone(
 ) -> None:
     found = findings(static_pods(f"staticPodURL: '{url}'\n"), tmp_path)
     assert found["kubelet.static-pod-url"].status is verdict
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "/usr/libexec/kubernetes/kubelet-plugins/volume/exec/acme~drv/drv",
+        "/var/lib/kubelet/plugins/csi.acme/csi.sock",
+    ],
+)
+def test_a_volume_driver_lies_in_a_folder_of_its_own(place: str, tmp_path: Path) -> None:
+    """The kubelet runs VENDOR~DRIVER/DRIVER, or asks at DRIVER/csi.sock."""
+    for mode, status in ((0o777, Status.FAIL), (0o755, Status.PASS)):
+        host = static_pods("", pods={place: "#!/bin/sh\n"}, modes={place: mode})
+        found = findings(host, tmp_path / str(mode))["kubelet.volume-plugins"]
+        assert found.status is status, found.because
+        assert status is Status.PASS or f"{place}: mode 0777" in found.because

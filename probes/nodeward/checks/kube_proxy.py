@@ -74,6 +74,11 @@ def _running(*programs: str) -> Processes:
         ),
         Example(
             Status.UNKNOWN,
+            (Listeners((), "sock_diag"), _running("kubelite"), NONE),
+            "so may those of the one inside k3s or kubelite be",
+        ),
+        Example(
+            Status.UNKNOWN,
             (Listeners((), "sock_diag"), Unreadable("processes", "EACCES"), NONE),
             "nothing listens, and processes may not be read",
         ),
@@ -113,10 +118,11 @@ def _nothing(listeners: Listeners, processes: Processes | Absent | Unreadable) -
     if listeners.on(METRICS):
         return Verdict.not_applicable(f"port {METRICS} is not kube-proxy's on this host")
     if isinstance(processes, Processes):
-        running = next(processes.running("kube-proxy"), None)
+        running = next(processes.running(*PROGRAMS), None)
         if running is not None:
-            because = f"kube-proxy (pid {running.pid}) runs, and nothing listens on port {METRICS}"
-            return Verdict.unknown(f"{because}: its metrics are elsewhere, or off")
+            who = f"{running.program} (pid {running.pid})"
+            because = f"{who} runs, and nothing listens on port {METRICS}"
+            return Verdict.unknown(f"{because}: kube-proxy's metrics are elsewhere, or off")
         if processes.complete:
             return Verdict.not_applicable("no kube-proxy runs on this host")
     return Verdict.unknown(

@@ -189,6 +189,11 @@ def _anonymous(kubelet: Kubelet, answers: Answers) -> Verdict:
             "a switched off handler says so, to anyone",
         ),
         Example(
+            Status.FAIL,
+            (example(C, "{}"), answers(pods=reply(200), unhandled=reply(200))),
+            "a handler that is there after all passed the same question",
+        ),
+        Example(
             Status.PASS,
             (
                 example(C, "{}"),

@@ -68,7 +68,7 @@ def _by_ports(answers: KubeletAnswers) -> Iterator[tuple[str, object, str]]:
         yield "authentication.anonymous.enabled", pods.anonymous_is_someone, f"GET {PODS}"
     if unhandled is not None and unhandled.unhandled:
         yield "authorization.mode", "AlwaysAllow", f"GET {UNHANDLED}"
-    elif unhandled is not None and unhandled.status != 200 and unhandled.anonymous_is_someone:
+    elif unhandled is not None and unhandled.anonymous_is_someone:
         yield "authorization.mode", "Webhook", f"GET {UNHANDLED}"
     port = port_of(answers, READ_ONLY)
     shows = port.reply(PODS) if port is not None and port.owned else None

@@ -424,6 +424,17 @@ NAMES = {
     0xC011: "TLS_ECDHE_RSA_WITH_RC4_128_SHA",
     0xC007: "TLS_ECDHE_ECDSA_WITH_RC4_128_SHA",
 }
+TAKEN = {
+    *NAMES.values(),
+    *STRONG.split(","),
+    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305",
+    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305",
+    "TLS_AES_128_GCM_SHA256",
+    "TLS_AES_256_GCM_SHA384",
+    "TLS_CHACHA20_POLY1305_SHA256",
+}
+"""All that the kubelet knows: those of Go's crypto/tls since 1.19, and two older names
+(component-base, cli/flag/ciphersuites_flag.go)."""
 
 
 def _name(number: int) -> str:
@@ -451,6 +462,11 @@ def _name(number: int) -> str:
             Status.FAIL,
             (example(C, "tlsCipherSuites: [TLS_RSA_WITH_AES_128_GCM_SHA256]"), OFFLINE),
             "no forward secrecy",
+        ),
+        Example(
+            Status.UNKNOWN,
+            (example(C, "tlsCipherSuites: [ECDHE-RSA-AES256-SHA]"), OFFLINE),
+            "no kubelet starts with OpenSSL's names, nor with lower case",
         ),
         Example(
             Status.FAIL,
@@ -497,7 +513,11 @@ def _ciphers(kubelet: Kubelet, answers: Answers) -> Verdict:
     if not setting.value and version.value != "VersionTLS13":
         because = f"{CIPHERS} is not set ({setting.source}), and Go's defaults hold CBC"
         return Verdict.failed(unprobed(answers, because), seen, remedy=remedy)
-    bad = [text(name) for name in setting.value if is_weak_cipher(text(name))]
+    none = [text(name) for name in setting.value if name not in TAKEN]
+    if none:
+        because = f"{CIPHERS} holds {none[0]} ({setting.source}), which Go knows no cipher by"
+        return Verdict.unknown(f"{because}: no kubelet starts with it", seen)
+    bad = [name for name in setting.value if is_weak_cipher(name)]
     if bad and version.value != "VersionTLS13":
         because = f"{CIPHERS} holds {', '.join(bad[:3])} ({setting.source})"
         return Verdict.failed(unprobed(answers, because), seen, remedy=remedy)

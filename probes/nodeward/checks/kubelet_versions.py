@@ -21,6 +21,7 @@ from nodeward.checks.kubelet_support import (
 )
 from nodeward.facts.clock import Now
 from nodeward.facts.kubelet import Kubelet, Setting, Unknown, example, minor_of
+from nodeward.facts.kubelet_fields import faults
 from nodeward.facts.kubelet_releases import END_OF_LIFE, GATES, NEWEST, OLDEST, gate_fault, stage
 from nodeward.facts.kubelet_shown import is_zero, text
 from nodeward.facts.manifests import Container, Manifests, StaticPod
@@ -383,6 +384,14 @@ def _image_pull(kubelet: Kubelet) -> Verdict:
             (example(C, "streamingConnectionIdleTimeout: 0s", version="v1.32.0"), OFFLINE),
             "0s in a file (as kubeadm writes it) is filled with the default",
         ),
+        Example(
+            Status.UNKNOWN,
+            (
+                example(f"{C} --streaming-connection-idle-timeout=4hours", "{}", version="v1.32.0"),
+                OFFLINE,
+            ),
+            "no duration: no kubelet starts with it",
+        ),
         Example(Status.NOT_APPLICABLE, (example(C, "{}"), OFFLINE), "without effect from 1.34"),
         Example(Status.UNKNOWN, NOBODY, "the process may not be read"),
     ],
@@ -397,6 +406,8 @@ def _streaming(kubelet: Kubelet) -> Verdict:
     if minor is not None and minor >= 34:
         return Verdict.not_applicable(f"{path} has no effect from 1.34 ({kubelet.version} here)")
     if isinstance(setting.value, Unknown):
+        return unknown(path, setting)
+    if any(faults({path: setting.value}, minor)):
         return unknown(path, setting)
     if is_zero(setting.value):
         remedy = mend(kubelet, path, "4h")

@@ -58,9 +58,9 @@ class Reply:
     @property
     def unhandled(self) -> bool:
         """The kubelet's own 404, which only an authorized caller gets to see; 405 where the
-        handlers below this root are switched off."""
+        handlers below this root are switched off; 200, should one be there after all."""
         own = self.text.startswith("404: Page Not Found")
-        return self.status == 405 or (self.status == 404 and own)
+        return self.status in (200, 405) or (self.status == 404 and own)
 
     def __str__(self) -> str:
         return str(self.status) if self.status is not None else self.outcome

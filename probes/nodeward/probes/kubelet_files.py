@@ -77,9 +77,9 @@ def _paths(host: Host, kubelet: Kubelet) -> Iterator[tuple[str, str]]:
         if (flag := kubelet.flag(name)) is not None and flag.value:
             yield from _with_entries(host, roles.CREDENTIAL, inside(flag.value))
     if (plugins := kubelet.path("volumePluginDir")) is not None:
-        yield from _with_entries(host, roles.VOLUME, kubelet.root + plugins)
-    for name in ("plugins", "plugins_registry"):
-        yield from _with_entries(host, roles.VOLUME, inside(posixpath.join(root, name)))
+        yield from _with_drivers(host, kubelet.root + plugins)
+    yield from _with_drivers(host, inside(posixpath.join(root, "plugins")))
+    yield from _with_entries(host, roles.VOLUME, inside(posixpath.join(root, "plugins_registry")))
     if (static := kubelet.path("staticPodPath")) is not None:
         yield from _with_entries(host, roles.STATIC, kubelet.root + static)
     if kubelet.launch.exe and kubelet.launch.exe.startswith("/"):
@@ -105,6 +105,15 @@ def _with_entries(host: Host, role: str, path: str) -> Iterator[tuple[str, str]]
     except HostError:
         return  # a file, or not there: its own row says so
     yield from ((role, f"{path}/{name}") for name in names[:MOST_ENTRIES])
+
+
+def _with_drivers(host: Host, path: str) -> Iterator[tuple[str, str]]:
+    """A folder of folders, one for each driver: VENDOR~DRIVER/DRIVER, which the kubelet runs
+    (pkg/volume/flexvolume/plugin.go), or DRIVER/csi.sock, at which it asks."""
+    drivers = list(_with_entries(host, roles.VOLUME, path))
+    yield from drivers
+    for _, driver in drivers[1:]:
+        yield from list(_with_entries(host, roles.VOLUME, driver))[1:]
 
 
 def _row(files: Files, role: str, path: str) -> FileRow:

@@ -365,6 +365,31 @@ def test_config_check_names_every_problem(tmp_path: Path) -> None:
     assert run("config", "check", str(file)).exception is None
 
 
+WRONG = {
+    'node: "a/b\\n"': "node must be a host's name",
+    "collector: {ca: [/nope.pem]}": "collector.ca: /nope.pem: No such file",
+    "collector: {ca: [/dev/null]}": "collector.ca: /dev/null holds no certificate",
+}
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_config_check_sees_what_no_collector_will_take(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "agent.yaml"
+    file.write_text(text)
+    result = run("config", "check", str(file))
+    assert WRONG[text] in result.output + str(result.exception)
+
+
+def test_config_check_does_not_wait_for_a_fifo(tmp_path: Path) -> None:
+    folder = tmp_path / "agent.d"
+    folder.mkdir()
+    os.mkfifo(folder / "x.yaml")
+    file = tmp_path / "agent.yaml"
+    file.write_text("node: a\n")
+    result = run("config", "check", str(file))
+    assert "x.yaml: not a regular file" in result.output + str(result.exception)
+
+
 def test_a_check_as_a_plugin_of_node_problem_detector(tmp_path: Path) -> None:
     """Statuses 0, 1 and 2, and one line of at most 80 characters."""
     status = tmp_path / "run/nodeward/agent.json"

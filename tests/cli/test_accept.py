@@ -44,7 +44,12 @@ BAD = {
     "no yaml": ("[", "no YAML"),
     "no list": ("check: x", "must be a list"),
     "no mapping": ("- x", "entry 1 must be"),
-    "empty": ("", "must be a list"),
+    "twice": (
+        "- check: kernel.*\n  until: 2020-01-01\n  until: 2030-01-01\n",
+        "'until' is set twice",
+    ),
+    "blank reason": (entry(reason="  "), "entry 1: reason is missing"),
+    "blank owner": (entry(owner="\t"), "entry 1: owner is missing"),
     "no reason": (entry(reason=""), "entry 1: reason is missing"),
     "no owner": (entry(owner=None), "entry 1: owner is missing"),
     "no end": (entry(until=None), "entry 1: until is missing"),
@@ -63,6 +68,11 @@ def test_a_bad_file_is_refused_and_says_where(name: str) -> None:
     with pytest.raises(AcceptError) as caught:
         parse(text, KNOWN)
     assert why in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "# nothing any more\n", "[]"])
+def test_a_file_without_entries_accepts_nothing(text: str) -> None:
+    assert parse(text, KNOWN) == []
 
 
 WORDS = st.lists(

@@ -16,9 +16,11 @@ import re
 import ssl
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
+from nodeward.agent.config import read_regular
 from nodeward.agent.identity import write_whole
 
 TOLD: Final = "authorities.json"
@@ -42,7 +44,7 @@ class Authorities:
     collector is asked about them."""
 
     def __init__(self, files: tuple[str, ...], state: Path) -> None:
-        self._content = b"\n".join(Path(file).read_bytes() for file in files)
+        self._content = b"\n".join(read_regular(Path(file)) for file in files)
         self._state = state
         self._told = self._read() if files else None
 
@@ -84,7 +86,9 @@ class Authorities:
         digest = hashlib.sha256(self._content).hexdigest()
         try:
             told = Told(**json.loads((self._state / TOLD).read_bytes()))
-        except (OSError, ValueError, TypeError):
+            if any(_certificates(one) != [one] for one in chain(told.once, *told.now.values())):
+                raise ValueError
+        except (OSError, ValueError, TypeError, AttributeError):
             told = Told()
         return told if told.configured == digest else Told(digest)
 

@@ -6,7 +6,9 @@ plain, and `nodeward.agent.settings` builds them where checks may be imported.
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
@@ -43,6 +45,10 @@ def _within(name: str, value: float, least: float, most: float) -> None:
     """Neither NaN nor infinity is within anything: a look that never comes is no setting."""
     if not least <= value <= most:
         raise ValueError(f"{name} must be between {least:.12g} and {most:.12g}")
+
+
+def _is_name(text: str) -> bool:
+    return len(text) <= 253 and text.isascii() and all(c.isalnum() or c in "-._" for c in text)
 
 
 def _absolute(name: str, path: str | None) -> None:
@@ -207,6 +213,8 @@ class Config:
     def __post_init__(self) -> None:
         for name in ("host_root", "state_dir", "run_dir"):
             _absolute(name, getattr(self, name))
+        if self.node and not _is_name(self.node):
+            raise ValueError("node must be a host's name: letters, digits, -, . and _")
         if not self.cluster:
             raise ValueError("cluster must have a name")
 
@@ -232,11 +240,11 @@ def parse_listen(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
-class _Loader(yaml.CSafeLoader):
+class StrictLoader(yaml.CSafeLoader):
     """The safe loader, but a key that stands twice is an error and not a silent override."""
 
 
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> Tree:
+def _mapping(loader: StrictLoader, node: yaml.MappingNode) -> Tree:
     seen: Tree = {}
     for key_node, value_node in node.value:
         key = str(loader.construct_object(key_node, deep=True))
@@ -249,7 +257,7 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> Tree:
     return seen
 
 
-_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+StrictLoader.add_constructor("tag:yaml.org,2002:map", _mapping)
 
 
 def config_file(environment: Mapping[str, str] = os.environ) -> str:
@@ -294,8 +302,7 @@ def _sources(path: Path, *, must_exist: bool) -> Iterator[Path]:
 
 def _read(path: Path) -> Tree:
     try:
-        with path.open("rb") as file:
-            raw = file.read(LARGEST + 1)
+        raw = read_regular(path, LARGEST + 1)
     except OSError as exc:
         raise ConfigError([f"{path}: {exc.strerror}"]) from None
     if len(raw) > LARGEST:
@@ -303,9 +310,9 @@ def _read(path: Path) -> Tree:
     if any(isinstance(t, yaml.AliasToken) for t in _tokens(path, raw)):
         raise ConfigError([f"{path}: YAML aliases are not taken"])
     try:
-        tree = yaml.load(raw, Loader=_Loader)  # noqa: S506  a safe loader
+        tree = yaml.load(raw, Loader=StrictLoader)  # noqa: S506  a safe loader
     except (yaml.YAMLError, ValueError, RecursionError) as exc:
-        raise ConfigError([f"{path}: {_first_line(exc)}"]) from None
+        raise ConfigError([f"{path}: {yaml_problem(exc)}"]) from None
     if tree is None:
         return {}
     if not isinstance(tree, dict):
@@ -313,14 +320,23 @@ def _read(path: Path) -> Tree:
     return tree
 
 
+def read_regular(path: Path, most: int = -1) -> bytes:
+    """A file, or a device like /dev/null. OSError of anything else: a FIFO would never end."""
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        kind = os.fstat(file.fileno()).st_mode
+        if not (stat.S_ISREG(kind) or stat.S_ISCHR(kind)):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        return file.read(most)
+
+
 def _tokens(path: Path, raw: bytes) -> Iterator[object]:
     try:
         yield from yaml.scan(raw, Loader=yaml.CSafeLoader)
     except (yaml.YAMLError, ValueError) as exc:
-        raise ConfigError([f"{path}: {_first_line(exc)}"]) from None
+        raise ConfigError([f"{path}: {yaml_problem(exc)}"]) from None
 
 
-def _first_line(exc: BaseException) -> str:
+def yaml_problem(exc: BaseException) -> str:
     mark = getattr(exc, "problem_mark", None)
     why = getattr(exc, "problem", None) or type(exc).__name__
     return f"line {mark.line + 1}: {why}" if mark else str(why)

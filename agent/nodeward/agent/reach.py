@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from nodeward.agent.authorities import Authorities
-from nodeward.agent.config import Config
+from nodeward.agent.config import Config, read_regular
 from nodeward.agent.sign import Health, Sign
 from nodeward.agent.work import attestation_files
 from nodeward.facts.der import DerError
@@ -33,7 +33,7 @@ def authorities(config: Config) -> Iterator[Sign]:
 
 def _authority(file: str, now: float) -> Sign:
     try:
-        found = list(_certificates(Path(file).read_bytes()))
+        found = list(_certificates(read_regular(Path(file))))
     except OSError as exc:
         return Sign("TLS", Health.BAD, f"{file}: {exc.strerror}", "set collector.ca")
     if not found:

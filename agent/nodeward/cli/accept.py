@@ -46,10 +46,14 @@ def parse(text: str, known: Iterable[str]) -> list[Accepted]:
     """YAML or JSON: a list of {check, reason, owner, until}. `known` are the ids there are."""
     import yaml
 
+    from nodeward.agent.config import StrictLoader, yaml_problem
+
     try:
-        data = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError):
-        raise AcceptError("no YAML") from None
+        data = yaml.load(text, Loader=StrictLoader)  # noqa: S506  a safe loader
+    except (yaml.YAMLError, RecursionError, ValueError) as exc:
+        raise AcceptError(f"no YAML: {yaml_problem(exc)}") from None
+    if data is None:  # every entry was taken out
+        return []
     if not isinstance(data, list):
         raise AcceptError("must be a list of {check, reason, owner, until}")
     ids = list(known)
@@ -66,7 +70,7 @@ def _entry(number: int, raw: object, known: Sequence[str]) -> Accepted:
             hint = f"; did you mean {near[0]}?" if near else ""
             raise AcceptError(f"{where}: {str(key)[:40]!r} is not known{hint}")
     for key in KEYS:
-        if not raw.get(key):
+        if not str(raw.get(key) or "").strip():
             raise AcceptError(f"{where}: {key} is missing")
     check, reason, owner = (raw[k] for k in KEYS[:3])
     if not all(isinstance(v, str) for v in (check, reason, owner)):

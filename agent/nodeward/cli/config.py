@@ -20,10 +20,16 @@ def check(file: str | None) -> None:
     Exit codes: 0 all keys are known and fit, 2 they do not.
     """
     from nodeward.agent.config import ConfigError, config_file, load
+    from nodeward.agent.reach import authorities
     from nodeward.agent.settings import settings
+    from nodeward.agent.sign import Health
 
     try:
-        settings(load(file))
+        config = load(file)
+        settings(config)
+        bad = [sign.seen for sign in authorities(config) if sign.health is Health.BAD]
+        if bad:
+            raise ConfigError([f"collector.ca: {seen}" for seen in bad])
     except ConfigError as exc:
         for problem in exc.problems[:-1]:
             click.echo(f"nodeward: {safe(problem)}", err=True)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
 
 from nodeward.facts.kubelet_gates import GONE, ROWS
 from nodeward.lazy import dataclass
@@ -44,19 +43,31 @@ class Gate:
     gone: int | None = None
 
 
-def _gone(*words: str) -> Gate:
-    return replace(_gate(*words[:4], *words[5:]), gone=int(words[4]))
+def _gate(alpha: str, beta: str, stable: str, deprecated: str, *rest: str) -> Gate:
+    ages = [None if age == "-" else int(age) for age in (alpha, beta, stable, deprecated)]
+    gone = next((int(word) for word in rest if word.isdigit()), None)
+    first = min(age for age in ages if age is not None)
+    return Gate(first, ages[1], ages[2], True, "", ages[3], "on" in rest, gone)
 
 
-def _gate(*words: str) -> Gate:
-    alpha, beta, stable, deprecated = (None if w == "-" else int(w) for w in words[:4])
-    first = min(n for n in (alpha, beta, stable, deprecated) if n is not None)
-    return Gate(first, beta, stable, deprecated=deprecated, deprecated_on=words[4:] == ("on",))
+class _Gates(Mapping[str, Gate]):
+    """By name. A row becomes a gate when it is asked for: few of the hundreds ever are."""
+
+    def __init__(self, rows: str, gates: Mapping[str, Gate]) -> None:
+        self._rows = dict(row.split(" ", 1) for row in rows.splitlines())
+        self._gates = dict(gates)
+
+    def __getitem__(self, name: str) -> Gate:
+        return self._gates.get(name) or _gate(*self._rows[name].split())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows | self._gates)
+
+    def __len__(self) -> int:
+        return len(self._rows | self._gates)
 
 
-GATES: Mapping[str, Gate] = {
-    **{name: _gone(*words) for name, *words in (row.split() for row in GONE.splitlines())},
-    **{name: _gate(*words) for name, *words in (row.split() for row in ROWS.splitlines())},
+_NOTED = {
     "RotateKubeletServerCertificate": Gate(7, 12, None, True, "serving certificates are requested"),
     "SeccompDefault": Gate(22, 25, 27, True, "seccompDefault has an effect"),
     "KubeletFineGrainedAuthz": Gate(32, 33, 36, True, "reading is told from running"),
@@ -85,6 +96,8 @@ GATES: Mapping[str, Gate] = {
     "HugePageStorageMediumSize": Gate(18, 19, 22, True),
     "DevicePlugins": Gate(8, 10, 26, True),
 }
+
+GATES: Mapping[str, Gate] = _Gates(GONE + ROWS, _NOTED)
 
 
 def gate_fault(name: str, value: object, minor: int) -> str:

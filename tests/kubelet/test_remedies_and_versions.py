@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from kubelet_hosts import DPKG, HEAD, Host, Run, build, findings
+from kubelet_hosts import DPKG, HEAD, HOSTS, Host, Run, build, findings
 from nodeward.checks.kubelet_limits import swap
+from nodeward.checks.kubelet_settings import debug_handlers
 from nodeward.checks.kubelet_support import mend
 from nodeward.facts.kubelet import example
 from nodeward.facts.kubelet_limits import KubeletLimits, Swap
@@ -88,3 +89,68 @@ def test_no_swap_is_advised_where_there_is_such_a_value(version: str, named: boo
     verdict = swap(kubelet, Absent("ports"), limits)
     assert verdict.remedy is not None
     assert ("swapBehavior: NoSwap" in verdict.remedy.text) is named
+
+
+REMEDIES = {
+    ("rke2-1.32.2", "kubelet.port.readonly"): (
+        "Add read-only-port=0 to kubelet-arg in the configuration file of rke2"
+        " (/etc/rancher/rke2/config.yaml where none is named)."
+    ),
+    ("rke2-1.32.2", "kubelet.pod-pids"): (
+        "Set podPidsLimit: 4096 in a drop-in of your own,"
+        " /var/lib/rancher/rke2/agent/etc/kubelet.conf.d/90-own.conf."
+    ),
+    ("k0s", "kubelet.pod-pids"): (
+        "Set podPidsLimit: 4096 in a profile for workers (spec.workerProfiles of the controller's"
+        " k0s.yaml, named by --profile of this node's k0s), or add --pod-max-pids=4096 to its"
+        " --kubelet-extra-args: k0s writes the kubelet's own file anew at each start."
+    ),
+    ("microk8s", "kubelet.pod-pids"): (
+        "Give the line --pod-max-pids=4096 in /var/snap/microk8s/current/args/kubelet."
+    ),
+}
+UNITS = {
+    "rke2-1.32.2": "systemctl try-restart rke2-server.service rke2-agent.service",
+    "k0s": "systemctl try-restart k0scontroller.service k0sworker.service",
+    "microk8s": "snap restart microk8s.daemon-kubelite",
+}
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_what_a_distribution_writes_anew_is_not_what_to_change(name: str, tmp_path: Path) -> None:
+    found = findings(HOSTS[name](), tmp_path)
+    for check, advice in ((c, text) for (host, c), text in REMEDIES.items() if host == name):
+        remedy = found[check].remedy
+        assert remedy is not None, check
+        assert (remedy.text, remedy.steps) == (advice, (UNITS[name],))
+
+
+def test_all_settings_that_are_wrong_are_named() -> None:
+    found = debug_handlers(example(DIR, "enableProfilingHandler: false"), Absent("ports"))
+    assert found.remedy is not None
+    assert "enableProfilingHandler" not in found.remedy.text
+    for name in ("enableDebugFlagsHandler", "enableSystemLogHandler"):
+        assert f"Set {name}: false in /var/lib/kubelet/config.yaml." in found.remedy.text
+
+
+def test_a_remedy_names_what_is_wrong_and_not_what_is_set_already(tmp_path: Path) -> None:
+    label = "node-restriction.kubernetes.io/a"
+    words = ("kubelet", f"--config={CONFIG}", "--config-dir=/d", f"--node-labels={label}=b")
+    gates = "featureGates: {RotateKubeletServerCertificate: false, AllAlpha: true}\n"
+    files = {
+        CONFIG: HEAD + "serverTLSBootstrap: true\n" + gates + "foo: 1\n",
+        "/d/1.conf": HEAD + "readOnlyPort: 10255\n",
+    }
+    found = findings(Host(files, (Run(EXE, words),)), tmp_path)
+    wanted = {
+        "tls.server-bootstrap": f"RotateKubeletServerCertificate: true in {CONFIG}:4.",
+        "feature-gates": f"Correct or remove AllAlpha in {CONFIG}:4.",
+        "config.ignored-field": f"Correct or remove foo in {CONFIG}:5.",
+        "config.dropin-order": "Correct or remove readOnlyPort in /d/1.conf:3.",
+        "node-labels": f"the label {label} in --node-labels (argument 3 of pid 812).",
+    }
+    for check, advice in wanted.items():
+        remedy = found[f"kubelet.{check}"].remedy
+        assert remedy is not None
+        assert advice in remedy.text
+        assert remedy.steps == ("systemctl restart kubelet",)

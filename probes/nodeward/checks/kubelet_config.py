@@ -16,6 +16,7 @@ from nodeward.checks.kubelet_support import (
     each_on_disk,
     maps,
     restart,
+    take_out,
 )
 from nodeward.facts.kubelet import ConfigFile, Kubelet, Unknown, example
 from nodeward.facts.kubelet_defaults import LEGACY
@@ -180,7 +181,7 @@ def _ignored(kubelet: Kubelet) -> Verdict:
     found = [one for file in kubelet.files for one in _faults(file, kubelet.minor)]
     if found:
         because = f"{found[0].what} {found[0].value} ({found[0].source})"
-        return Verdict.failed(because, *most(found))
+        return Verdict.failed(because, *most(found), remedy=take_out(kubelet, found))
     if kubelet.dark:
         return Verdict.unknown(kubelet.dark)
     count = len(kubelet.files)

@@ -14,6 +14,8 @@ from nodeward.checks.kubelet_support import (
     RESTART,
     each_on_disk,
     maps,
+    restart,
+    take_out,
 )
 from nodeward.facts.kubelet import ConfigFile, Effective, Kubelet, example
 from nodeward.facts.kubelet_merge import Layer, Rules, dig
@@ -153,13 +155,23 @@ def _dropins(kubelet: Kubelet) -> Verdict:
     by_rules = [list(_by_rules(kubelet, one, dropins)) for one in kubelet.effective]
     found = [*refused, *(by_rules[-1] if all(by_rules) else ()), *_unread(kubelet)]
     if found:
-        return Verdict.failed(_said(found[0]), *most(found))
+        return Verdict.failed(_said(found[0]), *most(found), remedy=_remedy(kubelet, found))
     if some := [(e, rows) for e, rows in zip(kubelet.effective, by_rules, strict=True) if rows]:
         because = "; ".join(f"by {one.rules}: {_said(rows[0])}" for one, rows in some)
         because += "; the version of this kubelet is not known"
         return Verdict.unknown(because, *most([row for _, rows in some for row in rows]))
     count = len(dropins)
     return Verdict.passed(f"{count} drop-in{'s' * (count != 1)}, each in force and none weaker")
+
+
+def _remedy(kubelet: Kubelet, found: list[Evidence]) -> Remedy:
+    if found[0].what == NOT_READ:
+        advice = f"Rename {found[0].source} to a file whose name ends in .conf, or remove it."
+        return Remedy(advice, (restart(kubelet),))
+    return take_out(kubelet, [one for one in found if one.what != NOT_READ])
+
+
+NOT_READ = "not read"
 
 
 def _said(found: Evidence) -> str:
@@ -222,6 +234,6 @@ def _unread(kubelet: Kubelet) -> Iterator[Evidence]:
     folder = kubelet.flag("config-dir")
     for path in kubelet.skipped:
         if folder is not None and path == posixpath.join(kubelet.launch.cwd, str(folder.value)):
-            yield Evidence("not read", "it is no folder; a link is not followed", path)
+            yield Evidence(NOT_READ, "it is no folder; a link is not followed", path)
         elif path.endswith((".yaml", ".yml", ".json")):  # others are notes
-            yield Evidence("not read", "only names that end in .conf are", path)
+            yield Evidence(NOT_READ, "only names that end in .conf are", path)

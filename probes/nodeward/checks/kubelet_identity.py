@@ -11,6 +11,8 @@ from nodeward.checks.kubelet_support import (
     NOT_ASKED,
     each,
     maps,
+    restart,
+    take_out,
     unknown,
 )
 from nodeward.facts.kubelet import Kubelet, Unknown, example
@@ -89,7 +91,8 @@ def _hostname(kubelet: Kubelet, pki: ComponentPki | Absent | Unreadable) -> Verd
         return Verdict.unknown(f"{says}; there is no client certificate to compare with", seen)
     if str(flag.value).lower() in names:
         return Verdict.passed(f"{flag.value} is the name in the client certificate too", seen)
-    return Verdict.failed(f"{says}, the client certificate {names[0]}", seen)
+    remedy = Remedy(f"Remove {flag.source}, or set it to {names[0]}.", (restart(kubelet),))
+    return Verdict.failed(f"{says}, the client certificate {names[0]}", seen, remedy=remedy)
 
 
 @check(
@@ -139,7 +142,9 @@ def _node_labels(kubelet: Kubelet) -> Verdict:
         if f".{name.rpartition('/')[0]}".endswith(".node-restriction.kubernetes.io")
     ]
     if bad:
-        return Verdict.failed(f"the kubelet gives itself {bad[0].value}", *most(bad))
+        because = f"the kubelet gives itself {bad[0].value}"
+        named = [Evidence(f"the label {one.value}", "", one.source) for one in bad]
+        return Verdict.failed(because, *most(bad), remedy=take_out(kubelet, named))
     return Verdict.passed(f"none of {len(found)} labels is restricted")
 
 

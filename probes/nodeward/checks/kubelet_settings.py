@@ -12,6 +12,7 @@ from nodeward.checks.kubelet_support import (
     each,
     maps,
     mend,
+    mend_all,
     said,
     shown,
     unknown,
@@ -275,8 +276,7 @@ def _debug_handlers(kubelet: Kubelet) -> Verdict:
     seen = [shown(name, setting) for name, setting in found.items()]
     if not on:
         return Verdict.passed("profiling, flag and log handlers are off", *seen)
-    first = next(iter(on))
-    remedy = mend(kubelet, first, "false")
+    remedy = mend_all(kubelet, dict.fromkeys(on, "false"))
     return Verdict.failed("; ".join(said(n, s) for n, s in on.items()), *seen, remedy=remedy)
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from nodeward.facts.kubelet import Kubelet, Setting, Unknown, moment
+from nodeward.facts.kubelet import Kubelet, Launch, Setting, Unknown, moment
 from nodeward.facts.kubelet_answers import SECURE, KubeletAnswers, Port, Tls
-from nodeward.facts.kubelet_embedded import K3S_CONFIG, is_written_by_k3s
+from nodeward.facts.kubelet_embedded import MICROK8S_ARGS, is_written_by_k3s
 from nodeward.facts.kubelet_flags import FLAG_OF
 from nodeward.facts.kubelet_merge import Layer, Rules
 from nodeward.facts.kubelet_shown import text
+from nodeward.facts.supervisors import CONFIG as CONFIG_OF
+from nodeward.facts.supervisors import DATA, K0S, RKE2, UNITS
 from nodeward.model import Absent, Evidence, Remedy, Source, Status, Unreadable, Verdict
 
 Answers = KubeletAnswers | Absent | Unreadable
@@ -82,48 +84,127 @@ def unknown(path: str, setting: Setting) -> Verdict:
 
 def mend(kubelet: Kubelet, path: str, good: str, *, breaks: str = "") -> Remedy:
     """Change the very place that wins on this node, and restart."""
-    if kubelet.launch.program == "k3s":
-        return Remedy(_in_k3s(kubelet, path, good), (restart(kubelet),), breaks)
+    return Remedy(_advice(kubelet, path, good), (restart(kubelet),), breaks)
+
+
+def mend_all(kubelet: Kubelet, wanted: Mapping[str, str]) -> Remedy:
+    """The same for several settings that are wrong."""
+    every = dict.fromkeys(_advice(kubelet, path, good) for path, good in wanted.items())
+    return Remedy(" ".join(every), (restart(kubelet),))
+
+
+def take_out(kubelet: Kubelet, found: Sequence[Evidence]) -> Remedy:
+    """What is wrong by being there, each in its file or flag."""
+    every = dict.fromkeys(f"Correct or remove {one.what} in {one.source}." for one in found)
+    return Remedy(" ".join([*every][:MOST_NAMED]), (restart(kubelet),))
+
+
+MOST_NAMED = 5
+
+
+def _advice(kubelet: Kubelet, path: str, good: str) -> str:
+    match supervisor(kubelet.launch):
+        case "k3s" | "rke2" as program:
+            return _in_rancher(kubelet, path, good, program)
+        case "k0s":
+            return _in_k0s(kubelet, path, good)
+        case "kubelite":
+            return _in_microk8s(kubelet, path, good)
+        case _:
+            return _by_itself(kubelet, path, good)
+
+
+def _by_itself(kubelet: Kubelet, path: str, good: str) -> str:
     setting = kubelet.get(path)
-    flag = FLAG_OF.get(path, "")
+    flag = _as_flag(path, good)
     file = next((f.path for f in kubelet.files if not f.dropin), None)
     match setting.layer:
         case Layer.FLAG:
-            advice = (
+            return (
                 f"Flags win over every file: remove {setting.source}, or set it to {good};"
                 f" then {path}: {good} belongs in {file or 'a file given with --config'}."
             )
         case Layer.DROPIN if good in ZEROS and kubelet.effective[0].rules is Rules.MERGO:
-            advice = _over_mergo(kubelet, path, good, file)
+            return _over_mergo(kubelet, path, good, file)
         case Layer.FILE | Layer.DROPIN if setting.place:
-            advice = f"Set {path}: {good} in {_place(setting)}."
+            return f"Set {path}: {good} in {_place(setting)}."
         case Layer.LEGACY:
-            advice = (
+            return (
                 f"Start the kubelet with --config and set {path}: {good} in that file. Without"
                 " --config it keeps the defaults of its flags"
-                + (f"; until then add --{flag}={good}." if flag else ".")
+                + (f"; until then add --{flag}." if flag else ".")
             )
         case _:
-            advice = f"Set {path}: {good} in {file or 'the file given with --config'}."
-    return Remedy(advice, (restart(kubelet),), breaks)
+            return f"Set {path}: {good} in {file or 'the file given with --config'}."
 
 
-def _in_k3s(kubelet: Kubelet, path: str, good: str) -> str:
-    """k3s has no --config, and writes some of its drop-ins anew at each start."""
+def supervisor(launch: Launch) -> str:
+    """Which program starts this kubelet or holds it; "" for a kubelet of its own."""
+    if launch.program in ("k3s", "kubelite"):
+        return launch.program
+    for program in (RKE2, K0S):
+        units = (unit.removesuffix(".service") for unit in UNITS[program])
+        below = (launch.exe or "").startswith(f"{DATA[program]}/")
+        if below or launch.unit.removesuffix(".service") in units:
+            return program
+    return ""
+
+
+def _as_flag(path: str, good: str) -> str:
+    """`read-only-port=0`, `feature-gates=NodeSwap=false`; "" where no flag sets the field."""
+    if path.startswith("featureGates."):
+        return f"feature-gates={path.removeprefix('featureGates.')}={good}"
+    flag = FLAG_OF.get(path)
+    return f"{flag}={good.strip('[]')}" if flag else ""
+
+
+def _in_rancher(kubelet: Kubelet, path: str, good: str, program: str) -> str:
+    """k3s and RKE2 give no --config, and write some of their drop-ins anew at each start."""
     setting = kubelet.get(path)
     if setting.layer in (Layer.FILE, Layer.DROPIN) and not is_written_by_k3s(setting.place):
         return f"Set {path}: {good} in {setting.source.partition(' ')[0]}."
-    flag, folder = FLAG_OF.get(path), kubelet.arguments.given("config-dir")
-    configuration = f"the configuration file of k3s ({K3S_CONFIG} where none is named)"
-    if setting.layer is Layer.FLAG and "k3s itself" not in setting.source:
+    flag, folder = _as_flag(path, good), kubelet.arguments.given("config-dir")
+    configuration = (
+        f"the configuration file of {program} ({CONFIG_OF[program]} where none is named)"
+    )
+    given = ", from " in setting.source and "k3s itself" not in setting.source
+    if setting.layer is Layer.FLAG and given:
         return f"Flags win over every file: set it to {good} where {setting.source} stands."
-    if flag and (setting.layer is Layer.LEGACY or folder is None):
-        return f"Add {flag}={good} to kubelet-arg in {configuration}."
+    if flag and (setting.layer in (Layer.LEGACY, Layer.FLAG) or folder is None):
+        return f"Add {flag} to kubelet-arg in {configuration}."
     if folder is None:
         return (
             f"Set {path}: {good} in a file, and add config=FILE to kubelet-arg in {configuration}."
         )
     return f"Set {path}: {good} in a drop-in of your own, {folder.value}/90-own.conf."
+
+
+def _in_k0s(kubelet: Kubelet, path: str, good: str) -> str:
+    """pkg/component/worker/kubelet.go: its file is written at each start, from a profile."""
+    flag = _as_flag(path, good)
+    if kubelet.get(path).layer is Layer.FLAG:
+        return f"Flags win over every file: give --{flag} in --kubelet-extra-args of k0s."
+    return (
+        f"Set {path}: {good} in a profile for workers (spec.workerProfiles of the controller's"
+        " k0s.yaml, named by --profile of this node's k0s)"
+        + (f", or add --{flag} to its --kubelet-extra-args" if flag else "")
+        + ": k0s writes the kubelet's own file anew at each start."
+    )
+
+
+def _in_microk8s(kubelet: Kubelet, path: str, good: str) -> str:
+    """kubelite has one file of flags, and of --config no more than stands there."""
+    setting, flag = kubelet.get(path), _as_flag(path, good)
+    arguments = next((where for where, _ in kubelet.launch.sources), MICROK8S_ARGS)
+    if setting.layer in (Layer.FILE, Layer.DROPIN) and setting.place:
+        return f"Set {path}: {good} in {_place(setting)}."
+    if flag:
+        instead = f", in place of {setting.source}" if setting.layer is Layer.FLAG else ""
+        return f"Give the line --{flag} in {arguments}{instead}."
+    file = next((f.path for f in kubelet.files if not f.dropin), "")
+    return f"Set {path}: {good} in " + (
+        file or f"a file, and name that by a line --config=FILE in {arguments}."
+    )
 
 
 ZEROS = ("false", "0", '""', "[]")
@@ -149,10 +230,12 @@ def _over_mergo(kubelet: Kubelet, path: str, good: str, file: str | None) -> str
 
 
 def restart(kubelet: Kubelet) -> str:
-    program, origin = kubelet.launch.program, kubelet.launch.origin
+    origin, program = kubelet.launch.origin, supervisor(kubelet.launch)
     if program == "kubelite":
         return "snap restart microk8s.daemon-kubelite"
     unit = origin if origin.endswith(".service") else kubelet.launch.unit
+    if unit == "kubelet" and program in UNITS:
+        return f"systemctl try-restart {' '.join(UNITS[program])}"
     return f"systemctl restart {unit}"
 
 

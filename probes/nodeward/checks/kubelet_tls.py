@@ -300,7 +300,8 @@ def _serving(kubelet: Kubelet, answers: Answers) -> Verdict:
         return unknown(f"featureGates.{ROTATES}", kubelet.gate_setting(ROTATES))
     if setting.value and gate is False:
         because = f"the feature gate {ROTATES} is off; {said(SERVING, setting)}"
-        return Verdict.failed(because, shown(SERVING, setting))
+        remedy = mend(kubelet, f"featureGates.{ROTATES}", "true", breaks=breaks)
+        return Verdict.failed(because, shown(SERVING, setting), remedy=remedy)
     if (why := mute(port, port.tls if port else None)) and (setting.value or file.value):
         return Verdict.unknown(f"{why}; {said(SERVING, setting)}", shown(SERVING, setting))
     if setting.value:

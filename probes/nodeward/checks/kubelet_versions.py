@@ -17,6 +17,7 @@ from nodeward.checks.kubelet_support import (
     mend,
     said,
     shown,
+    take_out,
     unknown,
 )
 from nodeward.facts.clock import Now
@@ -123,7 +124,8 @@ def _gates(kubelet: Kubelet) -> Verdict:
     found = {n: [list(_gate(n, s, minor)) for minor in minors] for n, s in settings.items()}
     bad = [e for rows in found.values() if all(rows) for e in rows[-1]]
     if bad:
-        return Verdict.failed(f"{bad[0].what} {bad[0].value} ({bad[0].source})", *most(bad))
+        because = f"{bad[0].what} {bad[0].value} ({bad[0].source})"
+        return Verdict.failed(because, *most(bad), remedy=take_out(kubelet, bad))
     some = next((n for n, rows in found.items() if any(rows)), None)
     if some is not None:
         because = f"{some} is {text(settings[some].value)}, which is wrong in some versions only"
@@ -456,4 +458,5 @@ def _user_namespaces(kubelet: Kubelet) -> Verdict:
     if minor >= 36 or gate.value is True or (gate.value is None and minor >= 33):
         ids = kubelet.get("userNamespaces.idsPerPod")
         return Verdict.passed(f"pods can have user namespaces of {text(ids.value)} ids")
-    return Verdict.failed(f"UserNamespacesSupport is off in {kubelet.version}")
+    remedy = mend(kubelet, "featureGates.UserNamespacesSupport", "true")
+    return Verdict.failed(f"UserNamespacesSupport is off in {kubelet.version}", remedy=remedy)

@@ -146,8 +146,9 @@ def without_copied(given: tuple[Word, ...]) -> tuple[tuple[Word, ...], Mapping[s
 
 
 def is_written_by_k3s(path: str) -> bool:
-    """Whether k3s writes this drop-in at each start."""
-    return any(part in (K3S_OWN, *K3S_COPY.values()) for part in path.split("/"))
+    """Whether k3s or RKE2 writes this drop-in at each start."""
+    written = (K3S_OWN, "00-rke2-defaults.conf", *K3S_COPY.values())
+    return any(part in written for part in path.split("/"))
 
 
 def is_managed(version: str | None, *, there: bool, runs: bool) -> bool | None:

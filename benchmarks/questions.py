@@ -360,6 +360,7 @@ def _job(number: int, seq: int, kind: str, at: int) -> Incoming:
         node=number, agent=_agent(number), report=decoded, statuses=wire.statuses(decoded),
         sent=body,
         signature=bytes(64), signed_at=at // 1000, verified=False, at=at,
+        platform=Platform.of(decoded.inventory, "", ""),
     )  # fmt: skip
 
 

@@ -30,6 +30,7 @@ from nodeward.collector.db.engine import insert
 from nodeward.collector.store.access import Scope
 from nodeward.collector.store.enrol import enrol_by_token, make_join_token
 from nodeward.collector.store.ingest import Incoming
+from nodeward.collector.store.names import Platform
 from nodeward.collector.store.trend import note_trend
 from nodeward.collector.store.waivers import approve_waiver, make_waiver
 from nodeward.collector.wire import ReportIn, decode, statuses
@@ -298,6 +299,7 @@ class Member:
             signed_at=at // 1000,
             verified=True,
             at=at,
+            platform=Platform.of(report.inventory, report.agent.version, report.agent.catalog),
         )
 
 

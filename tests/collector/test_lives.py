@@ -20,7 +20,7 @@ from nodeward.collector.db import tables as t
 from nodeward.collector.settings import Settings
 from nodeward.collector.store import fold
 from nodeward.collector.store.ingest import Incoming, ingest
-from nodeward.collector.store.names import Names
+from nodeward.collector.store.names import Names, Platform
 from nodeward.collector.store.recount import counted, recount
 from nodeward.collector.store.unused import collect
 from nodeward.collector.wire import ReportIn, decode, statuses
@@ -280,6 +280,7 @@ def _incoming(agent: Agent, node: int, status: str) -> Incoming:
         signed_at=now_ms() // 1000,
         verified=True,
         at=None,
+        platform=Platform(),
     )
 
 

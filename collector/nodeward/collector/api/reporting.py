@@ -29,6 +29,7 @@ from nodeward.collector.problem import AWAY, Problem, bad, store_away
 from nodeward.collector.store.enrol import tell_both
 from nodeward.collector.store.ingest import ENDED, Incoming, Outcome, problem
 from nodeward.collector.store.keys import Key
+from nodeward.collector.store.names import Platform
 from nodeward.collector.store.pulse import Beat, Last, mark_of
 
 log = logging.getLogger(__name__)
@@ -88,7 +89,8 @@ def _incoming(center: Center, call: Call, caller: Caller) -> Incoming:
         agent=caller.key.agent,
         # Thousands of objects, let go while the processor has them at hand: waiting for the commit
         # with hundreds of others they cost as much again.
-        report=msgspec.structs.replace(report, findings=[]),
+        report=msgspec.structs.replace(report, findings=[], inventory={}),
+        platform=Platform.of(report.inventory, report.agent.version, report.agent.catalog),
         statuses=statuses,
         sent=call.body,
         signature=caller.signature,

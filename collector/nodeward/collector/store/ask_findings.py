@@ -25,7 +25,7 @@ from nodeward.collector.store.asked import (
     seen_as,
     within,
 )
-from nodeward.collector.store.evidence import finding_json, said_by
+from nodeward.collector.store.evidence import words_of
 from nodeward.collector.store.node_rows import NODE
 from nodeward.collector.store.waivers import covering
 from nodeward.model import Status
@@ -45,14 +45,12 @@ def findings(db: Db, want: Filter) -> Page:
     """Findings of the whole fleet, the worst first; each with its words, and since when."""
     hits = list(islice(_hits(db, want), want.limit + 1))
     shown = hits[: want.limit]
-    said = said_by(db.connection, {hit.row.id for hit in shown})
+    named = [(hit.row.id, db.names.rule_name(db.connection, hit.rule)) for hit in shown]
+    said = words_of(db.connection, named)
     since = since_when(db, [(hit.row.id, hit.rule) for hit in shown])
     items = [
-        finding_row_json(db, hit.row, hit.rule, LEVELS[hit.level], words, since)
-        for hit in shown
-        for words in [
-            finding_json(said.get(hit.row.id), db.names.rule_name(db.connection, hit.rule))
-        ]
+        finding_row_json(db, hit.row, hit.rule, LEVELS[hit.level], said.get(name, {}), since)
+        for hit, name in zip(shown, named, strict=True)
     ]
     if len(hits) <= want.limit:
         return Page(items)

@@ -71,7 +71,7 @@ def node(db: Db, cluster: str, name: str) -> Mapping[str, Any]:
     row = node_row(db, cluster, name)
     states = db.names.states(db.connection, set() if row.set is None else {row.set})
     state = states.get(row.set)
-    said = said_by(db.connection, [row.id]).get(row.id)
+    said = dict(said_by(db.connection, [row.id])).get(row.id)
     out = dict(_node_json(db, row, state))
     out["inventory"] = said.inventory if said else {}
     out["taken_at"] = said.taken_at if said else None

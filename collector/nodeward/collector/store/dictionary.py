@@ -65,7 +65,12 @@ def pack(raw: bytes, dictionary: Dictionary | None) -> bytes:
     return packed if dictionary is None else _MARK + number.to_bytes(4, "big") + packed
 
 
+class TooLongError(ValueError):
+    """What was packed is more than may be unpacked."""
+
+
 def unpack(connection: Connection, blob: bytes, most: int) -> bytes:
+    """At most so many bytes; raises TooLongError otherwise."""
     number, frame = 0, blob
     if blob.startswith(_MARK):
         number, frame = int.from_bytes(blob[1:5], "big"), blob[5:]
@@ -76,6 +81,10 @@ def unpack(connection: Connection, blob: bytes, most: int) -> bytes:
             if number
             else zstandard.ZstdDecompressor()
         )
+    # A frame names its size, and where it does, zstd looks at no other bound.
+    size = zstandard.frame_content_size(frame)
+    if size > most:
+        raise TooLongError(f"{size} bytes")
     raw: bytes = unpackers[number].decompress(frame, max_output_size=most)
     return raw
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from typing import Final, TypeAlias
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, Engine, bindparam, func, select, update
+from sqlalchemy import Connection, Engine, Select, bindparam, func, select, tuple_, update
 
 from nodeward.collector.db import tables as t
 from nodeward.collector.db.engine import Record
@@ -16,8 +17,17 @@ from nodeward.collector.signature import good, signed_text
 from nodeward.collector.store.bulk import Row, bulk
 from nodeward.collector.store.dictionary import FEW, Dictionary, keep, made_of, newest
 from nodeward.collector.store.distrust import distrust, set_aside
-from nodeward.collector.store.evidence import Said, folded, pack_said, saying, unpack_said
+from nodeward.collector.store.evidence import (
+    Said,
+    first_part,
+    folded,
+    left_out,
+    pack_said,
+    saying,
+    unpack_said,
+)
 from nodeward.collector.store.expiry import Ends, ends_of, keep_ends
+from nodeward.collector.store.ingest import security_event, tell
 from nodeward.collector.store.lifecycle import living
 from nodeward.collector.store.shared import Held, held_keys, keep_keys, told_anew
 from nodeward.collector.store.writer import Writer
@@ -31,7 +41,11 @@ LATEST_MS: Final = 20_000
 """While reports pour in, folding waits, but not for longer than about this, nor does the look at
 who signed them."""
 PATH: Final = "/v1/reports"
-_WAITING: Final = (
+_KEY: Final = tuple_(t.report.c.node, t.report.c.boot, t.report.c.seq)
+_WAITING: Final = select(
+    t.report.c.node, t.report.c.boot, t.report.c.seq, func.length(t.report.c.body).label("size")
+).where(t.report.c.body.is_not(None))
+_WHOLE: Final = (
     select(
         *(t.report.c[name] for name in ("node", "boot", "seq", "at", "agent", "signed_at",
                                         "signature", "verified", "body")),
@@ -40,7 +54,7 @@ _WAITING: Final = (
     .join(t.agent, t.agent.c.id == t.report.c.agent)
     .where(t.report.c.body.is_not(None))
 )  # fmt: skip
-EndsByNode: TypeAlias = dict[int, Ends]
+V = TypeVar("V")
 
 
 def verify_some(engine: Engine, writer: Writer, now: int, before: int) -> int:
@@ -52,7 +66,7 @@ def verify_some(engine: Engine, writer: Writer, now: int, before: int) -> int:
     with engine.connect() as connection:
         r = t.report.c
         query = _WAITING.where(r.verified == 0, r.at < before).order_by(r.at, r.node, r.seq)
-        rows = connection.execute(query.limit(MOST)).all()
+        rows = _whole(connection, query)
     if not rows:
         return 0
     good_rows, bad_rows = _told_apart(rows)
@@ -90,38 +104,42 @@ def fold_some(engine: Engine, writer: Writer, now: int, before: int | None = Non
         rows = _oldest(connection, before)
         if not rows:
             return 0
+        good_rows, bad_rows = _told_apart(rows)
+        batch = _Batch.of(connection, good_rows)
         nodes = sorted({row.node for row in rows})
-        query = select(t.evidence.c.node, t.evidence.c.blob).where(t.evidence.c.node.in_(nodes))
-        said = {r.node: unpack_said(connection, r.blob) for r in connection.execute(query)}
-        dictionary = newest(connection, now)
-    good_rows, bad_rows = _told_apart(rows)
-    ends, keys, lost = _laid_over(good_rows, said)
-    good_rows = [row for row in good_rows if row.node not in lost]
-    fresh = {row.node for row in good_rows}
-    new = (
-        _made_of(said[node] for node in fresh) if dictionary is None and len(fresh) >= FEW else None
-    )
-    done = [(identity(row.body), row.node, row.boot, row.seq) for row in good_rows]
-    packed = [(pack_said(said[node], dictionary or new), node) for node in sorted(fresh)]
+        dictionary, new = newest(connection, now), None
+        if dictionary is None and len(batch.reports) >= FEW:
+            dictionary = new = made_of(map(_sayings, batch.said(connection)))
+        done = _Done()
+        for one in batch.said(connection):
+            done.add(one, dictionary)
+    lost, good_rows = batch.lost, [row for row in good_rows if row.node not in batch.lost]
+    folds = [(identity(row.body), row.node, row.boot, row.seq) for row in good_rows]
 
     def act(connection: Connection) -> None:
         there = living(connection, nodes, shared=True)
         if new is not None:
             keep(connection, new, now)
-        _store(connection, done, packed)
+        _store(connection, folds, done.packed)
         distrust(connection, writer.names, bad_rows, now)
         for row in rows:
             if row.node in lost:
                 set_aside(connection, row, "report.unreadable", now)
-        keep_ends(connection, writer.names, {node: ends[node] for node in there if node in ends})
-        keep_keys(connection, {node: keys[node] for node in there if node in keys})
+        tell(connection, [_too_long(row, now) for row in good_rows if row.node in done.crowded])
+        keep_ends(connection, writer.names, _of(done.ends, there))
+        keep_keys(connection, _of(done.keys, there))
 
     writer.act_now(act)
     return len(rows)
 
 
-def _made_of(all_said: Iterable[Said]) -> Dictionary:
-    return made_of(map(saying, said.findings, said.findings.values()) for said in all_said)
+def _of(found: Mapping[int, V], nodes: Iterable[int]) -> dict[int, V]:
+    return {node: found[node] for node in nodes if node in found}
+
+
+def _too_long(row: Record, now: int) -> Mapping[str, Any]:
+    detail = {"boot": row.boot, "seq": row.seq}
+    return security_event("report.too-long", at=now, node=row.node, agent=row.agent, detail=detail)
 
 
 def _oldest(connection: Connection, before: int | None) -> Sequence[Record]:
@@ -135,7 +153,16 @@ def _oldest(connection: Connection, before: int | None) -> Sequence[Record]:
     if not nodes:
         return []
     query = _WAITING.where(r.node.in_(nodes), r.verified != 2).order_by(r.at, r.node, r.seq)
-    return connection.execute(query.limit(MOST)).all()
+    return _whole(connection, query)
+
+
+def _whole(connection: Connection, waiting: Select[Any]) -> Sequence[Record]:
+    """The first of these, MOST at most and no more than may be in memory at once."""
+    rows = first_part(connection.execute(waiting.limit(MOST)).all())
+    keys = [(row.node, row.boot, row.seq) for row in rows]
+    r = t.report.c
+    query = _WHOLE.where(_KEY.in_(keys)).order_by(r.at, r.node, r.seq)
+    return connection.execute(query).all() if keys else []
 
 
 def _told_apart(rows: Sequence[Record]) -> tuple[list[Record], list[Record]]:
@@ -153,30 +180,71 @@ def _is_signed(row: Record) -> bool:
     return good(bytes(row.public_key), bytes(row.signature), text)
 
 
-def _laid_over(
-    rows: Sequence[Record], said: dict[int, Said]
-) -> tuple[EndsByNode, dict[int, Held], set[int]]:
-    """Bring `said` up to these reports; the nodes for which it could not be must not stop all."""
-    ends: EndsByNode = {}
-    keys: dict[int, Held] = {}
-    lost: set[int] = set()
-    by_node: dict[int, list[Record]] = defaultdict(list)
-    for row in rows:
-        by_node[row.node].append(row)
-    for node, reports in by_node.items():
-        try:
-            before = now_said = said.get(node, Said())
-            for report in reports:
-                now_said = folded(now_said, report.body)
-            ends[node] = ends_of(now_said)
-            if told_anew(before, now_said):
-                keys[node] = held_keys(now_said)
-        except Exception:
-            log.exception("a report of node %d cannot be folded", node)
-            lost.add(node)
-            continue
-        said[node] = now_said
-    return ends, keys, lost
+class _One(NamedTuple):
+    """What a node said, and says."""
+
+    node: int
+    before: Said
+    now: Said
+
+
+@dataclass
+class _Batch:
+    """Reports by node, and what each node has said. It is unpacked for one node at a time: what
+    some nodes say is long."""
+
+    reports: dict[int, list[Record]]
+    blobs: dict[int, bytes]
+    lost: set[int] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, connection: Connection, rows: Sequence[Record]) -> _Batch:
+        reports: dict[int, list[Record]] = defaultdict(list)
+        for row in rows:
+            reports[row.node].append(row)
+        e = t.evidence.c
+        query = select(e.node, e.blob).where(e.node.in_(sorted(reports)))
+        return cls(reports, {row.node: row.blob for row in connection.execute(query)})
+
+    def said(self, connection: Connection) -> Iterator[_One]:
+        """With the reports laid over it; a node for which it could not be must not stop all."""
+        for node, reports in sorted(self.reports.items()):
+            if node in self.lost:
+                continue
+            try:
+                blob = self.blobs.get(node)
+                before = now = Said() if blob is None else unpack_said(connection, blob)
+                for report in reports:
+                    now = folded(now, report.body)
+                one = _One(node, before, now)
+                ends_of(now), held_keys(now)
+            except Exception:
+                log.exception("a report of node %d cannot be folded", node)
+                self.lost.add(node)
+            else:
+                yield one
+
+
+def _sayings(one: _One) -> Iterable[bytes]:
+    return map(saying, one.now.findings, one.now.findings.values())
+
+
+@dataclass
+class _Done:
+    """What is to be written of the nodes of a batch. `crowded`: some words are left out."""
+
+    packed: list[Row] = field(default_factory=list)
+    ends: dict[int, Ends] = field(default_factory=dict)
+    keys: dict[int, Held] = field(default_factory=dict)
+    crowded: set[int] = field(default_factory=set)
+
+    def add(self, one: _One, dictionary: Dictionary | None) -> None:
+        self.packed.append((pack_said(one.now, dictionary), one.node))
+        self.ends[one.node] = ends_of(one.now)
+        if told_anew(one.before, one.now):
+            self.keys[one.node] = held_keys(one.now)
+        if left_out(one.now):
+            self.crowded.add(one.node)
 
 
 def _store(connection: Connection, done: Sequence[Row], packed: Sequence[Row]) -> None:

@@ -59,6 +59,7 @@ class Incoming(msgspec.Struct, frozen=True, gc=False):
     signed_at: int
     verified: bool
     at: int | None
+    platform: Platform = Platform()
 
 
 @dataclass(slots=True)
@@ -336,11 +337,9 @@ def _write(connection: Connection, names: Names, nodes: Sequence[_Node], work: _
 def _set_platforms(connection: Connection, names: Names, nodes: Sequence[_Node]) -> None:
     """Of those that say what they are: in a full report, or where nothing is known of them."""
     told = {
-        node.node: Platform.of(report.inventory, report.agent.version, report.agent.catalog)
+        node.node: node.job.platform
         for node in nodes
-        if node.job is not None
-        for report in (node.job.report,)
-        if report.kind == "full" or node.platform is None
+        if node.job is not None and (node.job.report.kind == "full" or node.platform is None)
     }
     ids = names.platform_ids(connection, told.values())
     for node in nodes:

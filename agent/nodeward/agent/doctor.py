@@ -85,7 +85,11 @@ def _confined(box: Sandbox, whom: str) -> Iterator[Sign]:
         advice = {"net": "hostNetwork: true", "pid": "hostPID: true"}.get(kind, kind)
         seen = f"{kind}: not the host's for {whom}"
         yield Sign("namespaces", Health.WORSE, seen, f"set {advice}")
-    if not box.hidden and not box.foreign:
+    if box.mounted:
+        seen = f"of the host only {', '.join(box.mounted)} are mounted for {whom}"
+        advice = "what else is read is unknown: mount the host's /, or add to agent.hostPaths"
+        yield Sign("sandbox", Health.WORSE, seen, advice)
+    if not box.hidden and not box.foreign and not box.mounted:
         yield Sign("sandbox", Health.GOOD, f"nothing of the host is hidden from {whom}")
 
 

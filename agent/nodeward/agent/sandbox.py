@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from nodeward.facts.agent import Sandbox
 from nodeward.host import Host, LiveHost
-from nodeward.host.masks import masked_paths
+from nodeward.host.masks import masked_paths, mounted_folders
 
 NEEDED = {2: "CAP_DAC_READ_SEARCH", 19: "CAP_SYS_PTRACE"}  # include/uapi/linux/capability.h
 NOT_JUDGED = ("/dev/kmsg", "/proc/kallsyms", "/proc/kcore", "/proc/kmsg")
@@ -19,7 +19,9 @@ OVERRIDE = 1  # CAP_DAC_OVERRIDE reads everything too
 
 def examine_sandbox(host: Host) -> Sandbox:
     """Compare what we may with what is needed to judge the host."""
-    return Sandbox(tuple(_hidden(host.root.rstrip("/"))), _foreign(host), _missing())
+    hidden = tuple(_hidden(host.root.rstrip("/")))
+    mounted = mounted_folders(os.path.realpath(host.root)) or ()
+    return Sandbox(hidden, _foreign(host), _missing(), mounted)
 
 
 def _hidden(root: str) -> Iterator[str]:

@@ -107,7 +107,8 @@ def budget(agent: Agent) -> Verdict:
     ),
     severity=Severity.MEDIUM,
     remedy=Remedy(
-        "Take the named restriction out of the unit, or grant the named right.",
+        "Take the named restriction out of the unit, or grant the named right; in a pod, mount the"
+        " host's / or what is missing of it (agent.hostPaths).",
         steps=("systemctl cat nodeward-agent", "nodeward doctor"),
         breaks="Nothing: the unit that is shipped has none of these restrictions.",
     ),
@@ -117,6 +118,7 @@ def budget(agent: Agent) -> Verdict:
         Example(Status.FAIL, Agent(sandbox=Sandbox(hidden=("/usr/lib/modules",)))),
         Example(Status.FAIL, Agent(sandbox=Sandbox(missing=("CAP_SYS_PTRACE",)))),
         Example(Status.FAIL, Agent(sandbox=Sandbox(foreign=("net",))), "a pod without hostNetwork"),
+        Example(Status.FAIL, Agent(sandbox=Sandbox(mounted=("/etc", "/proc"))), "named volumes"),
         _NO_AGENT,
         _DARK,
     ],
@@ -126,6 +128,9 @@ def sandbox(agent: Agent) -> Verdict:
     found = [Evidence("hidden by the sandbox", path) for path in box.hidden]
     found += [Evidence("namespace that is not the host's", kind) for kind in box.foreign]
     found += [Evidence("right that is missing", right) for right in box.missing]
+    if box.mounted:
+        there = ", ".join(box.mounted)
+        found.append(Evidence("not mounted for the agent", f"all of the host but {there}"))
     if not found:
         return Verdict.passed("nothing of the host is hidden from the agent")
     return Verdict.failed(f"{found[0].what}: {found[0].value}", *most(found))

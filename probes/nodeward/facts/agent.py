@@ -36,11 +36,13 @@ class Spending:
 @dataclass(frozen=True, slots=True)
 class Sandbox:
     """`hidden`: paths of the host that our own sandbox hides. `foreign`: kinds of namespaces in
-    which we are not with the host ("net", "pid"). `missing`: rights we would need."""
+    which we are not with the host ("net", "pid"). `missing`: rights we would need. `mounted`: all
+    of the host that there is for us, where that is not all of it."""
 
     hidden: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    mounted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ def _part(kind: type[T], raw: object) -> T:
         if one.name not in raw:
             continue
         value = raw[one.name]
-        if one.name in ("lost", "hidden", "foreign", "missing"):
+        if one.name in ("lost", "hidden", "foreign", "missing", "mounted"):
             value = tuple(_text(item) for item in _list(value))
         elif one.name == "sources":
             value = {str(k): _text(v) for k, v in dict(value).items()}

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import TypeVar
 
-from nodeward.host.base import DeniedError, translate
-from nodeward.host.masks import masked
+from nodeward.host.base import DeniedError, HostError, translate
+from nodeward.host.masks import masked, mounted_folders
 from nodeward.host.tree import STEP, TreeHost, Walk
 from nodeward.lazy import pattern
 
@@ -77,3 +77,9 @@ class LiveHost(TreeHost):
         """What our sandbox hides is unreadable; it would look empty, or as if it were not there."""
         if masked(self.root.rstrip("/") + path):
             raise DeniedError(path, "hidden by the agent's own sandbox")
+        if self._mounted and not any(path == m or path.startswith(f"{m}/") for m in self._mounted):
+            raise HostError(path, "not mounted")
+
+    @cached_property
+    def _mounted(self) -> tuple[str, ...] | None:
+        return mounted_folders(os.path.realpath(self.root))

@@ -60,6 +60,19 @@ def _first() -> str | None:
 
 
 @cache
+def mounted_folders(root: str) -> tuple[str, ...] | None:
+    """What there is of a host whose "/" should be at `root` (named volumes of a pod), as paths of
+    the host; None where all of it is. Of a tree that holds /proc itself nobody asks that."""
+    try:
+        points = {mount.point for mount in _mounts(_mountinfo("self"))}
+    except OSError:
+        return None
+    below = tuple(sorted(p.removeprefix(root) for p in points if p.startswith(f"{root}/")))
+    whole = root in points or (os.path.isdir(f"{root}/proc") and "/proc" not in below)
+    return None if root in ("", "/") or whole or not below else below
+
+
+@cache
 def private_folders() -> tuple[str, ...]:
     """Folders of the host in whose place our service has one of its own (PrivateTmp=)."""
     try:

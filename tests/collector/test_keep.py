@@ -218,6 +218,22 @@ def test_what_is_not_in_the_archive_does_not_leave(collector: Any, tmp_path: Pat
     assert collector.items("/v1/changes") == []
 
 
+def test_a_day_whose_file_was_made_too_early_is_written_anew_before_it_leaves(
+    collector: Any, tmp_path: Path
+) -> None:
+    import pyarrow.parquet as pq
+
+    _one_change(collector, days_ago=3)
+    engine = collector.center.engine
+    archive.archive_closed(engine, tmp_path, now_ms())
+    late = text("INSERT INTO change SELECT at + 1, node, rule, old, new FROM change")
+    collector.center.writer.act_now(lambda c: c.execute(late))
+    many = len(collector.items("/v1/changes"))
+    assert archive.let_go(engine, tmp_path, now_ms()) == many
+    files = list(tmp_path.glob("day=*/*.parquet"))
+    assert sum(pq.read_metadata(file).num_rows for file in files) == many
+
+
 def test_a_question_about_a_time_that_is_forgotten_is_refused(collector: Any) -> None:
     _one_change(collector, days_ago=3)
     then = rfc3339(now_ms() - 3 * DAY_MS - 3_600_000)

@@ -65,7 +65,7 @@ def archive_closed(engine: Engine, folder: Path, now: int) -> int:
 def let_go(engine: Engine, folder: Path | None, before: int) -> int:
     """Changes of the days before that time leave the store; how many did.
 
-    With an archive, only days that are in it.
+    With an archive, only days that are wholly in it; one that is not is written anew.
     """
     with engine.execution_options(writes=True).begin() as connection:
         end = day_start(before)
@@ -77,9 +77,20 @@ def let_go(engine: Engine, folder: Path | None, before: int) -> int:
 def _archived_until(connection: Connection, folder: Path, end: int) -> int:
     first = connection.execute(select(func.min(t.change.c.at))).scalar()
     day = end if first is None else day_start(first)
-    while day < end and (_file(folder, day).exists() or _empty(connection, day)):
+    while day < end and (_empty(connection, day) or _file(folder, day).exists()):
+        if not _is_whole(connection, _file(folder, day), day):
+            _write_day(connection, _file(folder, day), day)
         day += DAY_MS
     return min(day, end)
+
+
+def _is_whole(connection: Connection, file: Path, day: int) -> bool:
+    """Whether all changes of that day are in it. Some came later where a clock was ahead."""
+    import pyarrow.parquet as pq
+
+    held = connection.execute(_rows(day).with_only_columns(func.count()).order_by(None))
+    many: int = held.scalar_one()
+    return many == 0 or many <= pq.read_metadata(file).num_rows
 
 
 def _empty(connection: Connection, day: int) -> bool:
@@ -148,7 +159,7 @@ def _schema() -> pa.Schema:
 def _batches(connection: Connection, day: int) -> Iterator[pa.RecordBatch]:
     import pyarrow as pa
 
-    streamed = connection.execution_options(yield_per=BATCH).execute(_rows(day))
+    streamed = connection.execute(_rows(day), execution_options={"yield_per": BATCH})
     for rows in streamed.partitions():
         columns = zip(*[(r.at, r.cluster, r.node, r.check, *_value(r.old), *_value(r.new))
                         for r in rows], strict=True)  # fmt: skip

@@ -34,6 +34,7 @@ from nodeward.collector.store.fold import LATEST_MS, fold_some, verify_some
 from nodeward.collector.store.ingest import forget_receipts
 from nodeward.collector.store.keys import POLL_S, Keys
 from nodeward.collector.store.lifecycle import forget_gone, long_silent, retire
+from nodeward.collector.store.listening import NOTE_S, heard_for, note_listening
 from nodeward.collector.store.pulse import Pulse, flush, forget_looks
 from nodeward.collector.store.sessions import Sessions, shared_secret
 from nodeward.collector.store.telling import deliver
@@ -125,6 +126,7 @@ class Center:
         tasks = [
             asyncio.create_task(_every(POLL_S, self.keys.poll, stopping), name="poll keys"),
             asyncio.create_task(_every(POLL_S, self._looks, stopping), name="poll looks"),
+            asyncio.create_task(_every(NOTE_S, self._listen, stopping), name="listen"),
             asyncio.create_task(_every(TIDY_S, self._tidy, stopping), name="tidy"),
             asyncio.create_task(_every(FLUSH_S, self._flush, stopping), name="flush heartbeats"),
             asyncio.create_task(_every(ALERT_S, self._alert, stopping), name="alerts"),
@@ -184,8 +186,14 @@ class Center:
             let_go(self.engine, folder, now - self.settings.keep_changes_ms)
 
     def _retire(self, connection: Connection, now: int) -> None:
-        silent = long_silent(connection, now - span_ms(self.settings.retire_after))
-        retire(connection, self.writer.names, silent, now, "silent")
+        """Only silence that somebody could have broken counts."""
+        since = heard_for(connection, span_ms(self.settings.retire_after))
+        if since is not None:
+            silent = long_silent(connection, since)
+            retire(connection, self.writer.names, silent, now, "silent")
+
+    def _listen(self) -> None:
+        self.writer.act_now(note_listening)
 
     def _alert(self) -> None:
         stale_ms = self.settings.stale_ms

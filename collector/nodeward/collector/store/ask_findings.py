@@ -63,7 +63,8 @@ def _hits(db: Db, want: Filter) -> Iterator[_Hit]:
     if rules is not None and not rules:
         return
     start, node_id, rule_id = want.cursor or (0, 0, -1)
-    there = _counts_by_value(db, want, rules)
+    gone = want.seen == "retired"  # no counter counts these
+    there = _values_of_gone(db, want, rules) if gone else _counts_by_value(db, want, rules)
     for level in levels_of(want):
         if level < start or not there.get(LEVELS[level]):
             continue
@@ -95,6 +96,21 @@ def statuses(db: Db, want: Filter) -> Mapping[str, int] | None:
         if not want.severities or severity in want.severities:
             counts[status.value] += many
     return {s.value: counts[s.value] for s in Status}
+
+
+def _values_of_gone(db: Db, want: Filter, rules: set[int] | None) -> Mapping[int, int]:
+    """The same of nodes that are retired."""
+    columns = t.posture.c.set, func.count().label("nodes")
+    query = NODE.with_only_columns(*columns).group_by(t.posture.c.set)
+    found = query.where(*within(db, want), *seen_as(db, want), t.posture.c.set.is_not(None))
+    rows = db.connection.execute(found).all()
+    states = db.names.states(db.connection, {row.set for row in rows})
+    out = Counter[int]()
+    for row in rows:
+        for rule, value in zip(states[row.set].rules, states[row.set].vec, strict=True):
+            if rules is None or rule in rules:
+                out[value] += row.nodes
+    return out
 
 
 def _values_of_node(db: Db, want: Filter, rules: set[int] | None) -> Mapping[int, int]:

@@ -148,7 +148,7 @@ SAID: dict[str, tuple[dict[str, Any], str, Health, str]] = {
                 "watches", Health.WORSE, "nodeward explain agent.watch.degraded"),
     "sandbox": ({"sandbox": Sandbox(hidden=("/usr/lib/modules",))},
                 "sandbox", Health.BAD,
-                "take the option that hides it (InaccessiblePaths=, ProtectKernelModules=) out"),
+                "take out the option that hides it: InaccessiblePaths=, BindPaths=, ProcSubset="),
     "rights": ({"sandbox": Sandbox(missing=("CAP_SYS_PTRACE",))}, "rights", Health.WORSE,
                "run it as root, or give the unit AmbientCapabilities=CAP_SYS_PTRACE"),
     "namespaces": ({"sandbox": Sandbox(foreign=("net",))}, "namespaces", Health.WORSE,

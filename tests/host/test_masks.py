@@ -33,10 +33,70 @@ def test_an_empty_file_system_that_the_host_does_not_have_hides_what_is_below() 
         "4 1 0:81 / /home ro shared:1 - tmpfs tmpfs rw\n"
         "5 1 0:82 / /dev rw - tmpfs tmpfs rw\n"
         "6 1 0:83 / /run/credentials/nodeward-agent.service ro - tmpfs tmpfs rw\n"
-        "7 1 0:7 /x /opt rw - tmpfs tmpfs rw\n"
+        "7 1 0:7 /x /srv/x rw - tmpfs tmpfs rw\n"
     )
     assert parse_masks(service, host) == ("/etc/kubernetes", "/home")
     assert parse_masks(service) == ()
+
+
+def test_what_is_elsewhere_on_the_host_hides_what_is_there() -> None:
+    """BindReadOnlyPaths=/srv:/etc/kubernetes, beside what ProtectSystem=strict and StateDirectory=
+    mount over themselves, and a new /proc."""
+    host = (
+        "1 0 8:1 /@root / rw - btrfs /dev/vda rw\n2 1 8:2 / /var/lib rw - ext4 /dev/vdb rw\n"
+        "3 1 0:7 / /proc rw - proc proc rw\n"
+    )
+    service = host + (
+        "4 1 8:1 /@root/etc /etc ro - btrfs /dev/vda rw\n"
+        "5 1 8:2 /nodeward /var/lib/nodeward rw - ext4 /dev/vdb rw\n"
+        "6 1 0:8 / /proc ro - proc proc rw,hidepid=invisible\n"
+        "7 1 8:1 /@root/srv /etc/kubernetes ro - btrfs /dev/vda rw\n"
+        "8 1 8:1 /@root/tmp/systemd-private-1/tmp /tmp rw - btrfs /dev/vda rw\n"
+    )
+    assert parse_masks(service, host) == ("/etc/kubernetes",)
+    assert parse_masks(host, host) == ()
+
+
+def test_in_a_pod_what_the_host_has_is_found_below_its_root() -> None:
+    host = "1 0 8:1 / / rw - ext4 /dev/vda rw\n2 1 0:7 / /srv rw - tmpfs tmpfs rw\n"
+    pod = (
+        "1 0 0:9 / / rw - overlay overlay rw\n2 1 0:10 / /etc/secret rw - tmpfs tmpfs rw\n"
+        "3 1 8:1 / /host ro - ext4 /dev/vda rw\n4 1 0:7 / /host/srv ro - tmpfs tmpfs rw\n"
+        "5 1 8:9 / /host/gone rw - ext4 /dev/vdz rw\n6 1 0:11 / /host/etc rw - tmpfs tmpfs rw\n"
+    )
+    assert parse_masks(pod, host, "/host") == ("/host/etc",)
+
+
+def test_a_proc_that_shows_processes_only_hides_the_rest() -> None:
+    line = "9 1 0:9 / /proc rw - proc proc rw,hidepid=invisible,subset=pid\n"
+    assert parse_masks(line) == ("/proc/*",)
+    assert parse_masks(line, None, "/host") == ()
+
+
+# What ProcSubset=pid does to a service.
+PROCESSES = """
+from nodeward.host import DeniedError, LiveHost
+host = LiveHost()
+assert host.read("/proc/1/comm") and host.stat("/proc") and "1" in host.names("/proc")
+assert host.read("/proc/self/comm")
+for path in ("/proc/sys/kernel/modprobe", "/proc/modules", "/proc/sys"):
+    try:
+        host.stat(path)
+    except DeniedError:
+        continue
+    raise SystemExit(f"{path} answered")
+"""
+
+
+@pytest.mark.root
+def test_what_is_not_shown_beside_processes_is_denied_and_they_are_not() -> None:
+    ran = subprocess.run(
+        ["unshare", "--mount", "sh", "-c",
+         'mount -t proc -o subset=pid proc /proc && exec "$0" -c "$1"', sys.executable, PROCESSES],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
 
 
 @pytest.mark.parametrize("text", ["", "\n", "a b c", "1 2 3 /systemd/inaccessible/dir"])

@@ -92,6 +92,8 @@ HIDDEN = {
     "InaccessiblePaths=/etc/kubernetes": ("/etc/kubernetes", "cert.ca-key-on-node", "unknown"),
     "TemporaryFileSystem=/var/lib/kubelet": (
         "/var/lib/kubelet", "kubelet.authn.anonymous", "unknown"),
+    "BindReadOnlyPaths=/srv:/opt": ("/opt", "agent.sandbox", "fail"),
+    "ProcSubset=pid": ("/proc/*", "kernel.module.autoload-switch", "unknown"),
 }  # fmt: skip
 
 
@@ -110,6 +112,24 @@ def test_what_a_drop_in_hides_is_unknown_and_the_agent_says_why(node: Node) -> N
     for path, check, wanted in HIDDEN.values():
         assert status[check] == wanted, check
         assert f"{path} is hidden from the agent" in said
+
+
+def test_rights_in_a_user_namespace_are_none_on_the_host(node: Node) -> None:
+    node.write(
+        "/etc/systemd/system/nodeward-agent.service.d/users.conf", "[Service]\nPrivateUsers=yes\n"
+    )
+    node.write("/etc/nodeward/agent.d/10-here.yaml", "cluster: test\n")
+    node.sh("systemctl daemon-reload; systemctl start nodeward-agent")
+    assert "agent.sandbox fail" in node.run("python3", "-c", KEPT).stdout.splitlines()
+    said = node.run("nodeward", "doctor", check=False).stdout
+    assert "user: not the host's for the agent" in said
+    assert "not held by the agent: CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE" in said
+
+
+def test_the_shipped_sandbox_hides_nothing_and_wants_no_folder_of_credentials(node: Node) -> None:
+    node.write("/etc/nodeward/agent.d/10-here.yaml", "cluster: test\n")
+    node.sh("rm -r /etc/nodeward/credentials; systemctl start nodeward-agent")
+    assert "agent.sandbox pass" in node.run("python3", "-c", KEPT).stdout.splitlines()
 
 
 ENTER = """\
@@ -192,11 +212,20 @@ def test_the_bill_of_materials_names_what_the_package_depends_on(deb: Path) -> N
 
 
 def test_removal_keeps_what_purge_takes(bare_node: Node, deb: Path) -> None:
+    bare_node.sh("mkdir -p /var/lib/prometheus/node-exporter")
     before = bare_node.sh(FILES)
     bare_node.sh(f"dpkg -i /mnt/{deb.name}")
     bare_node.write("/etc/nodeward/agent.d/10.yaml", "collector: {}\n")
     bare_node.write("/var/lib/nodeward/spool.db", "")
+    drop_ins, metrics = (
+        "/etc/systemd/system/nodeward-agent.service.d", "/var/lib/prometheus/node-exporter"
+    )  # fmt: skip
+    bare_node.sh(
+        f"mkdir {drop_ins}; cp /usr/share/nodeward/drop-ins/* {drop_ins}; mkdir -p {metrics};"
+        f"echo >{metrics}/nodeward.prom; systemctl enable --now nodeward-scan.timer"
+    )
     bare_node.sh("nodeward version; dpkg -r nodeward")
+    assert "nodeward" not in bare_node.sh("systemctl list-units --all --failed --plain")
     bare_node.sh("test -e /var/lib/nodeward/spool.db && test -e /etc/nodeward/agent.d/10.yaml")
     bare_node.sh("dpkg -P nodeward")
     assert bare_node.sh(FILES) == before

@@ -29,6 +29,12 @@ LIBRARIES = ("yaml", "psutil", "pyroute2", "watchdog", "requests", "systemd.daem
 LEAST = {"max_user_watches": 8192, "max_user_instances": 128}
 """The kernel's own defaults on small machines; other watchers of the user take their part."""
 
+NAMESPACES = {
+    "net": "hostNetwork: true",
+    "pid": "hostPID: true",
+    "user": "hostUsers: true, PrivateUsers=no",
+}
+
 
 def examine(config: Config) -> Iterator[Sign]:
     """All of them, the simplest first. None raises."""
@@ -79,10 +85,10 @@ def _confined(box: Sandbox, whom: str) -> Iterator[Sign]:
     else:
         yield Sign("rights", Health.GOOD, f"every file and process may be read by {whom}")
     for path in box.hidden:
-        advice = "take the option that hides it (InaccessiblePaths=, ProtectKernelModules=) out"
+        advice = "take out the option that hides it: InaccessiblePaths=, BindPaths=, ProcSubset="
         yield Sign("sandbox", Health.BAD, f"{path} is hidden from {whom}", advice)
     for kind in box.foreign:
-        advice = {"net": "hostNetwork: true", "pid": "hostPID: true"}.get(kind, kind)
+        advice = NAMESPACES.get(kind, kind)
         seen = f"{kind}: not the host's for {whom}"
         yield Sign("namespaces", Health.WORSE, seen, f"set {advice}")
     if box.mounted:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from nodeward.facts.agent import Sandbox
 from nodeward.host import Host, LiveHost
@@ -17,16 +17,19 @@ them."""
 OVERRIDE = 1  # CAP_DAC_OVERRIDE reads everything too
 
 
+INITIAL = "user:[4026531837]"  # linux/proc_ns.h: PROC_USER_INIT_INO
+
+
 def examine_sandbox(host: Host) -> Sandbox:
     """Compare what we may with what is needed to judge the host."""
-    hidden = tuple(_hidden(host.root.rstrip("/")))
+    hidden, foreign = tuple(_hidden(host.root.rstrip("/"))), _foreign(host)
     mounted = mounted_folders(os.path.realpath(host.root)) or ()
-    return Sandbox(hidden, _foreign(host), _missing(), mounted)
+    return Sandbox(hidden, foreign, _missing(foreign), mounted)
 
 
 def _hidden(root: str) -> Iterator[str]:
     """As paths of the host. In a pod, what the runtime hides of the container's own is no loss."""
-    for path in masked_paths():
+    for path in masked_paths(root):
         inside = path.removeprefix(root)
         if path.startswith(f"{root}/") and inside not in NOT_JUDGED:
             yield inside
@@ -35,10 +38,25 @@ def _hidden(root: str) -> Iterator[str]:
 def _foreign(host: Host) -> tuple[str, ...]:
     if not isinstance(host, LiveHost):
         return ()
-    return tuple(kind for kind in ("net", "pid") if host.same_namespace(kind) is False)
+    kinds = [kind for kind in ("net", "pid") if host.same_namespace(kind) is False]
+    return (*kinds, "user") if _other_users(host.root) else tuple(kinds)
 
 
-def _missing() -> tuple[str, ...]:
+def _other_users(root: str) -> bool:
+    """Whether we are in a user namespace below the host's: from there, not even its name may be
+    asked for."""
+    own = os.readlink("/proc/self/ns/user")
+    try:
+        return own != os.readlink(os.path.join(root, "proc/1/ns/user"))
+    except PermissionError:
+        return own != INITIAL
+    except OSError:
+        return False
+
+
+def _missing(foreign: Collection[str]) -> tuple[str, ...]:
+    if "user" in foreign:  # what is held there counts for nothing on the host's files
+        return tuple(NEEDED.values())
     held = effective_capabilities()
     if held is None:
         return ()

@@ -65,17 +65,18 @@ class LiveHost(TreeHost):
         try:
             super()._resolve(walk, follow=follow)
         except OSError:
-            self._refuse_masked(walk)
+            self._refuse_masked(walk, walk.step)
             raise
         self._refuse_masked(walk)
 
-    def _refuse_masked(self, walk: Walk) -> None:
+    def _refuse_masked(self, walk: Walk, *missing: str) -> None:
         if not walk.prefix:
-            self._refuse_if_masked("/" + "/".join(walk.names))
+            self._refuse_if_masked("/" + "/".join([*walk.names, *missing]))
 
     def _refuse_if_masked(self, path: str) -> None:
         """What our sandbox hides is unreadable; it would look empty, or as if it were not there."""
-        if masked(self.root.rstrip("/") + path):
+        root = self.root.rstrip("/")
+        if masked(root + path, root):
             raise DeniedError(path, "hidden by the agent's own sandbox")
         if self._mounted and not any(path == m or path.startswith(f"{m}/") for m in self._mounted):
             raise HostError(path, "not mounted")

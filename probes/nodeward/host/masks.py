@@ -1,15 +1,16 @@
-"""Paths of the host that our own service's sandbox has put something empty over.
+"""Paths of the host that our own service's sandbox has put something else over.
 
-systemd hides a path in one of two ways, see systemd.exec(5): InaccessiblePaths= and
+systemd hides a path in one of these ways, see systemd.exec(5): InaccessiblePaths= and
 ProtectKernelModules= mount an unreadable file or folder over it, TemporaryFileSystem= and
-ProtectHome=tmpfs an empty file system in memory. Who may read everything sees an empty folder
-there, which must not be taken for the host's own.
+ProtectHome=tmpfs an empty file system in memory, BindPaths= what is somewhere else, and
+ProcSubset=pid leaves only processes in /proc. Who may read everything sees an empty folder there,
+or another one, which must not be taken for the host's own.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 
 from nodeward.lazy import dataclass, pattern
@@ -18,6 +19,13 @@ _INACCESSIBLE = pattern(r"/inaccessible/(?:reg|dir|sock|fifo|chr|blk)$")
 """Of /run/systemd, and in a container of /run/host."""
 
 _OWN = ("/dev", "/run", "/tmp", "/var/tmp")  # noqa: S108  what a service has for itself
+_KERNELS = ("proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue")
+"""What a service may have a new one of shows the same: ProtectProc=, PrivateNetwork=."""
+
+BUT_PROCESSES = "/*"
+"""The end of a mask that leaves only processes."""
+
+_PROCESS = pattern(r"(?:[0-9]+|self|thread-self)(?:/|\Z)")
 _OCTAL = pattern(r"\\([0-7]{3})")
 
 
@@ -29,18 +37,20 @@ class _Mount:
     root: str
     point: str
     kind: str
+    options: str
 
 
 @cache
-def masked_paths() -> tuple[str, ...]:
-    """Those paths, sorted. Mounts of a service do not change while it runs."""
+def masked_paths(root: str = "") -> tuple[str, ...]:
+    """Those paths, sorted, of a host whose "/" is at `root` ("" or "/host"). Mounts of a service do
+    not change while it runs."""
     try:
         before, first, after = _mountinfo("self"), _first(), _mountinfo("self")
     except OSError:
         return ()
     # What the host mounts or unmounts meanwhile is in one of the two only.
-    again = parse_masks(after, first)
-    return tuple(path for path in parse_masks(before, first) if path in again)
+    again = parse_masks(after, first, root)
+    return tuple(path for path in parse_masks(before, first, root) if path in again)
 
 
 def _mountinfo(process: str) -> str:
@@ -92,19 +102,39 @@ def behind(path: str) -> str:
     return f"{ITS_ROOT}{path}" if own else path
 
 
-def parse_masks(ours: str, first: str | None = None) -> tuple[str, ...]:
-    """`ours` and `first` are mountinfo, of ourselves and of the host's first process: a file system
-    in memory that the host does not have is our service's."""
-    theirs = None if first is None else {mount.device for mount in _mounts(first)}
-    return tuple(sorted({m.point for m in _mounts(ours) if _hides(m, theirs)}))
+def parse_masks(ours: str, first: str | None = None, root: str = "") -> tuple[str, ...]:
+    """`ours` and `first` are mountinfo, of ourselves and of the host's first process: what the host
+    does not have at the same place is our service's."""
+    theirs = None if first is None else tuple(_mounts(first))
+    return tuple(sorted({mask for m in _mounts(ours) for mask in _hidden(m, theirs, root)}))
 
 
-def _hides(mount: _Mount, theirs: set[str] | None) -> bool:
-    if _INACCESSIBLE.search(mount.root):
-        return True
-    if mount.kind != "tmpfs" or theirs is None or mount.device in theirs:
+def _hidden(mount: _Mount, theirs: Sequence[_Mount] | None, root: str) -> Iterator[str]:
+    if mount.point == f"{root}/proc" and "subset=pid" in mount.options.split(","):
+        yield mount.point + BUT_PROCESSES
+    if _INACCESSIBLE.search(mount.root) or (theirs is not None and _covers(mount, theirs, root)):
+        yield mount.point
+
+
+def _covers(mount: _Mount, theirs: Sequence[_Mount], root: str) -> bool:
+    if not mount.point.startswith(f"{root}/") or mount.point == "/":
         return False
-    return not any(f"{mount.point}/".startswith(f"{own}/") for own in _OWN)
+    if root and mount.kind != "tmpfs":  # a pod keeps what the host has unmounted since
+        return False
+    if any(f"{mount.point}/".startswith(f"{own}/") for own in _OWN):
+        return False
+    return not any(_is_there(mount, other, mount.point[len(root) :]) for other in theirs)
+
+
+def _is_there(mount: _Mount, other: _Mount, point: str) -> bool:
+    """Whether this mount of the host shows the same at that point."""
+    if mount.kind in _KERNELS and (mount.kind, point) == (other.kind, other.point):
+        return True
+    above = other.point.rstrip("/")
+    if mount.device != other.device or not f"{point}/".startswith(f"{above}/"):
+        return False
+    shown = other.root.rstrip("/") + point[len(above) :]
+    return mount.root.removesuffix("//deleted") == (shown.rstrip("/") or "/")
 
 
 def _mounts(mountinfo: str) -> Iterator[_Mount]:
@@ -112,14 +142,17 @@ def _mounts(mountinfo: str) -> Iterator[_Mount]:
         fields = line.split(" ")
         if len(fields) > 4:
             after = fields.index("-") + 1 if "-" in fields else len(fields)
-            kind = fields[after] if after < len(fields) else ""
-            point = _OCTAL.sub(lambda m: chr(int(m[1], 8)), fields[4])
-            yield _Mount(fields[2], fields[3], point, kind)
+            kind, _, options = [*fields[after:], "", "", ""][:3]
+            root, point = (_OCTAL.sub(lambda m: chr(int(m[1], 8)), f) for f in fields[3:5])
+            yield _Mount(fields[2], root, point, kind, options)
 
 
-def masked(path: str) -> str | None:
-    """The masked path that this one is or is inside of."""
-    for mask in masked_paths():
+def masked(path: str, root: str = "") -> str | None:
+    """The mask of the host at `root` that this path of ours is or is inside of."""
+    for mask in masked_paths(root):
         if path == mask or path.startswith(mask + "/"):
+            return mask
+        above = mask.removesuffix("*")
+        if above != mask and path.startswith(above) and not _PROCESS.match(path, len(above)):
             return mask
     return None

@@ -45,6 +45,7 @@ class Walk:
     todo: list[str]
     fds: list[int]  # fds[0] is the root
     names: list[str] = field(default_factory=list)
+    step: str = ""  # the one that is being taken
     links: int = 0
     prefix: str = ""  # "/proc/7/root" once another process's root has been entered
 
@@ -161,7 +162,7 @@ class TreeHost:
 
     def _resolve(self, walk: Walk, *, follow: bool) -> None:
         while walk.todo:
-            part = walk.todo.pop(0)
+            part = walk.step = walk.todo.pop(0)
             if part in (".", ".."):
                 if not statmod.S_ISDIR(os.fstat(walk.fds[-1]).st_mode):
                     raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))

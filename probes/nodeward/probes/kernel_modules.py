@@ -150,7 +150,10 @@ def _is(host: Host, path: str) -> bool:
 
 
 def _helper(host: Host, notes: Notes) -> Helper:
+    before = len(notes.errors)
     raw = notes.read(host, "/proc/sys/kernel/modprobe")
+    for path, why in notes.errors[before:]:  # no default is taken for what nobody could read
+        return Helper("", "kmod", "", error=f"{path}: {why}")
     if raw is None:
         setting = DEFAULT_MODPROBE
         notes.assumed.append(f"kernel.modprobe is {setting}, the kernel's default")

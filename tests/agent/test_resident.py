@@ -148,6 +148,50 @@ def test_a_file_system_mounted_over_a_watched_folder_is_compared(make: Make, sta
         subprocess.run(["umount", "-l", over], check=True)
 
 
+def test_a_part_with_a_defect_is_told_and_the_rest_goes_on(
+    make: Make, stand: Any, tmp_path: Path
+) -> None:
+    """One defect before the look, one in it, one after it."""
+    agent = make(stand.url, metrics={"textfile": str(tmp_path)})
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "if 'nodeward.agent.start' in sys.orig_argv:\n"
+        "    import nodeward.agent.plan, nodeward.agent.sandbox, nodeward.agent.metrics\n"
+        "    nodeward.agent.sandbox._hidden = None\n"
+        "    nodeward.agent.plan._add = None\n"
+        "    nodeward.agent.metrics._lines = None\n"
+    )
+    agent.path = [tmp_path]
+    agent.start()
+    agent.heard("READY=1")
+    assert stand.wait_for(lambda: status_of(stand, "agent.part.broken") == "fail"), agent.log()
+    assert status_of(stand) == "pass"
+    assert status_of(stand, "agent.sandbox") == "fail"
+    told = str(stand.posture["agent.part.broken"]["evidence"])
+    assert all(f"{part}: TypeError" in told for part in ("sandbox", "watches", "status"))
+    agent.heard("sandbox: TypeError")
+    (tmp_path / "sitecustomize.py").write_text("")
+    agent.send(signal.SIGHUP)
+    assert stand.wait_for(lambda: status_of(stand, "agent.part.broken") == "pass"), agent.log()
+    assert status_of(stand, "agent.sandbox") == "pass"
+
+
+def test_a_worker_that_fails_is_told_to_systemd_and_to_the_collector(
+    make: Make, stand: Any, tmp_path: Path
+) -> None:
+    agent = make(stand.url)
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\nif 'nodeward.agent.start' in sys.orig_argv:\n"
+        "    import nodeward.agent.locks\n    nodeward.agent.locks.own = None\n"
+    )
+    agent.path = [tmp_path]
+    agent.start()
+    agent.heard("STATUS=no look is finished: the worker ended with status 1")
+    (tmp_path / "sitecustomize.py").write_text("")
+    assert stand.wait_for(lambda: status_of(stand, "agent.part.broken") == "fail"), agent.log()
+    assert stand.wait_for(lambda: status_of(stand, "agent.part.broken") == "pass"), agent.log()
+
+
 def test_the_resident_imports_little(make: Make, stand: Any, tmp_path: Path) -> None:
     """Looked at in a running one, after a look: what it maps and what it has imported."""
     agent = make(stand.url)

@@ -50,6 +50,7 @@ def test_what_is_elsewhere_on_the_host_hides_what_is_there() -> None:
         "4 1 8:1 /@root/etc /etc ro - btrfs /dev/vda rw\n"
         "5 1 8:2 /nodeward /var/lib/nodeward rw - ext4 /dev/vdb rw\n"
         "6 1 0:8 / /proc ro - proc proc rw,hidepid=invisible\n"
+        "9 6 0:8 /mtrr /proc/mtrr ro - proc proc rw\n"
         "7 1 8:1 /@root/srv /etc/kubernetes ro - btrfs /dev/vda rw\n"
         "8 1 8:1 /@root/tmp/systemd-private-1/tmp /tmp rw - btrfs /dev/vda rw\n"
     )

@@ -197,6 +197,8 @@ def _said(agent: Agent) -> Iterator[Sign]:
     if agent.kept.failing:
         seen = f"what the agent finds cannot be kept: {agent.kept.failing}"
         yield Sign("spool", Health.BAD, seen, "make room on the disk of state_dir")
+    for broken in agent.parts.broken:
+        yield Sign("daemon", Health.BAD, broken, "nodeward explain agent.part.broken")
     if agent.spending.throttled:
         yield Sign("budget", Health.WORSE, "it slows itself down", "nodeward explain agent.budget")
     if agent.standing.conflict:

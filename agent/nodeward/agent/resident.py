@@ -74,6 +74,7 @@ class Resident:
         self._looked_at = time.time()
         self._overflowed_at = -NEVER
         self._conflict = ""
+        self._broken: list[str] = []
         self._said: dict[str, Any] = {}
         self._stopping = False
         self._problems: list[str] = []
@@ -308,6 +309,9 @@ class Resident:
             said |= {"left": 1, "failed": failed, "conflict": self._conflict}
         elif not worker.well or not said:
             log(WARNING, "the worker did not finish", why=worker.why())
+            if worker.failed:
+                self._broken = [f"worker: {worker.why()}"]
+            self._show(f"no look is finished: the worker {worker.why()}")
             self._be_ready()
             yield Died(worker.cpu_s)
             return
@@ -365,6 +369,7 @@ class Resident:
                 "throttled": self._state.throttled,
             },
             "conflict": self._conflict,
+            "broken": self._broken,
         }
 
     def _compare(self) -> None:
@@ -399,14 +404,27 @@ class Resident:
             cpu_s=round(cpu_s, 3),
         )
         self._be_ready()
-        status = f"{result.get('left', 0)} reports wait; {failed or 'all is well'}"
-        if status != self._status:
-            self._status = status
-            notify(f"STATUS={status}")
+        yield from self._mourn(result.get("broken", self._broken))
+        trouble = failed or "; ".join(self._broken) or "all is well"
+        self._show(f"{result.get('left', 0)} reports wait; {trouble}")
         yield Done(
             cpu_s, result.get("left", 0), bool(failed), result.get("after_s"),
             bool(result.get("look")), result.get("request") or 0,
         )  # fmt: skip
+
+    def _mourn(self, broken: list[str]) -> Iterator[Happened]:
+        """Parts of the worker that had a defect: a finding, once they are others than before."""
+        for one in broken:
+            if one not in self._broken:
+                log(ERROR, "a part of the agent is broken", where=one)
+        if broken != self._broken:
+            self._broken = broken
+            yield Changed(frozenset({"Agent"}))
+
+    def _show(self, status: str) -> None:
+        if status != self._status:
+            self._status = status
+            notify(f"STATUS={status}")
 
     def _complain(self, untold: str) -> None:
         """Once, for as long as it is the same."""

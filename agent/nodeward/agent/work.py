@@ -33,14 +33,14 @@ from nodeward.agent.settings import settings
 from nodeward.agent.spool import Spool, SpoolFullError, Tally
 from nodeward.agent.status import write_status
 from nodeward.checks import catalog
-from nodeward.facts.agent import Agent, Kept, Spending, Standing, Watch
+from nodeward.facts.agent import Agent, Kept, Parts, Sandbox, Spending, Standing, Watch
 from nodeward.facts.clock import Now
 from nodeward.facts.kernel_modules import KernelModules
 from nodeward.facts.module_baseline import ModuleBaseline
 from nodeward.facts.pki import Pki
 from nodeward.facts.pki_metrics import CertificateRow, certificate_rows
 from nodeward.host import HostError, LiveHost
-from nodeward.model import Check, Fact, Finding, Params, Reading, Seen
+from nodeward.model import Check, Fact, Finding, Params, Reading, Seen, place
 from nodeward.model.report import REPORT_SCHEMA, finding_to_json, report_to_json
 from nodeward.probes.registry import probes
 
@@ -63,6 +63,9 @@ class Job:
     watch: Mapping[str, Any] | None = None
     spending: Mapping[str, Any] | None = None
     conflict: str = ""
+    broken: tuple[str, ...] = ()
+    """What had a defect in the worker before."""
+
     send: bool = True
     request: int = 0
     """The collector's, which this look is for."""
@@ -71,7 +74,7 @@ class Job:
     def from_json(cls, raw: Mapping[str, Any]) -> Job:
         return cls(
             raw["kind"], raw["config"], tuple(raw.get("facts", ())), raw.get("watch"),
-            raw.get("spending"), raw.get("conflict") or "",
+            raw.get("spending"), raw.get("conflict") or "", tuple(raw.get("broken", ())),
             bool(raw.get("send", True)), int(raw.get("request", 0)),
         )  # fmt: skip
 
@@ -191,13 +194,35 @@ class _Task:
     certificates: tuple[CertificateRow, ...] | None = None
     """For the metrics; None when nobody wants them, or nothing is looked at."""
 
+    broken: list[str] = field(default_factory=list)
+    """Which parts had a defect just now, and where in the code. The next job says so."""
+
+    @contextlib.contextmanager
+    def _part(self, name: str) -> Iterator[None]:
+        """Go on without this part where it has a defect: a worker that dies of it each time would
+        leave the node unwatched."""
+        try:
+            yield
+        except (SpoolFullError, OSError):
+            raise
+        except Exception as exc:  # noqa: BLE001  told, and the rest of the look counts more
+            told = f"{name}: {place(exc)}"
+            if told not in self.broken:
+                self.broken.append(told)
+
     def run(self, say: Callable[[Said], None]) -> Said:
-        self.standing = self._standing()
+        with self._part("identity"):
+            self.standing = self._standing()
         if self.job.kind != "push":
             found = self._look(self._agent())
             say(found | self._tell())
-        result = {"spool_error": self.unkept} if self.unkept else self._push()
-        return result | self._tell()
+        result: Said = {"spool_error": self.unkept} if self.unkept else {}
+        if not self.unkept:
+            with self._part("sending"):
+                result = self._push()
+            if not result:
+                result = {"left": 1, "failed": self.broken[-1]}
+        return result | self._tell() | {"broken": self.broken}
 
     def _tell(self) -> Said:
         """Status and metrics, where they do not say so already."""
@@ -206,7 +231,8 @@ class _Task:
             return {}
         self.told = now
         try:
-            write_status(self.config, *now, self.spool.latest(), self.certificates)
+            with self._part("status"):
+                write_status(self.config, *now, self.spool.latest(), self.certificates)
         except OSError as exc:
             where = os.path.dirname(exc.filename or "")  # the name itself is a temporary one
             return {"status_error": f"{where}: {exc.strerror}"}
@@ -215,12 +241,16 @@ class _Task:
     def _agent(self) -> Agent:
         tally = self.spool.tally()
         watch = self.job.watch or {}
+        sandbox = Sandbox(hidden=("(could not be examined)",))
+        with self._part("sandbox"):
+            sandbox = examine_sandbox(LiveHost(self.config.host_root))
         return Agent(
             watch=Watch(dict(watch.get("sources", {})), tuple(watch.get("lost", ()))),
             spending=Spending(**(self.job.spending or {})),
-            sandbox=examine_sandbox(LiveHost(self.config.host_root)),
+            sandbox=sandbox,
             standing=self.standing,
             kept=Kept(tally.dropped, tally.refused, tally.set_aside, self.unkept),
+            parts=Parts(self.job.broken),
         )
 
     def _standing(self) -> Standing:
@@ -246,18 +276,24 @@ class _Task:
         rules = list(catalog().values())
         if not whole:
             rules = affected(rules, {*self.job.facts, Agent.__name__})
-        self._baseline(looker, rules)
+        with self._part("module baseline"):
+            self._baseline(looker, rules)
         findings = examine(looker, rules)
         head = self._head(looker, findings, at, whole=whole)
         if self.config.metrics.listen or self.config.metrics.textfile:
-            match looker.look(Pki):
-                case Seen(Pki() as pki):
-                    self.certificates = certificate_rows(pki)
-                case _:
-                    self.certificates = ()
+            self.certificates = ()
+            with self._part("metrics of certificates"):
+                match looker.look(Pki):
+                    case Seen(Pki() as pki):
+                        self.certificates = certificate_rows(pki)
+                    case _:
+                        pass
         found: Said = {f.check: finding_to_json(f) for f in findings}
         seq = self._keep(head, found, whole=whole)
-        return {"looked": len(findings), "seq": seq, **_watching(looker, traces)}
+        result = {"looked": len(findings), "seq": seq}
+        with self._part("watches"):
+            result |= _watching(looker, traces)
+        return result
 
     def _keep(self, head: Said, found: Said, *, whole: bool) -> int | None:
         """What no disk takes is in memory for as long as it is told on this node."""
@@ -267,6 +303,8 @@ class _Task:
                 self.spool.keep_looked(self.job.request)
         except SpoolFullError as exc:
             self.unkept = str(exc)
+        except Exception as exc:  # noqa: BLE001  as on a disk that takes nothing
+            self.unkept = place(exc)
         else:
             return seq
         with contextlib.suppress(SpoolFullError):

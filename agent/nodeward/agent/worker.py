@@ -100,6 +100,11 @@ class Worker:
         """Whether it came to its end by itself."""
         return self._status == 0
 
+    @property
+    def failed(self) -> bool:
+        """Whether it ended by itself, of a defect."""
+        return self._status is not None and os.waitstatus_to_exitcode(self._status) > 0
+
     def why(self) -> str:
         """How it ended, for people."""
         if self._status is None:

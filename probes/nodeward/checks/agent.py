@@ -3,7 +3,7 @@ not look like a node that is well."""
 
 from __future__ import annotations
 
-from nodeward.facts.agent import Agent, Kept, Sandbox, Spending, Standing, Watch
+from nodeward.facts.agent import Agent, Kept, Parts, Sandbox, Spending, Standing, Watch
 from nodeward.model import (
     Absent,
     Evidence,
@@ -28,6 +28,9 @@ _CAPABILITIES = Source(
 _RESOURCES = Source(
     "systemd.resource-control(5)",
     "https://man7.org/linux/man-pages/man5/systemd.resource-control.5.html",
+)
+_SYSTEMD = Source(
+    "systemd.service(5)", "https://man7.org/linux/man-pages/man5/systemd.service.5.html"
 )
 _SQLITE = Source("SQLite, result codes", "https://www.sqlite.org/rescode.html")
 _REPLAY = Source("RFC 9421, security considerations", "https://www.rfc-editor.org/rfc/rfc9421.html")
@@ -134,6 +137,33 @@ def sandbox(agent: Agent) -> Verdict:
     if not found:
         return Verdict.passed("nothing of the host is hidden from the agent")
     return Verdict.failed(f"{found[0].what}: {found[0].value}", *most(found))
+
+
+@check(
+    "agent.part.broken",
+    title="Every part of the agent works",
+    why=(
+        "A defect in one part of the agent costs only that part: the look goes on without it. What"
+        " it would have told, sent or watched is missing until it is mended."
+    ),
+    severity=Severity.MEDIUM,
+    remedy=Remedy(
+        "Report the place to the project with the output of doctor, and try a newer version.",
+        steps=("nodeward doctor --bundle FILE", "journalctl -u nodeward-agent --since -1h"),
+    ),
+    sources=[_SYSTEMD],
+    examples=lambda: [
+        Example(Status.PASS, Agent()),
+        Example(Status.FAIL, Agent(parts=Parts(("sending: TypeError at push.py:12",)))),
+        _NO_AGENT,
+        _DARK,
+    ],
+)
+def part_broken(agent: Agent) -> Verdict:
+    broken = [Evidence("a defect", one) for one in agent.parts.broken]
+    if broken:
+        return Verdict.failed(f"a part of the agent is broken: {broken[0].value}", *most(broken))
+    return Verdict.passed("no part of the agent had a defect when it last worked")
 
 
 @check(

@@ -67,6 +67,13 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
+class Parts:
+    """`broken`: which parts of the agent had a defect when it last worked, and where."""
+
+    broken: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Agent(Fact):
     """The agent of this host, as it last said of itself. Absent where none runs."""
 
@@ -75,6 +82,7 @@ class Agent(Fact):
     sandbox: Sandbox = Sandbox()
     standing: Standing = Standing()
     kept: Kept = Kept()
+    parts: Parts = Parts()
 
 
 def parse_agent(raw: bytes) -> Agent:
@@ -99,7 +107,7 @@ def _part(kind: type[T], raw: object) -> T:
         if one.name not in raw:
             continue
         value = raw[one.name]
-        if one.name in ("lost", "hidden", "foreign", "missing", "mounted"):
+        if one.name in ("lost", "hidden", "foreign", "missing", "mounted", "broken"):
             value = tuple(_text(item) for item in _list(value))
         elif one.name == "sources":
             value = {str(k): _text(v) for k, v in dict(value).items()}

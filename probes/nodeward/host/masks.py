@@ -128,10 +128,9 @@ def _covers(mount: _Mount, theirs: Sequence[_Mount], root: str) -> bool:
 
 def _is_there(mount: _Mount, other: _Mount, point: str) -> bool:
     """Whether this mount of the host shows the same at that point."""
-    if mount.kind in _KERNELS and (mount.kind, point) == (other.kind, other.point):
-        return True
     above = other.point.rstrip("/")
-    if mount.device != other.device or not f"{point}/".startswith(f"{above}/"):
+    fresh = mount.kind in _KERNELS and mount.kind == other.kind
+    if not (fresh or mount.device == other.device) or not f"{point}/".startswith(f"{above}/"):
         return False
     shown = other.root.rstrip("/") + point[len(above) :]
     return mount.root.removesuffix("//deleted") == (shown.rstrip("/") or "/")

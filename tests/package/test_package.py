@@ -226,6 +226,7 @@ def test_removal_keeps_what_purge_takes(bare_node: Node, deb: Path) -> None:
     )
     bare_node.sh("nodeward version; dpkg -r nodeward")
     assert "nodeward" not in bare_node.sh("systemctl list-units --all --failed --plain")
+    bare_node.sh(f"! test -e {metrics}/nodeward.prom")
     bare_node.sh("test -e /var/lib/nodeward/spool.db && test -e /etc/nodeward/agent.d/10.yaml")
     bare_node.sh("dpkg -P nodeward")
     assert bare_node.sh(FILES) == before

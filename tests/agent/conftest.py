@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
 import hashlib
 import hmac
 import json
 import os
+import socketserver
 import ssl
 import threading
 import time
@@ -195,6 +197,33 @@ def serving(stand: Stand, tls: ssl.SSLContext | None = None, port: int = 0) -> I
 @pytest.fixture
 def stand() -> Iterator[Stand]:
     yield from serving(Stand())
+
+
+@contextlib.contextmanager
+def drip(content: bytes) -> Iterator[str]:
+    """Something that begins to answer, and then goes on with a byte at a time, for ever."""
+
+    class Drip(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with contextlib.suppress(OSError):
+                self.request.recv(1 << 16)
+                self.request.sendall(content)
+                while not over.wait(0.2):
+                    self.request.sendall(b" ")
+
+    over = threading.Event()
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Drip) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        over.set()
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def dripping() -> Callable[[bytes], contextlib.AbstractContextManager[str]]:
+    return drip
 
 
 class Authority:

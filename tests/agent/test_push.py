@@ -415,33 +415,11 @@ def test_a_balancer_is_left_alone_for_as_long_as_it_asks(tmp_path: Path) -> None
         assert ours.pusher.push().after_s == 70
 
 
-@contextlib.contextmanager
-def dripping(content: bytes) -> Iterator[str]:
-    """Something that begins to answer, and then goes on with a byte at a time, for ever."""
-
-    class Drip(socketserver.BaseRequestHandler):
-        def handle(self) -> None:
-            with contextlib.suppress(OSError):
-                self.request.recv(1 << 16)
-                self.request.sendall(content)
-                while not over.wait(0.2):
-                    self.request.sendall(b" ")
-
-    over = threading.Event()
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Drip) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        over.set()
-        server.shutdown()
-        thread.join()
-
-
 @pytest.mark.parametrize(
     "content", [b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b"HTTP/1.1 200 OK\r\nA:"]
 )
 def test_an_answer_that_never_ends_is_given_up_and_the_next_collector_asked(
-    tmp_path: Path, stand: Any, content: bytes
+    tmp_path: Path, stand: Any, dripping: Any, content: bytes
 ) -> None:
     with dripping(content) as url, contextlib.closing(Node(tmp_path, url, stand.url)) as node:
         config = Collector(urls=(url, stand.url), timeout_s=0.5)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-import socketserver
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -213,39 +210,19 @@ def has(file: Path, words: str) -> None:
         time.sleep(0.02)
 
 
-@pytest.fixture
-def drip() -> Iterator[str]:
-    """Something before the collector that never comes to the end of an answer."""
-    over = threading.Event()
-
-    class Drip(socketserver.BaseRequestHandler):
-        def handle(self) -> None:
-            with contextlib.suppress(OSError):
-                self.request.recv(1 << 16)
-                self.request.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
-                while not over.wait(0.5):
-                    self.request.sendall(b" ")
-
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Drip) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        over.set()
-        server.shutdown()
-        thread.join()
-
-
 def test_a_collector_that_never_ends_its_answer_keeps_nobody_from_looking(
-    make: Make, drip: str, tmp_path: Path
+    make: Make, dripping: Any, tmp_path: Path
 ) -> None:
     looks = {"interval_s": 3600, "limit_s": 8}
-    agent = make(drip, looks=looks, metrics={"textfile": str(tmp_path)})
-    agent.start()
-    has(tmp_path / "nodeward.prom", shown("pass"))
-    assert (agent.folder / "run/agent.json").exists()
-    agent.set_anonymous(True)
-    has(tmp_path / "nodeward.prom", shown("fail"))
-    agent.logged("the answer took too long")
+    with dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n") as url:
+        agent = make(url, looks=looks, metrics={"textfile": str(tmp_path)})
+        agent.start()
+        has(tmp_path / "nodeward.prom", shown("pass"))
+        assert (agent.folder / "run/agent.json").exists()
+        agent.set_anonymous(True)
+        has(tmp_path / "nodeward.prom", shown("fail"))
+        agent.logged("the answer took too long")
+        agent.stop(signal.SIGKILL)
 
 
 @pytest.mark.root

@@ -105,6 +105,13 @@ REMEDIES = {
         " k0s.yaml, named by --profile of this node's k0s), or add --pod-max-pids=4096 to its"
         " --kubelet-extra-args: k0s writes the kubelet's own file anew at each start."
     ),
+    ("rke2-1.32.2", "kubelet.config.legacy-defaults"): (
+        "Add read-only-port=0 to kubelet-arg in the configuration file of rke2"
+        " (/etc/rancher/rke2/config.yaml where none is named)."
+    ),
+    ("microk8s", "kubelet.config.legacy-defaults"): (
+        "Give the line --authorization-mode=Webhook in /var/snap/microk8s/current/args/kubelet."
+    ),
     ("microk8s", "kubelet.pod-pids"): (
         "Give the line --pod-max-pids=4096 in /var/snap/microk8s/current/args/kubelet."
     ),

@@ -15,14 +15,14 @@ from nodeward.checks.kubelet_support import (
     each,
     each_on_disk,
     maps,
+    mend_all,
     restart,
+    supervisor,
     take_out,
 )
 from nodeward.facts.kubelet import ConfigFile, Kubelet, Unknown, example
 from nodeward.facts.kubelet_defaults import LEGACY
-from nodeward.facts.kubelet_embedded import K3S_CONFIG
 from nodeward.facts.kubelet_fields import FIELDS, Fault, faults
-from nodeward.facts.kubelet_flags import FLAG_OF
 from nodeward.facts.kubelet_merge import Layer, Rules, rules_for, spelled
 from nodeward.facts.kubelet_shown import text
 from nodeward.facts.kubelet_strength import counting, weaker
@@ -106,13 +106,8 @@ _GOOD = {
 
 
 def _give_config(kubelet: Kubelet, left: Iterable[str]) -> Remedy:
-    if kubelet.launch.program == "k3s":  # it copies what --config names into its own folder
-        flags = ", ".join(f"{FLAG_OF[p]}={_GOOD[p]}" for p in left)
-        return Remedy(
-            f"Add {flags} to kubelet-arg in the configuration file of k3s ({K3S_CONFIG} where none"
-            " is named).",
-            (restart(kubelet),),
-        )
+    if supervisor(kubelet.launch):  # none of these gives a --config
+        return mend_all(kubelet, {path: _GOOD[path] for path in left})
     return Remedy(
         f"Give {kubelet} a --config file; --config-dir alone keeps the flags' defaults."
         " At once: add --read-only-port=0 --anonymous-auth=false --authorization-mode=Webhook"

@@ -427,7 +427,7 @@ def kills(make: Make, stand: Any, count: int, seed: int) -> None:
         else:
             agent.stop(signal.SIGKILL)
             agent.start()
-    assert len(stand.history) > count / 20  # it got somewhere in between
+    assert len(stand.history) > count // 50  # it got somewhere in between; how far is the load's
     wanted = "fail" if on else "pass"
     # After many deaths in a row the next look is a while away.
     assert stand.wait_for(lambda: status_of(stand) == wanted, 200), agent.log()

@@ -8,20 +8,24 @@ import json
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, TypeAlias
 
 import pytest
 from sqlalchemy import Connection, select, text
 
-from nodeward.collector.clock import now_ms, rfc3339
+from nodeward.client import Client, Where
+from nodeward.collector.clock import moment_ms, now_ms, rfc3339
 from nodeward.collector.db import tables as t
+from nodeward.collector.export import stream
+from nodeward.collector.export.ocsf import CLOSE, CREATE
 from nodeward.collector.settings import Settings
 from nodeward.collector.store import fold
 from nodeward.collector.store.ingest import Incoming, ingest
 from nodeward.collector.store.names import Names, Platform
 from nodeward.collector.store.recount import counted, recount
+from nodeward.collector.store.retention import forget_changes
 from nodeward.collector.store.unused import collect
 from nodeward.collector.wire import ReportIn, decode, statuses
 
@@ -314,3 +318,101 @@ def test_an_agent_that_repeats_what_is_wrong_makes_one_event(collector: Running)
         "report.other-node",
         "report.out-of-order",
     ]
+
+
+# -- and what a SIEM hears of it
+
+
+class Siem:
+    """What the stream of events has told of each finding."""
+
+    def __init__(self, collector: Running, *params: tuple[str, str]) -> None:
+        self.client = Client(Where(collector.url, collector.ca, collector.admin))
+        self.asked: list[str] = []
+        self.place = stream.Place(_moment())
+        self.params = params
+        self.told: list[tuple[str, int, str]] = []
+        self.uids: set[str] = set()
+
+    def hear(self) -> list[tuple[str, int, str]]:
+        """The check, activity and status of each event of one turn."""
+        self.told.clear()
+        self.asked.clear()
+        stream.turn(self._ask, self.params, self.place, self._take, lambda: None)
+        return self.told
+
+    def _ask(self, path: str, params: stream.Params) -> Iterator[Any]:
+        self.asked.append(path)
+        return self.client.items(path, params)
+
+    def _take(self, text: str) -> None:
+        for event in map(json.loads, text.splitlines()):
+            about = event["finding_info"]
+            self.uids.add(about["uid"])
+            self.told.append((about["title"], event["activity_id"], event["status_code"]))
+
+
+def test_findings_of_a_retired_node_end_and_begin_anew_when_it_comes_back(
+    collector: Running,
+) -> None:
+    siem = Siem(collector)
+    agent = collector.agent("n1")
+    agent.full(finding("a.x", "fail"), finding("a.y", "pass"), finding("a.z", "fail"))
+    agent.delta(finding("a.z", "pass"))
+    assert ("a.x", CREATE, "fail") in siem.hear()
+    assert collector.post("/v1/nodes/east/n1/retire").status_code == 200
+    assert siem.hear() == [("a.x", CLOSE, "not-applicable")]
+    collector.agent("n1").full(finding("a.x", "pass"), finding("a.y", "fail"))
+    assert siem.hear() == [("a.y", CREATE, "fail")]
+    assert siem.hear() == []
+    assert len(siem.uids) == 3
+
+
+def test_a_node_that_came_back_between_two_turns_has_its_former_findings_ended(
+    collector: Running,
+) -> None:
+    siem = Siem(collector, ("check", "a.*"))
+    collector.agent("n1").full(finding("a.x", "fail"), finding("b.x", "fail"))
+    assert siem.hear() == [("a.x", CREATE, "fail")]
+    collector.post("/v1/nodes/east/n1/retire")
+    collector.agent("n1").full(finding("a.x", "unknown"))
+    assert siem.hear() == [("a.x", CLOSE, "not-applicable"), ("a.x", CREATE, "unknown")]
+
+
+def test_a_node_that_came_or_went_is_asked_about_once(collector: Running) -> None:
+    siem = Siem(collector)
+    for node in ("n1", "n2"):
+        collector.agent(node).full(finding("a.x", "fail"), finding("a.y", "pass"))
+    collector.agent("n3").full(finding("a.y", "pass"))
+    collector.post("/v1/nodes/east/n2/retire")
+    assert len(siem.hear()) == 2
+    assert siem.asked.count("/v1/findings") == 5
+    assert siem.hear() == []
+    assert "/v1/findings" not in siem.asked
+
+
+def test_a_node_is_retired_after_its_last_report(collector: Running) -> None:
+    collector.agent("n1").full(finding("a.x", "fail"))
+    ahead = now_ms() + 5_000
+    _write(collector, lambda c: c.execute(t.posture.update().values(report_at=ahead)))
+    collector.post("/v1/nodes/east/n1/retire")
+    assert [r["at"] for r in collector.items("/v1/retirements")] == [rfc3339(ahead + 1)]
+
+
+def test_retirements_are_listed_while_it_is_known_how_the_node_stood(collector: Running) -> None:
+    for node in ("n1", "n2", "n1", "n3"):
+        collector.agent(node).full(finding("a.x", "fail"))
+        collector.post(f"/v1/nodes/east/{node}/retire")
+    collector.agent("n4")
+    listed = collector.items("/v1/retirements")
+    assert [r["node"] for r in listed] == ["n3", "n1", "n2", "n1"]
+    page, first = collector.get("/v1/retirements", limit=2).json(), listed[-1]["at"]
+    rest = collector.items("/v1/retirements", limit=2, cursor=page["next"])
+    assert [*page["items"], *rest] == listed
+    assert len(collector.items("/v1/retirements", node="n1", since=first)) == 2
+    assert len(collector.items("/v1/retirements", until=first)) == 1
+    assert collector.items("/v1/retirements", cluster="west") == []
+    limited = collector.access("other", west="yes")
+    assert collector.items("/v1/retirements", limited) == []
+    _write(collector, lambda c: forget_changes(c, moment_ms(listed[1]["at"], "", 0)))
+    assert [r["node"] for r in collector.items("/v1/retirements")] == ["n3"]

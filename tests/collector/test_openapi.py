@@ -42,6 +42,8 @@ def full(start: Any, settings: Any) -> Any:
         agent.full(*findings, inventory=inventory)
         agent.full(_f("a.x", "pass" if number else "fail"), _f("a.y"), seq=2, inventory=inventory)
         agent.full(_f("a.x"), seq=1)  # a clone: an event
+    collector.agent("gone")
+    assert collector.post("/v1/nodes/east/gone/retire").status_code == 200
     waiver = {"check": "a.*", "reason": "r", "owner": "o", "until": "7d"}
     made = collector.post("/v1/waivers", waiver, collector.access("maker", Role.OPERATOR))
     assert collector.post(f"/v1/waivers/{made.json()['id']}/approve").status_code == 200

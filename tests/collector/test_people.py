@@ -32,6 +32,7 @@ MATRIX: dict[
     ("GET", "/v1/changes"): Role.VIEWER,
     ("GET", "/v1/checks"): Role.VIEWER,
     ("GET", "/v1/clusters"): Role.VIEWER,
+    ("GET", "/v1/retirements"): Role.VIEWER,
     ("GET", "/v1/platforms"): Role.VIEWER,
     ("GET", "/v1/divergence"): Role.VIEWER,
     ("GET", "/v1/agents"): Role.VIEWER,

@@ -58,6 +58,11 @@ KINDS: dict[str, asking.Columns] = {
         ("last seen", _text("last_seen")),
         ("findings", _summary),
     ],
+    "retirements": [
+        ("at", _text("at")),
+        ("cluster", _text("cluster")),
+        ("node", _text("node")),
+    ],
     "findings": [
         ("status", _status),
         ("severity", _text("severity")),

@@ -45,6 +45,7 @@ FILTERS: Final[Mapping[str, frozenset[str]]] = {
     for path, names in {
         "/v1/nodes": "cluster node label seen since until sort limit cursor",
         "/v1/nodes/{cluster}/{name}/diff": "since until",
+        "/v1/retirements": "cluster node label since until limit cursor",
         "/v1/findings": "status severity check cluster node label seen waived at format limit"
         " cursor",
         "/v1/changes": "status severity check cluster node label since until limit cursor",
@@ -289,6 +290,7 @@ ROUTES = [
     _list("/v1/nodes", ask.nodes, str, str),
     gate(Role.VIEWER, "/v1/nodes/{cluster}/{name}", node),
     gate(Role.VIEWER, "/v1/nodes/{cluster}/{name}/diff", diff),
+    _list("/v1/retirements", ask.retirements, int, int),
     gate(Role.VIEWER, "/v1/findings", findings),
     _list("/v1/changes", ask.changes, int, int, int),
     _list("/v1/checks", ask.checks),

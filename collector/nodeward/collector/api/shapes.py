@@ -50,6 +50,12 @@ class NodeOut(msgspec.Struct, kw_only=True):
     agent: str | None
 
 
+class RetirementOut(msgspec.Struct):
+    at: Moment
+    cluster: str
+    node: str
+
+
 class EvidenceOut(msgspec.Struct):
     what: str
     value: str
@@ -341,6 +347,7 @@ ANSWERS: Final[Answers] = {
     ("GET", "/v1/nodes"): {200: PageOut[NodeOut]},
     ("GET", "/v1/nodes/{cluster}/{name}"): {200: NodeWhole},
     ("GET", "/v1/nodes/{cluster}/{name}/diff"): {200: DiffOut},
+    ("GET", "/v1/retirements"): {200: PageOut[RetirementOut]},
     ("GET", "/v1/findings"): {200: PageOut[FindingOut]},
     ("GET", "/v1/changes"): {200: PageOut[ChangeOut]},
     ("GET", "/v1/checks"): {200: PageOut[CheckOut]},

@@ -27,6 +27,7 @@ Deliver: TypeAlias = Callable[[str], None]
 """Returns once the events are safe where they go. Raises OSError."""
 OVERLAP: Final = timedelta(seconds=60)
 BATCH: Final = 500
+NOT_WELL: Final = ("status", "fail,unknown,error")
 TIMEOUT_S: Final = (5.0, 30.0)
 
 
@@ -79,27 +80,60 @@ def turn(ask: Ask, params: Params, place: Place, deliver: Deliver, save: Callabl
     """
     since = [*params, ("since", place.since)]
     of_nodes = [pair for pair in since if pair[0] != "check"]
-    rows = [*ask("/v1/changes", since), *_arrivals(ask, params, ask("/v1/nodes", of_nodes))]
+    # All lists before any node: asking each of many takes longer than the overlap.
+    arrived = place.new(_marks("arrived", "first_seen", ask("/v1/nodes", of_nodes)))
+    retired = place.new(_marks("retired", "at", ask("/v1/retirements", of_nodes)))
+    rows = [*ask("/v1/changes", since)]
+    rows += [*_arrivals(ask, params, arrived), *_ends(ask, params, retired)]
     new = place.new(sorted(rows, key=lambda row: row["at"]))
     for begin in range(0, len(new), BATCH):
         batch = new[begin : begin + BATCH]
         deliver(ndjson.write(events(ask, batch)))
         place.passed(batch)
         save()
+    if arrived or retired:
+        place.passed([*arrived, *retired])
+        save()
     return len(new)
 
 
-def _arrivals(ask: Ask, params: Params, nodes: Iterable[Mapping[str, Any]]) -> Iterator[Change]:
+def _marks(what: str, when: str, nodes: Iterable[Mapping[str, Any]]) -> Iterator[Change]:
+    """What came to these nodes as a whole, in the form of changes: each is looked at once."""
+    for node in nodes:
+        names = {"cluster": node["cluster"], "node": node["node"], "check": what}
+        yield {**names, "at": node[when]}
+
+
+def _arrivals(ask: Ask, params: Params, nodes: Iterable[Change]) -> Iterator[Change]:
     """What is not well on nodes first seen since: it never changed, and is news all the same."""
     for node in nodes:
-        about = [("cluster", node["cluster"]), ("node", node["node"])]
-        checks = [pair for pair in params if pair[0] == "check"]
-        for row in ask("/v1/findings", [*about, *checks, ("status", "fail,unknown,error")]):
-            if row["since"] != node["first_seen"]:
+        for row in ask("/v1/findings", [*_about(node, params), NOT_WELL]):
+            if row["since"] != node["at"]:
                 continue  # it changed since, and that is among the changes
-            value = {"status": row["status"], "severity": row["severity"]}
-            names = {name: row[name] for name in ("cluster", "node", "check")}
-            yield {**names, "at": node["first_seen"], "old": None, "new": value}
+            yield {**_names(row), "at": node["at"], "old": None, "new": _value(row)}
+
+
+def _ends(ask: Ask, params: Params, retired: Iterable[Change]) -> Iterator[Change]:
+    """What was not well on nodes that were retired: it never changes again. A node that comes back
+    has a new life, and its findings begin anew."""
+    for end in retired:
+        before = _text(datetime.fromisoformat(end["at"]) - timedelta(milliseconds=1))
+        for row in ask("/v1/findings", [*_about(end, params), NOT_WELL, ("at", before)]):
+            yield {**_names(row), "at": end["at"], "old": _value(row), "new": None}
+
+
+def _about(node: Change, params: Params) -> Params:
+    """The filter for this node's share of what is asked for."""
+    checks = [pair for pair in params if pair[0] == "check"]
+    return [("cluster", node["cluster"]), ("node", node["node"]), *checks]
+
+
+def _names(row: Mapping[str, Any]) -> Mapping[str, str]:
+    return {name: row[name] for name in ("cluster", "node", "check")}
+
+
+def _value(row: Mapping[str, Any]) -> Mapping[str, str]:
+    return {"status": row["status"], "severity": row["severity"]}
 
 
 def events(ask: Ask, changes: Iterable[Change]) -> list[Mapping[str, Any]]:
@@ -122,15 +156,21 @@ def _findings(ask: Ask, cluster: str, node: str) -> Mapping[str, Mapping[str, An
 
 def _row(change: Change, finding: Mapping[str, Any] | None) -> Mapping[str, Any]:
     value = change["new"] or {"status": "not-applicable", "severity": change["old"]["severity"]}
-    about = {name: change[name] for name in ("cluster", "node", "check")}
     when = {"since": change["at"], "last_seen": change["at"]}
     same = finding is not None and finding["status"] == value["status"]
     words = finding if same and finding is not None else {}
-    return {**words, **about, **when, "status": value["status"], "severity": value["severity"]}
+    return {
+        **words,
+        **_names(change),
+        **when,
+        "status": value["status"],
+        "severity": value["severity"],
+    }
 
 
 def _activity(change: Change) -> int:
-    """A finding begins when its check is first seen, and ends when it passes or applies no more."""
+    """A finding begins when its check is first seen, and ends when it passes or applies no more, or
+    with its node."""
     if change["old"] is None:
         return ocsf.CREATE
     new = change["new"]["status"] if change["new"] else "not-applicable"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from nodeward.collector.store.ask_changes import changes
 from nodeward.collector.store.ask_findings import findings, statuses
-from nodeward.collector.store.ask_nodes import node, nodes
+from nodeward.collector.store.ask_nodes import node, nodes, retirements
 from nodeward.collector.store.ask_rollups import KEY, agents, checks, clusters, platforms
 from nodeward.collector.store.asked import (
     MOST,
@@ -43,6 +43,7 @@ __all__ = [
     "nodes",
     "nodes_from",
     "platforms",
+    "retirements",
     "rows_of_role",
     "rules_of",
     "statuses",

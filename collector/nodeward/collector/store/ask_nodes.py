@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, or_
+from sqlalchemy import ColumnElement, and_, or_, select, union_all
 
 from nodeward.collector.clock import rfc3339
 from nodeward.collector.db import tables as t
@@ -64,6 +64,35 @@ def _first_seen(want: Filter) -> Iterator[ColumnElement[bool]]:
         yield first >= want.since
     if want.until is not None:
         yield first <= want.until
+
+
+def retirements(db: Db, want: Filter) -> Page:
+    """Nodes that were retired, the latest first; also those that have come back since. None from
+    before the changes that are kept: nobody knows any more how they stood."""
+    n, life = t.node.c, t.life.c
+    gone = select(n.id.label("node"), n.retired_at.label("at")).where(n.retired_at.is_not(None))
+    ends = union_all(gone, select(life.node, life.ended_at.label("at"))).subquery().c
+    query = (
+        select(ends.at, ends.node, t.node.c.name, t.cluster.c.name.label("cluster"))
+        .join(t.node, t.node.c.id == ends.node)
+        .join(t.posture, t.posture.c.node == ends.node)
+        .join(t.cluster, t.cluster.c.id == t.node.c.cluster)
+        .where(*within(db, want), ends.at >= max(want.since or 0, db.kept_since + 1))
+        .order_by(ends.at.desc(), ends.node.desc())
+    )
+    if want.until is not None:
+        query = query.where(ends.at <= want.until)
+    if want.cursor:
+        at, last = want.cursor
+        query = query.where(or_(ends.at < at, and_(ends.at == at, ends.node < last)))
+    rows = db.connection.execute(query.limit(want.limit + 1)).all()
+    shown = rows[: want.limit]
+    items: list[Mapping[str, Any]] = [
+        {"at": rfc3339(r.at), "cluster": r.cluster, "node": r.name} for r in shown
+    ]
+    if len(rows) <= want.limit:
+        return Page(items)
+    return Page(items, cursor_text(shown[-1].at, shown[-1].node))
 
 
 def node(db: Db, cluster: str, name: str) -> Mapping[str, Any]:

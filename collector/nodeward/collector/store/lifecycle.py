@@ -89,8 +89,10 @@ def _set(connection: Connection, agent: str, status: str) -> None:
 def retire(connection: Connection, names: Names, nodes: Sequence[int], now: int, why: str) -> None:
     """These nodes are gone: they leave the counts, and their keys end. Their history stays."""
     p, ids = t.posture.c, living(connection, nodes)
-    query = select(p.node, p.cluster, p.set).where(p.node.in_(ids)).order_by(p.node)
+    query = select(p.node, p.cluster, p.set, p.report_at).where(p.node.in_(ids)).order_by(p.node)
     rows = connection.execute(query.with_for_update()).all()
+    # After their last reports, which may have come while this waited for its locks.
+    now = max([now, *(row.report_at + 1 for row in rows if row.report_at is not None)])
     states = names.states(connection, {row.set for row in rows if row.set is not None})
     connection.execute(update(t.node).where(t.node.c.id.in_(ids)).values(retired_at=now))
     for table in (t.expiry, t.look):

@@ -22,8 +22,10 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    # What was compressed against a dictionary cannot be read without it; the next full report of
-    # each node brings its evidence back.
+    # What was compressed against a dictionary cannot be read without it. A node whose posture has
+    # no digest is asked for a full report, which brings its evidence back.
     mark = "X'01'" if op.get_bind().dialect.name == "sqlite" else "'\\x01'::bytea"
+    lost = f"SELECT node FROM evidence WHERE substr(blob, 1, 1) = {mark}"  # noqa: S608
+    op.execute(f"UPDATE posture SET digest = NULL WHERE node IN ({lost})")  # noqa: S608
     op.execute(f"DELETE FROM evidence WHERE substr(blob, 1, 1) = {mark}")  # noqa: S608
     op.drop_table("dictionary")

@@ -67,7 +67,7 @@ def test_each_list_of_the_api_is_a_kind_and_is_shown(run: Any, collector: Any) -
     for kind in KINDS:
         result = run("get", kind)
         assert result.return_value == 0, (kind, result.output)
-        assert result.output.strip() or kind in ("events", "shared-keys"), kind
+        assert result.output.strip() or kind in ("events", "retirements", "shared-keys"), kind
 
 
 def test_shared_keys_name_the_nodes_that_hold_them(run: Any, collector: Any) -> None:

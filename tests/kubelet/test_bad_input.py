@@ -17,7 +17,7 @@ from nodeward.checks.kubelet_samples import answers, listener
 from nodeward.facts.kubelet import Launch, example
 from nodeward.facts.listeners import Listeners
 from nodeward.facts.processes import Process, Processes
-from nodeward.host import HostError, LiveHost, TreeHost
+from nodeward.host import HostError, LiveHost, MissingError, TreeHost
 from nodeward.model import Finding, Severity, Status, Unreadable
 from nodeward.probes.kubelet import read
 from nodeward.probes.kubelet_process import find
@@ -97,7 +97,7 @@ def test_a_kubelet_under_another_name_beside_one_is_judged_too(tmp_path: Path) -
         (1000, 800, "net:[1]", True),
         (1000, 0, "net:[2]", True),
     ],
-    ids=["root", "another user", "that holds a port", "in a network of its own"],
+    ids=["root", "another user", "that holds a port", "in a network that cannot be read"],
 )
 def test_a_process_of_another_user_that_holds_no_port_only_bears_the_name(
     uid: int, pid: int, network: str, there: bool, tmp_path: Path
@@ -112,6 +112,33 @@ def test_a_process_of_another_user_that_holds_no_port_only_bears_the_name(
         assert [p.pid for p in find(TreeHost(tmp_path), Processes(rows), listeners)] == [800]
     else:
         with pytest.raises(HostError):
+            find(TreeHost(tmp_path), Processes(rows), listeners)
+
+
+TABLE = (
+    "  sl  local_address rem_address st tx_queue rx_queue tr tm->when retrnsmt uid timeout inode\n"
+    "   0: 00000000:280A 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000 0 4711 1\n"
+)
+
+
+@pytest.mark.parametrize("listens", [True, False])
+def test_in_a_network_of_its_own_it_is_one_if_it_listens_there(
+    listens: bool, tmp_path: Path
+) -> None:
+    """That of a rootless kind node does; what any pod can start under this name does not."""
+    for pid, network in ((1, "net:[1]"), (800, "net:[2]")):
+        (tmp_path / f"proc/{pid}/ns").mkdir(parents=True)
+        (tmp_path / f"proc/{pid}/ns/net").symlink_to(network)
+    (tmp_path / "proc/800/net").mkdir()
+    (tmp_path / "proc/800/net/tcp").write_text(TABLE if listens else TABLE.splitlines()[0] + "\n")
+    (tmp_path / "proc/800/fd").mkdir()
+    (tmp_path / "proc/800/fd/3").symlink_to("socket:[4711]")
+    rows = (Process(800, 1, "kubelet", "/x/kubelet", ("kubelet", "--anonymous-auth"), 1.0, 1000),)
+    listeners = Listeners((listener(22, pid=7),), "sock_diag")
+    if listens:
+        assert [p.pid for p in find(TreeHost(tmp_path), Processes(rows), listeners)] == [800]
+    else:
+        with pytest.raises(MissingError):
             find(TreeHost(tmp_path), Processes(rows), listeners)
 
 

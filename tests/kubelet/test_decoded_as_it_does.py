@@ -207,6 +207,13 @@ BESIDE = {
     "of cri-dockerd": (("--container-runtime-endpoint=fd://", "--network-plugin=cni",
                         "--pod-infra-container-image=pause"), PASS),
     "of one with flags of its own": (("--node-ip=10.0.0.1", "--my-own=1"), PASS),
+    "a kubelet's with flags that we do not know": (
+        ("-v=2", "--config=/bad.yaml", "--kubeconfig=/k", "--containerd=/run/c.sock"), FAIL),
+    "a kubelet's by its flags": (
+        ("--kubeconfig=/k", "--node-ip=10.0.0.1", "--register-node", "--anonymous-auth"), FAIL),
+    "of cilium-agent": (("--config-dir=/tmp/cilium/config-map",), PASS),
+    "of CRI-O": (("--config-dir=/etc/crio/crio.conf.d",), PASS),
+    "of one that asks a cluster for nodes": (("--kubeconfig=/k", "--node-labels=a=b"), PASS),
     "of kube-proxy": (("--config=/proxy.yaml", "--hostname-override=n"), PASS),
 }  # fmt: skip
 

@@ -6,22 +6,25 @@ import posixpath
 
 from nodeward.facts.kubelet_flags import KINDS
 from nodeward.facts.listeners import Listeners
-from nodeward.facts.pflags import parse_arguments
+from nodeward.facts.pflags import Arguments, parse_arguments
 from nodeward.facts.processes import Process, Processes
 from nodeward.host import Host, HostError, MissingError
 from nodeward.lazy import pattern
 from nodeward.model import Absent, Unreadable
+from nodeward.probes.listeners import read_in_network
 
 PROGRAMS = ("kubelet", "kubelite", "k3s", "hyperkube")
 PORT = 10250
 OWN_FLAGS = frozenset(
-    ["bootstrap-kubeconfig", "cgroup-driver", "cluster-dns", "config-dir", "fail-swap-on",
+    ["bootstrap-kubeconfig", "cgroup-driver", "cluster-dns", "fail-swap-on",
      "image-credential-provider-config", "max-pods", "node-ip", "node-labels",
      "pod-manifest-path", "read-only-port", "register-node",
      "register-with-taints", "rotate-certificates", "seccomp-default"]
 )  # fmt: skip
-"""Flags that no other program has. (kube-proxy has --config, --kubeconfig, --hostname-override;
-cri-dockerd --container-runtime-endpoint, --pod-infra-container-image.)"""
+"""Flags that few other programs have. (kube-proxy has --config, --kubeconfig, --hostname-override;
+cri-dockerd --container-runtime-endpoint, --pod-infra-container-image; cilium-agent and CRI-O
+--config-dir.)"""
+TO_A_CLUSTER = frozenset(["kubeconfig", "bootstrap-kubeconfig"])
 
 
 def find(
@@ -33,7 +36,7 @@ def find(
     rows = listeners.on(PORT) if isinstance(listeners, Listeners) else ()
     holding = frozenset(row.pid for row in rows)
     found = [p for p in processes.rows if _is_one(host, p, holds=p.pid in holding)]
-    found = [p for p in found if not _lets_nobody_in(host, p, listeners)]
+    found = [p for p in found if not _lets_nobody_in(host, p, processes, listeners)]
     if found:
         return sorted(found, key=lambda p: (bool(network_of(host, p.pid)), p.pid not in holding))
     if not processes.complete:
@@ -56,31 +59,40 @@ def _is_one(host: Host, process: Process, *, holds: bool) -> bool:
 
 
 def _has_its_arguments(host: Host, process: Process) -> bool:
-    """Whether a kubelet would start with these arguments, and no other program: it refuses any
-    word that belongs to no flag (a wrapper's, a supervisor's), and any flag that is not its own."""
+    """Whether a kubelet would start with these arguments, and no other program: its --config is one
+    of a kubelet's, or it has a cluster and two flags of OWN_FLAGS and none that is not its own.
+    A kubelet refuses any word that belongs to no flag (a wrapper's, a supervisor's)."""
     argv = process.argv or ()
-    if not any(word.startswith("--") for word in argv[1:2]):
+    if not any(word.startswith("-") for word in argv[1:2]):
         return False
     arguments = parse_arguments(argv, KINDS)
-    names = {flag.name for flag in arguments.flags}
-    if arguments.stray or not names <= KINDS.keys() or names.isdisjoint(FROM_WHERE):
+    if arguments.stray:
         return False
-    return _speaks_like_one(host, process)
-
-
-FROM_WHERE = frozenset(["config", "config-dir", "kubeconfig", "bootstrap-kubeconfig"])
-"""Where its configuration is, or its cluster: one of these every kubelet of a node is given."""
+    names = {flag.name for flag in arguments.flags}
+    given = names <= KINDS.keys() and not names.isdisjoint(TO_A_CLUSTER)
+    return (given and len(names & OWN_FLAGS) > 1) or _has_its_file(host, process, arguments)
 
 
 def _lets_nobody_in(
-    host: Host, process: Process, listeners: Listeners | Absent | Unreadable
+    host: Host,
+    process: Process,
+    processes: Processes,
+    listeners: Listeners | Absent | Unreadable,
 ) -> bool:
-    """Whether it only bears the name: another user's than root's, in the host's network, where it
-    is seen to hold no port. Anyone can start such a process, a pod too."""
-    if process.uid in (0, None) or not isinstance(listeners, Listeners) or not listeners.rows:
+    """Whether it only bears the name: another user's than root's, that is seen to hold no port in
+    the network it lives in. Anyone can start such a process, in a pod too."""
+    if process.uid in (0, None):
+        return False
+    network = network_of(host, process.pid)
+    if network:
+        try:
+            listeners = read_in_network(host, processes, process.pid)
+        except HostError:
+            return False
+    elif network is None or not isinstance(listeners, Listeners) or not listeners.rows:
         return False
     seen = all(row.pid is not None for row in listeners.rows)
-    return seen and not listeners.of(process.pid) and network_of(host, process.pid) == 0
+    return seen and not listeners.of(process.pid)
 
 
 def _by_arguments_alone(host: Host, processes: Processes) -> list[Process]:
@@ -112,8 +124,12 @@ def _is_kubelet(process: Process) -> bool:
 def _speaks_like_one(host: Host, process: Process) -> bool:
     """By its arguments, or by the kind of the file that its --config names."""
     arguments = parse_arguments(process.argv or (), KINDS)
-    if any(flag.name in OWN_FLAGS for flag in arguments.flags):
-        return True
+    return any(flag.name in OWN_FLAGS for flag in arguments.flags) or _has_its_file(
+        host, process, arguments
+    )
+
+
+def _has_its_file(host: Host, process: Process, arguments: Arguments) -> bool:
     config = arguments.given("config")
     if config is None:
         return False

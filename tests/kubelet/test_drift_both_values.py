@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import kubelet_hosts
-from kubelet_hosts import BOOT, HEAD, Host, Run
+from kubelet_hosts import BOOT, HEAD, STARTED_TICKS, Host, Run
 from nodeward.agent.scan import scan, select
 from nodeward.checks.kubelet_drift import drift
 from nodeward.checks.kubelet_samples import answers, reply
@@ -150,6 +150,17 @@ def test_an_argument_of_microk8s_that_was_changed_since_is_told(tmp_path: Path) 
     assert "readOnlyPort 0" in found.because
     assert NOT_KNOWN in found.because
     assert judge(host.files, host.runs, "", tmp_path / "before").status is Status.PASS
+
+
+@pytest.mark.parametrize(("after_s", "verdict"), [(40, Status.PASS), (90, Status.UNKNOWN)])
+def test_what_microk8s_wrapper_writes_while_it_starts_is_no_change(
+    after_s: int, verdict: Status, tmp_path: Path
+) -> None:
+    root = kubelet_hosts.build(kubelet_hosts.microk8s(), tmp_path)
+    started = BOOT + STARTED_TICKS // 100
+    os.utime(root / ARGS.lstrip("/"), (started + after_s, started + after_s))
+    report = scan(TreeHost(root), select(["kubelet.authn.anonymous"]), at=BOOT + 7200)
+    assert report.findings[0].status is verdict
 
 
 def test_a_unit_shows_the_word_that_is_and_the_one_that_will_be(tmp_path: Path) -> None:

@@ -49,8 +49,31 @@ def _microk8s(host: Host, launch: Launch) -> Launch:
     words = microk8s_words(host.read(path), path)
     version = launch.version or _snap_version(host)
     unit = "snap.microk8s.daemon-kubelite"
-    launch = _embedded(replace(launch, version=version, unit=unit), "kubelite", words)
-    return with_dates(host, launch, [path])
+    started = _kubelite_start(host, launch.started_at, path)
+    launch = replace(launch, version=version, unit=unit, started_at=started)
+    return with_dates(host, _embedded(launch, "kubelite", words), [path])
+
+
+WRAPPER_S = 60.0
+"""The wrapper, run-kubelite-with-args, waits up to 10 s for a route and 20 s for containerd."""
+
+
+def _kubelite_start(host: Host, started_at: float | None, path: str) -> float | None:
+    """The wrapper writes kubelite's file of arguments anew at every start (`sed -i`), and then
+    becomes kubelite in the same process: what was written in its first minute was written by it,
+    and read after that."""
+    if started_at is None:
+        return None
+    written = _changed(host, path)
+    return written if started_at < written <= started_at + WRAPPER_S else started_at
+
+
+def _changed(host: Host, path: str) -> float:
+    """When the file was; 0 where that cannot be told."""
+    try:
+        return host.stat(path).mtime
+    except HostError:
+        return 0.0
 
 
 def _snap_version(host: Host) -> str | None:
@@ -105,11 +128,9 @@ def _uncopied(host: Host, start: K3sStart, copied: Mapping[str, str]) -> str:
 
 def _k3s_kubelet_start(host: Host, launch: Launch, start: K3sStart) -> float | None:
     """k3s writes its own drop-in at each start, and starts the kubelet within itself after that."""
-    try:
-        written = host.stat(f"{start.dropins}/{K3S_OWN}").mtime
-    except HostError:
-        return launch.started_at
-    return max(written, launch.started_at) if launch.started_at is not None else None
+    if launch.started_at is None:
+        return None
+    return max(_changed(host, f"{start.dropins}/{K3S_OWN}"), launch.started_at)
 
 
 def k3s_start(host: Host, unit: str = "", pid: int | None = None) -> K3sStart:

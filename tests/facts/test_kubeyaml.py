@@ -33,9 +33,10 @@ def test_the_last_of_two_equal_keys_counts_and_is_told() -> None:
     assert found.duplicates == (Duplicate(("b", "c"), 2), Duplicate(("a",), 3))
 
 
-def test_a_merge_key_wins_over_what_stands_before_it_and_loses_to_what_follows() -> None:
-    """decode.go of goyaml.v2: mapping() takes both in their order."""
-    found = parse_document(b"x: &x {a: 1, b: 1}\nm: {a: 2, <<: *x, b: 3}\n", "f")
+@pytest.mark.parametrize("key", [b"<<", b"!!merge <<"])
+def test_a_merge_key_wins_over_what_stands_before_it_and_loses_to_what_follows(key: bytes) -> None:
+    """decode.go of goyaml.v2: mapping() takes both in their order; isMerge() knows the tag too."""
+    found = parse_document(b"x: &x {a: 1, b: 1}\nm: {a: 2, %s: *x, b: 3}\n" % key, "f")
     assert found.value["m"] == {"a": 1, "b": 3}
     assert [d.path for d in found.duplicates] == [("m", "a"), ("m", "b")]
 

@@ -399,6 +399,23 @@ def test_a_kubelet_of_a_node_inside_a_container_is_judged_as_what_it_is(tmp_path
     ]
 
 
+def test_the_units_of_the_host_are_not_those_of_a_node_inside_a_container(tmp_path: Path) -> None:
+    words = ("kubelet", f"--config={CONFIG}")
+    unit = f"[Service]\nExecStart={V136} --config={CONFIG} --node-ip=10.0.0.5\n"
+    runs = (
+        Run(V136, (*words, "--node-ip=10.0.0.5"), pid=812),
+        Run(V136, (*words, "--runtime-cgroups=/x"), pid=900),
+    )
+    files = {CONFIG: CLOSED, "/etc/systemd/system/kubelet.service": unit}
+    root = kubelet_hosts.build(Host(files, runs), tmp_path / "host")
+    for pid, network in ((1, "net:[1]"), (812, "net:[1]"), (900, "net:[2]")):
+        place = root / "proc" / str(pid) / "ns" / "net"
+        place.parent.mkdir(parents=True)
+        place.symlink_to(network)
+    found = scan(TreeHost(root), select(["kubelet.config.drift"]), at=kubelet_hosts.BOOT + 7200)
+    assert "would be given otherwise" not in found.findings[0].because
+
+
 def test_a_second_kubelet_of_which_nothing_can_be_told_is_unknown_by_its_name(
     tmp_path: Path,
 ) -> None:

@@ -287,10 +287,10 @@ def _scalar(event: ScalarEvent, what: str, line: int) -> Any:  # noqa: ANN401
         raise BoundError(what, line, "a value of more than a megabyte")
     if event.tag == "tag:yaml.org,2002:binary":
         return _binary(text, what, line)
+    if text == "<<" and (event.implicit[0] or event.tag == "tag:yaml.org,2002:merge"):
+        return _Merge()
     if not event.implicit[0] and event.tag not in _RESOLVED_TAGS:
         return text  # quoted, a block, or tagged as text
-    if text == "<<":
-        return _Merge()
     value = _WORDS[text] if text in _WORDS else _plain(text)
     if isinstance(value, float):
         if not math.isfinite(value):

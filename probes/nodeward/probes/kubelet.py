@@ -151,7 +151,10 @@ def _are_its_own(argv: tuple[str, ...], program: str) -> bool:
 
 
 def _with_sources(host: Host, launch: Launch) -> Launch:
-    """Note for each argument the file that holds it, where the unit gives the same word."""
+    """Note for each argument the file that holds it, where the unit gives the same word. Not for
+    one in a network of its own: a node inside a container was started by the units in there."""
+    if launch.network:
+        return launch
     try:
         service = read_service(host, f"{launch.unit.removesuffix('.service')}.service")
     except (HostError, ParseError):

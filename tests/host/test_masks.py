@@ -139,3 +139,14 @@ def test_a_covered_folder_is_denied_and_its_neighbour_is_not(tmp_path: Path) -> 
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
+
+
+def test_a_file_of_the_host_that_is_gone_and_still_mounted_is_no_mask_of_ours() -> None:
+    """What systemd-nspawn puts over boot_id; a service has it anew, on a /proc/sys of its own."""
+    gone = "0:47 /.#boot-id//deleted /proc/sys/kernel/random/boot_id ro shared:6 - tmpfs tmpfs rw"
+    first = f"117 101 0:50 / /proc rw - proc proc rw\n43 117 {gone}\n"
+    ours = f"206 199 0:57 / /proc rw - proc proc rw\n223 206 {gone}\n"
+    assert parse_masks(ours, first) == ()
+    assert parse_masks(ours, first.replace("boot-id//", "other//")) == (
+        "/proc/sys/kernel/random/boot_id",
+    )

@@ -133,7 +133,7 @@ def _is_there(mount: _Mount, other: _Mount, point: str) -> bool:
     if not (fresh or mount.device == other.device) or not f"{point}/".startswith(f"{above}/"):
         return False
     shown = other.root.rstrip("/") + point[len(above) :]
-    return mount.root.removesuffix("//deleted") == (shown.rstrip("/") or "/")
+    return mount.root == (shown.rstrip("/") or "/")
 
 
 def _mounts(mountinfo: str) -> Iterator[_Mount]:
@@ -143,7 +143,8 @@ def _mounts(mountinfo: str) -> Iterator[_Mount]:
             after = fields.index("-") + 1 if "-" in fields else len(fields)
             kind, _, options = [*fields[after:], "", "", ""][:3]
             root, point = (_OCTAL.sub(lambda m: chr(int(m[1], 8)), f) for f in fields[3:5])
-            yield _Mount(fields[2], root, point, kind, options)
+            # A file that is gone and still mounted is the same at both places.
+            yield _Mount(fields[2], root.removesuffix("//deleted"), point, kind, options)
 
 
 def masked(path: str, root: str = "") -> str | None:

@@ -1,5 +1,6 @@
 """The agent as the package's service on a node that has booted, and a real collector beside it."""
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -24,7 +25,7 @@ def centre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Centre]:
 @pytest.fixture
 def name(request: pytest.FixtureRequest) -> str:
     """The node of a test has a name of its own: the collector outlives it."""
-    return str(request.node.name).replace("_", "-")[:60]
+    return re.sub(r"[^a-z0-9]+", "-", str(request.node.name))[:60].strip("-")
 
 
 @pytest.fixture

@@ -363,20 +363,22 @@ def folded(center: Center) -> None:
         time.sleep(0.05)  # there is nothing to wait on but the table
 
 
-HOSTILE_CELLS = {HOSTILE[:90]: HOSTILE, "until": "2026-12-01"} | dict.fromkeys(
-    ("port", "address", "program", "reach", "use", "renewed by"), HOSTILE
+SHORT = HOSTILE[:2000]  # a finding of more than 256 KiB would be left out
+HOSTILE_CELLS = {HOSTILE[:90]: SHORT, "until": "2026-12-01"} | dict.fromkeys(
+    ("port", "address", "program", "reach", "use", "renewed by"), SHORT
 )
 
 
 def hostile(was: Finding) -> Finding:
     """A finding of a node that is out to harm whoever looks at it."""
     piece = {"what": HOSTILE, "value": HOSTILE, "source": HOSTILE}
+    small = dict.fromkeys(piece, SHORT)
     rows: list[Any] = [
-        {**piece, "row": {"table": table, "name": HOSTILE, "cells": HOSTILE_CELLS}}
+        {**small, "row": {"table": table, "name": SHORT, "cells": HOSTILE_CELLS}}
         for table in ("reach", "listener", "answer", "ends", "step", HOSTILE)
     ]
     odd: tuple[Any, ...] = (7, [], {"table": "reach"}, None)
-    bad = [{**piece, "row": row} for row in odd]
+    bad = [{**small, "row": row} for row in odd]
     return was | {"status": "fail", "because": HOSTILE, "evidence": [piece, *rows, *bad]}
 
 
